@@ -1,0 +1,77 @@
+"""Take a JPEG Baseline stream apart without decoding it (ISO/IEC 10918-1, Annex B)."""
+
+from dataclasses import dataclass
+
+_SOI, _EOI, _SOS, _COM, _TEM = 0xD8, 0xD9, 0xDA, 0xFE, 0x01
+_APP0_JFIF, _APP14_ADOBE = 0xE0, 0xEE
+_SOF = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # C4 and CC are tables, C8 is reserved
+
+
+@dataclass(frozen=True)
+class JpegStream:
+    """What the frame header says, and the stream without what can carry text.
+
+    Attributes:
+        data: from SOI to EOI, the entropy-coded bytes untouched; of the application segments only JFIF and Adobe.
+        process: 0 baseline, 1 extended, 2 progressive, 3 lossless (the low digit of the SOF marker).
+        bits: sample precision.
+        components: 1 is grey.
+        size_wh: pixels.
+    """
+
+    data: bytes
+    process: int
+    bits: int
+    components: int
+    size_wh: tuple[int, int]
+
+
+def parse_jpeg(stream: bytes) -> JpegStream:
+    """Read a JPEG stream's frame header and drop comments and foreign application segments, which can carry text.
+
+    Raises:
+        ValueError: not a JPEG stream, or cut short.
+    """
+    if stream[:2] != b"\xff\xd8":
+        raise ValueError("does not begin with a JPEG start-of-image marker")
+    kept = [b"\xff\xd8"]
+    frame: tuple[int, int, int, tuple[int, int]] | None = None
+    at = 2
+    while True:
+        while stream[at : at + 2] == b"\xff\xff":  # fill bytes before a marker (B.1.1.2)
+            at += 1
+        if at + 4 > len(stream) or stream[at] != 0xFF:
+            raise ValueError("the JPEG stream is cut short or damaged")
+        marker = stream[at + 1]
+        length = int.from_bytes(stream[at + 2 : at + 4], "big")
+        segment = stream[at : at + 2 + length]
+        if length < 2 or len(segment) < 2 + length:
+            raise ValueError("the JPEG stream is cut short or damaged")
+        if marker in _SOF:
+            if length < 8:
+                raise ValueError("the JPEG frame header is damaged")
+            height, width = int.from_bytes(segment[5:7], "big"), int.from_bytes(segment[7:9], "big")
+            frame = (marker & 0x0F, segment[4], segment[9], (width, height))
+        if marker == _SOS:
+            break
+        if _may_stay(marker, segment):
+            kept.append(segment)
+        at += 2 + length
+    if frame is None:
+        raise ValueError("the JPEG stream has no frame header")
+    end = stream.rfind(b"\xff\xd9", at)  # DICOM pads a frame to an even length after EOI
+    if end < 0 or stream[end + 2 :].strip(b"\x00\xff"):
+        raise ValueError("the JPEG stream is cut short, its end-of-image marker is missing")
+    kept.append(stream[at : end + 2])
+    process, bits, components, size_wh = frame
+    return JpegStream(b"".join(kept), process, bits, components, size_wh)
+
+
+def _may_stay(marker: int, segment: bytes) -> bool:
+    if marker == _COM:
+        return False
+    if 0xE0 <= marker <= 0xEF:
+        jfif = marker == _APP0_JFIF and segment[4:9] == b"JFIF\x00"
+        adobe = marker == _APP14_ADOBE and segment[4:9] == b"Adobe"
+        return jfif or adobe
+    return True

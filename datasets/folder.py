@@ -1,0 +1,142 @@
+"""Read a dataset folder: which images are in a split, where their opacities are, whose they are."""
+
+import csv
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hilum.errors import HilumError
+
+SplitName = Literal["train", "val", "holdout"]
+SPLITS: tuple[SplitName, ...] = get_args(SplitName)
+CONVERSION = "conversion.json"
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images in the order of the split's COCO file; all sequences run in parallel.
+
+    Attributes:
+        name: "train", "val" or "holdout".
+        coco_ids: integer ids, the same in every split and further split of the folder.
+        image_ids: the challenge's `patientId`, which names an image.
+        paths: the pictures, 8-bit grayscale.
+        sizes_wh: (images, 2) pixels.
+        boxes_xyxy: one float64 (boxes, 4) an image, pixels; (0, 4) where there is no opacity.
+        classes: Normal / No Lung Opacity / Not Normal / Lung Opacity; "" where unknown.
+        patients: who the image is of; the image's own id where nobody said.
+    """
+
+    name: SplitName
+    coco_ids: tuple[int, ...]
+    image_ids: tuple[str, ...]
+    paths: tuple[Path, ...]
+    sizes_wh: NDArray[np.int64]
+    boxes_xyxy: tuple[NDArray[np.float64], ...]
+    classes: tuple[str, ...]
+    patients: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    @property
+    def boxes_xywh(self) -> tuple[NDArray[np.float64], ...]:
+        """As the competition's metric takes them: left, top, width, height."""
+        return tuple(np.hstack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]]) for boxes in self.boxes_xyxy)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A folder that `hilum convert` wrote. `Dataset.open` checks that it is one, and whole."""
+
+    path: Path
+    conversion: dict[str, Any]
+
+    @classmethod
+    def open(cls, path: Path) -> "Dataset":
+        """Open a dataset folder.
+
+        Raises:
+            HilumError: no such folder, not hilum's, or its conversion did not finish.
+        """
+        marker = path / CONVERSION
+        if not marker.is_file():
+            what = "no such folder" if not path.is_dir() else f"not a dataset folder, {CONVERSION} is missing"
+            raise HilumError(f"{path}: {what}; `hilum convert SRC {path}` makes one")
+        try:
+            conversion = json.loads(marker.read_text(encoding="utf-8"))
+            complete = conversion["complete"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise HilumError(f"{marker}: cannot be read as a conversion record; convert again") from error
+        if not complete:
+            raise HilumError(f"{path}: its conversion was interrupted; run the same `hilum convert` again")
+        return cls(path, conversion)
+
+    @property
+    def yaml_path(self) -> Path:
+        """ultralytics' description of the folder."""
+        return self.path / "data.yaml"
+
+    @property
+    def patients_known(self) -> bool:
+        """Whether a patient map was given, so that no patient is on two sides."""
+        return bool(self.conversion["patients_known"])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Changes when any picture, box, class or split changes; ultralytics' caches beside the labels do not count."""
+        digest = hashlib.sha256()
+        for name in ["metadata.csv", *(f"annotations/{split}.json" for split in SPLITS)]:
+            digest.update(_read_bytes(self.path / name))
+        return digest.hexdigest()[:16]
+
+    def split(self, name: SplitName) -> Split:
+        """Read one split.
+
+        Raises:
+            HilumError: a file of the folder is missing or damaged.
+        """
+        source = self.path / "annotations" / f"{name}.json"
+        try:
+            coco = json.loads(_read_bytes(source))
+            images = coco["images"]
+            boxes: dict[int, list[list[float]]] = {image["id"]: [] for image in images}
+            for annotation in coco["annotations"]:
+                left, top, width, height = annotation["bbox"]
+                boxes[annotation["image_id"]].append([left, top, left + width, top + height])
+            names = [Path(image["file_name"]) for image in images]
+            rows = [self._metadata[name.stem] for name in names]
+            return Split(
+                name=name,
+                coco_ids=tuple(image["id"] for image in images),
+                image_ids=tuple(name.stem for name in names),
+                paths=tuple(self.path / "images" / name for name in names),
+                sizes_wh=np.array([(i["width"], i["height"]) for i in images], np.int64).reshape(-1, 2),
+                boxes_xyxy=tuple(np.array(boxes[i["id"]], np.float64).reshape(-1, 4) for i in images),
+                classes=tuple(row["class"] for row in rows),
+                patients=tuple(row["patient"] or row["image_id"] for row in rows),
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise HilumError(f"{source}: damaged ({type(error).__name__}: {error}); convert again") from error
+
+    def unlabelled(self) -> list[Path]:
+        """The pictures without labels (the challenge's test images), sorted by name."""
+        return sorted((self.path / "unlabelled" / "images").glob("*.*"))
+
+    @cached_property
+    def _metadata(self) -> dict[str, dict[str, str]]:
+        text = _read_bytes(self.path / "metadata.csv").decode("utf-8")
+        return {row["image_id"]: row for row in csv.DictReader(text.splitlines())}
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise HilumError(f"{path}: cannot be read ({error.strerror}); convert again") from error

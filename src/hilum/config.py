@@ -1,0 +1,189 @@
+"""Experiment configs: YAML with `base:` and `a.b=value` overrides, checked against the backend's own model.
+
+The backend is looked up first, so that a wrong key is named with its path and the nearest right one, and all wrong
+keys are named at once.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from hilum.errors import HilumError
+
+SHIPPED = Path(__file__).parent / "configs"
+
+
+class Table(BaseModel):
+    """A part of a config: no unknown keys, no changes after it is made."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ExperimentConfig(Table):
+    """What every experiment says; each backend's config adds its own keys."""
+
+    backend: str
+    seed: int = Field(default=0, ge=0)
+
+
+def shipped_configs() -> list[str]:
+    """Names that stand for a file: `unet` for configs/unet.yaml, `sample/unet` for configs/sample/unet.yaml."""
+    return sorted(path.relative_to(SHIPPED).with_suffix("").as_posix() for path in SHIPPED.rglob("*.yaml"))
+
+
+def find_config(source: str) -> Path:
+    """The file behind a path or the name of a shipped config.
+
+    Raises:
+        HilumError: neither a file nor a shipped name.
+    """
+    path = Path(source)
+    if path.is_file():
+        return path
+    shipped = SHIPPED / f"{source.removesuffix('.yaml')}.yaml"
+    if shipped.is_file() and shipped.resolve().is_relative_to(SHIPPED.resolve()):
+        return shipped
+    near = get_close_matches(source, shipped_configs(), 1)
+    hint = f"did you mean '{near[0]}'?" if near else f"shipped are {', '.join(shipped_configs())}"
+    raise HilumError(f"config '{source}': neither a YAML file nor the name of a shipped config; {hint}")
+
+
+def load_config(source: str, overrides: Sequence[str] = ()) -> ExperimentConfig:
+    """Read, merge, override and check a config.
+
+    Args:
+        source: path of a YAML file, or the name of a shipped one.
+        overrides: `a.b=value`, the value in YAML.
+
+    Raises:
+        HilumError: one line a problem, each with the file and the key.
+    """
+    path = find_config(source)
+    values = _read(path, ())
+    for override in overrides:
+        _override(values, override)
+    return check_config(values, where=str(path))
+
+
+def check_config(values: Mapping[str, Any], where: str) -> ExperimentConfig:
+    """Check plain values against the model of the backend that they name.
+
+    Raises:
+        HilumError: one line a problem; `where` names the source.
+    """
+    from hilum.backend import backend_class
+
+    name = values.get("backend")
+    if not isinstance(name, str):
+        raise HilumError(f"{where}: backend: expected the name of a backend, got {name!r}")
+    try:
+        model = backend_class(name).Config
+    except HilumError as error:
+        raise HilumError(f"{where}: {error}") from error
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:
+        raise HilumError("\n".join(f"{where}: {line}" for line in _explain(error, model))) from error
+
+
+def dump_config(config: ExperimentConfig) -> str:
+    """The resolved config as YAML, as it is stored in a run folder."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping.
+
+    Raises:
+        HilumError: not readable, not YAML, a key given twice, or not a mapping.
+    """
+    try:
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
+    except (OSError, UnicodeDecodeError) as error:
+        raise HilumError(f"{path}: cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" in line {mark.line + 1}" if mark else ""
+        raise HilumError(f"{path}: not valid YAML{line}: {getattr(error, 'problem', error)}") from error
+    if not isinstance(values, dict):
+        raise HilumError(f"{path}: expected a YAML mapping (key: value), got {type(values).__name__}")
+    return values
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML takes the last of two equal keys without a word; a config must not."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key '{key}' is given twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    if path.resolve() in seen:
+        raise HilumError(f"{path}: base: the file is its own base")
+    values = read_mapping(path)
+    base = values.pop("base", None)
+    if base is None:
+        return values
+    beside = path.parent / str(base)
+    parent = beside if beside.is_file() else find_config(str(base))
+    return _merge(_read(parent, (*seen, path.resolve())), values)
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        raise HilumError(f"override '{override}': expected key=value or table.key=value")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise HilumError(f"override '{override}': the value is not valid YAML") from error
+    for part in parts[:-1]:
+        inner = values.get(part)
+        values[part] = dict(inner) if isinstance(inner, dict) else {}
+        values = values[part]
+    values[parts[-1]] = value
+
+
+def _explain(error: ValidationError, model: type[BaseModel]) -> Iterator[str]:
+    for problem in error.errors(include_url=False):
+        where = ".".join(str(part) for part in problem["loc"]) or "config"
+        if problem["type"] == "extra_forbidden":
+            known = _fields_at(model, problem["loc"][:-1])
+            near = get_close_matches(str(problem["loc"][-1]), known, 1)
+            hint = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(known)}"
+            yield f"{where}: unknown key; {hint}"
+        elif problem["type"] == "missing":
+            yield f"{where}: this key is missing"
+        else:
+            message = problem["msg"].removeprefix("Value error, ")
+            yield f"{where}: {message[0].lower()}{message[1:]}, got {problem['input']!r}"
+
+
+def _fields_at(model: type[BaseModel], path: Sequence[int | str]) -> list[str]:
+    for part in path:
+        field = model.model_fields.get(str(part))
+        kinds = () if field is None else (field.annotation, *get_args(field.annotation))
+        inner = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        if not inner:
+            return []
+        model = inner[0]
+    return list(model.model_fields)

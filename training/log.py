@@ -1,0 +1,65 @@
+"""A run's log: one JSON line an epoch in `log.jsonl`, and one line on the terminal."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from hilum.converters.files import write_atomically
+
+LOG = "log.jsonl"
+
+
+class EpochLog:
+    """Appends epochs to a run's log; on resume it drops those after the checkpoint, so none is told twice."""
+
+    def __init__(self, run: Path, epochs: int, *, done: int = 0) -> None:
+        """Open the log of `run`.
+
+        Args:
+            run: run folder.
+            epochs: how many there will be, for the terminal.
+            done: epochs that the checkpoint holds; later lines in the file are dropped.
+        """
+        self._path = run / LOG
+        self._epochs = epochs
+        kept = read_log(run)[:done]
+        write_atomically(self._path, "".join(json.dumps(line) + "\n" for line in kept))
+        self._best = max((line["val_score"] for line in kept if line["val_score"] is not None), default=float("-inf"))
+        self._console = Console(stderr=True, highlight=False)
+        self._since = time.monotonic()
+
+    def epoch(self, number: int, *, train_loss: float, val_score: float | None, **more: Any) -> None:
+        """Write one epoch.
+
+        Args:
+            number: from 1.
+            train_loss: mean over the epoch.
+            val_score: highest competition score on the threshold curve of val; None where it was not measured.
+            more: further figures, as JSON.
+        """
+        seconds = time.monotonic() - self._since
+        self._since = time.monotonic()
+        line = {"epoch": number, "train_loss": train_loss, "val_score": val_score, "seconds": round(seconds, 3), **more}
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        score = "" if val_score is None else f"  val score {val_score:.4f}"
+        if val_score is not None and val_score > self._best:
+            self._best = val_score
+            score += "  best so far"
+        self._console.print(f"epoch {number:>3}/{self._epochs}  loss {train_loss:.4f}{score}  {seconds:.1f} s")
+
+
+def read_log(run: Path) -> list[dict[str, Any]]:
+    """The epochs of a run, oldest first; a half-written last line (a killed run) is left out."""
+    path = run / LOG
+    lines: list[dict[str, Any]] = []
+    if path.is_file():
+        for text in path.read_text(encoding="utf-8").splitlines():
+            try:
+                lines.append(json.loads(text))
+            except ValueError:
+                break
+    return lines
