@@ -1,13 +1,13 @@
 """An image of any shape in a square: the picture, the boxes, and the way back."""
 
 from dataclasses import dataclass
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-_Scalar = TypeVar("_Scalar", bound=np.generic[Any])
+_Scalar = TypeVar("_Scalar", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True)

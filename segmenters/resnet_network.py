@@ -22,6 +22,8 @@ class ResNet(nn.Module):
     The report ends in a sigmoid and a nearest upsampling. This network stops before the sigmoid, which changes nothing
     (repeating pixels commutes with it) and keeps the loss exact in bfloat16.
 
+    The weights are in channels-last memory order; safetensors wants them `contiguous()` when they are saved.
+
     Args:
         channels: Channels of the first convolution; the stages have 2, 4, 8, ... times as many.
         blocks: Residual blocks in each stage.

@@ -18,6 +18,8 @@ class UNet(nn.Module):
 
     The report ends in a sigmoid. This network stops before it, which keeps the loss exact in bfloat16.
 
+    The weights are in channels-last memory order; safetensors wants them `contiguous()` when they are saved.
+
     Args:
         start_channels: Channels that a block of the first level adds.
         depth: Levels above the deepest block, each of which halves height and width.

@@ -1,0 +1,67 @@
+"""Read a picture from wherever it comes: DICOM, JPEG, PNG or an array, 8 or 16 bit, as 8-bit grey."""
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from hilum.converters.dicom import dicom_to_gray8, percentile_range, read_dicom, to_8bit
+from hilum.converters.jpeg import parse_jpeg
+from hilum.errors import HilumError
+
+SUFFIXES = {".dcm", ".dicom", ".jpg", ".jpeg", ".png"}
+
+
+def read_picture(source: Path | str | NDArray[Any]) -> NDArray[np.uint8]:
+    """Read one radiograph.
+
+    Args:
+        source: a DICOM, JPEG or PNG file, told apart by content; or an array (H, W), (H, W, 1) or (H, W, 3) whose
+            channels agree. More than 8 bits are scaled by percentiles where no DICOM window says how.
+
+    Returns:
+        (H, W) uint8, white bones.
+
+    Raises:
+        HilumError: the reason alone; the caller knows which picture.
+    """
+    if isinstance(source, str | Path):
+        return _read_file(Path(source))
+    return _to_gray8(np.asarray(source))
+
+
+def _read_file(path: Path) -> NDArray[np.uint8]:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise HilumError(f"cannot be read: {error.strerror}") from error
+    if content[:2] == b"\xff\xd8":
+        try:
+            parse_jpeg(content)  # OpenCV decodes a stream that is cut short, and fills up with grey
+        except ValueError as error:
+            raise HilumError(str(error)) from error
+    elif content[:8] != b"\x89PNG\r\n\x1a\n":
+        return dicom_to_gray8(read_dicom(content))
+    flags = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+    if pixels is None:
+        raise HilumError("cannot be decoded as JPEG or PNG")
+    return _to_gray8(pixels)
+
+
+def _to_gray8(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[:, :, 0]
+    elif pixels.ndim == 3 and pixels.shape[2] == 3:
+        if (pixels != pixels[:, :, :1]).any():
+            raise HilumError("a colour picture; a grey radiograph is expected")
+        pixels = pixels[:, :, 0]
+    if pixels.ndim != 2 or pixels.size == 0:
+        raise HilumError(f"an array of shape {pixels.shape}; (height, width) is expected")
+    if pixels.dtype == np.uint8:
+        return np.asarray(pixels, np.uint8)
+    if not np.isfinite(pixels).all():
+        raise HilumError("the array holds values that are not finite")
+    return to_8bit(pixels.astype(np.float64), *percentile_range(pixels))
