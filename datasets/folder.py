@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from hilum.datasets.boxes import xywh_to_xyxy, xyxy_to_xywh
 from hilum.errors import HilumError
 
 SplitName = Literal["train", "val", "holdout"]
@@ -48,7 +49,7 @@ class Split:
     @property
     def boxes_xywh(self) -> tuple[NDArray[np.float64], ...]:
         """As the competition's metric takes them: left, top, width, height."""
-        return tuple(np.hstack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]]) for boxes in self.boxes_xyxy)
+        return tuple(xyxy_to_xywh(boxes) for boxes in self.boxes_xyxy)
 
 
 @dataclass(frozen=True)
@@ -108,8 +109,7 @@ class Dataset:
             images = coco["images"]
             boxes: dict[int, list[list[float]]] = {image["id"]: [] for image in images}
             for annotation in coco["annotations"]:
-                left, top, width, height = annotation["bbox"]
-                boxes[annotation["image_id"]].append([left, top, left + width, top + height])
+                boxes[annotation["image_id"]].append(annotation["bbox"])
             names = [Path(image["file_name"]) for image in images]
             rows = [self._metadata[name.stem] for name in names]
             return Split(
@@ -118,7 +118,7 @@ class Dataset:
                 image_ids=tuple(name.stem for name in names),
                 paths=tuple(self.path / "images" / name for name in names),
                 sizes_wh=np.array([(i["width"], i["height"]) for i in images], np.int64).reshape(-1, 2),
-                boxes_xyxy=tuple(np.array(boxes[i["id"]], np.float64).reshape(-1, 4) for i in images),
+                boxes_xyxy=tuple(xywh_to_xyxy(np.array(boxes[i["id"]])) for i in images),
                 classes=tuple(row["class"] for row in rows),
                 patients=tuple(row["patient"] or row["image_id"] for row in rows),
             )

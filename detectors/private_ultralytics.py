@@ -37,12 +37,32 @@ try:
 except ImportError as error:
     raise ImportError('ultralytics (AGPL-3.0) is missing: pip install "hilum[yolo]"') from error
 
+from ultralytics.cfg import get_cfg
 from ultralytics.data import utils as _data_utils
+from ultralytics.data.dataset import YOLODataset
 from ultralytics.engine import trainer as _engine
-from ultralytics.utils import LOGGER, SETTINGS, callbacks, plotting
+from ultralytics.models.yolo.detect import DetectionTrainer, DetectionValidator
+from ultralytics.nn import tasks
+from ultralytics.nn.modules.head import Detect, v10Detect
+from ultralytics.utils import DEFAULT_CFG, LOGGER, RANK, SETTINGS, callbacks, plotting
 from ultralytics.utils.events import events
+from ultralytics.utils.nms import non_max_suppression
 
-__all__ = ["LOGGER", "nothing_leaves", "ultralytics"]
+__all__ = [
+    "DEFAULT_CFG",
+    "LOGGER",
+    "RANK",
+    "Detect",
+    "DetectionTrainer",
+    "DetectionValidator",
+    "YOLODataset",
+    "get_cfg",
+    "non_max_suppression",
+    "nothing_leaves",
+    "tasks",
+    "ultralytics",
+    "v10Detect",
+]
 
 # If somebody imported ultralytics before us, the user's settings are in memory. `dict.update` changes them there only:
 # the class's own `update` would write the user's file.

@@ -21,7 +21,7 @@ def probability_to_boxes(
     The map is resized to the image (bilinear, edges repeated) and given to `mask_to_boxes`.
 
     Args:
-        probability: (h, w), 0..1.
+        probability: (h, w), 0..1; other floating types are converted.
         size_wh: Width and height of the image in pixels.
         threshold: As in `mask_to_boxes`.
         min_area_px: As in `mask_to_boxes`, in pixels of the image.
@@ -37,11 +37,12 @@ def probability_to_boxes(
     width, height = size_wh
     if width < 1 or height < 1:
         raise ValueError(f"size_wh must be positive, got {size_wh}")
+    probability = np.asarray(probability, dtype=np.float32)
     # Bilinear interpolation never exceeds its inputs, so most images without opacity end here, before the large map.
     if not _reaches(probability, threshold):
         return _no_boxes()
     if probability.shape != (height, width):
-        probability = cv2.resize(_as_float32(probability), (width, height), interpolation=cv2.INTER_LINEAR)
+        probability = cv2.resize(probability, (width, height), interpolation=cv2.INTER_LINEAR)
     return mask_to_boxes(
         probability, threshold=threshold, min_area_px=min_area_px, connectivity=connectivity, floor=floor
     )
@@ -61,7 +62,7 @@ def mask_to_boxes(
     is the mean probability inside the box, so background in its corners lowers it, and it may fall below the threshold.
 
     Args:
-        probability: (h, w), 0..1.
+        probability: (h, w), 0..1; other floating types are converted.
         threshold: A pixel is foreground if its probability is strictly higher (the report's `> 0.5`).
         min_area_px: Components (not boxes) with fewer pixels are left out; the report keeps all.
         connectivity: 8 joins pixels that touch at a corner, as the report does; 4 only those that share an edge.
@@ -73,6 +74,7 @@ def mask_to_boxes(
     Raises:
         ValueError: If the map is not two-dimensional, is empty or holds a NaN.
     """
+    probability = np.asarray(probability, dtype=np.float32)
     if not _reaches(probability, threshold):
         return _no_boxes()
     foreground = (probability > threshold).view(np.uint8)
@@ -98,10 +100,6 @@ def _reaches(probability: NDArray[np.float32], threshold: float) -> bool:
     if np.isnan(highest):  # max() passes a NaN on, so this costs nothing; comparing alone would hide it
         raise ValueError("a probability map must not hold NaN: the network's output is broken")
     return bool(highest > threshold)
-
-
-def _as_float32(probability: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.ascontiguousarray(probability, dtype=np.float32)
 
 
 def _no_boxes() -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -1,3 +1,18 @@
 """hilum: train and compare detectors of lung opacity on chest radiographs."""
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hilum.predict import Predictor, Result, load
+
 __version__ = "0.1.0"
+__all__ = ["Predictor", "Result", "__version__", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs torch and cv2 only when it is asked for, so that `hilum --help` is quick."""
+    if name in {"Predictor", "Result", "load"}:
+        from hilum import predict
+
+        return getattr(predict, name)
+    raise AttributeError(f"module 'hilum' has no attribute '{name}'")

@@ -7,7 +7,7 @@ keys are named at once.
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -93,6 +93,21 @@ def check_config(values: Mapping[str, Any], where: str) -> ExperimentConfig:
 def dump_config(config: ExperimentConfig) -> str:
     """The resolved config as YAML, as it is stored in a run folder."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+ConfigT = TypeVar("ConfigT", bound=ExperimentConfig)
+
+
+def read_config(run: Path, model: type[ConfigT]) -> ConfigT:
+    """The config stored in a run folder, as a backend's own model.
+
+    Raises:
+        HilumError: missing, damaged, or of another backend.
+    """
+    config = load_config(str(run / "config.yaml"))
+    if not isinstance(config, model):
+        raise HilumError(f"{run / 'config.yaml'}: backend: '{config.backend}' is not read by {model.__name__}")
+    return config
 
 
 def read_mapping(path: Path) -> dict[str, Any]:

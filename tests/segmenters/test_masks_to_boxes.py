@@ -34,6 +34,7 @@ def test_confidence_may_fall_below_the_threshold_and_floor_cuts_it():
     assert mask_to_boxes(ring)[1] == pytest.approx([0.2])
     assert len(mask_to_boxes(ring, floor=0.19)[0]) == 1
     assert len(mask_to_boxes(ring, floor=0.21)[0]) == 0
+    assert len(mask_to_boxes(np.full((2, 2), 0.75, np.float32), floor=0.75)[0]) == 1
 
 
 def test_exactly_the_threshold_is_background():
@@ -41,6 +42,7 @@ def test_exactly_the_threshold_is_background():
     assert len(mask_to_boxes(half)[0]) == 0
     assert len(mask_to_boxes(np.nextafter(half, np.float32(1)))[0]) == 1
     assert len(mask_to_boxes(half, threshold=0.4)[0]) == 1
+    assert mask_to_boxes(_map("59"))[0].tolist() == [[1, 0, 2, 1]]
 
 
 def test_corners_touch_in_8_but_not_in_4():
@@ -75,6 +77,14 @@ class TestBoth:
         assert boxes.shape == (0, 4)
         assert confidence.shape == (0,)
         assert boxes.dtype == confidence.dtype == np.float64
+
+    @pytest.mark.parametrize("dtype", [np.float16, np.float64])
+    def test_other_floats_are_converted(self, find, dtype):
+        probability = np.zeros((8, 10))
+        probability[2:5, 3:9] = 0.75
+        for found, expected in zip(find(probability.astype(dtype)), find(probability.astype(np.float32)), strict=True):
+            assert len(found) == 1
+            np.testing.assert_array_equal(found, expected)
 
     def test_nan_is_an_error(self, find):
         broken = np.zeros((4, 5), np.float32)

@@ -17,6 +17,17 @@ SMALL: dict[str, Callable[[], nn.Module]] = {
     "resnet-plain": lambda: ResNet(channels=4, blocks=2, depth=2, head="plain"),
     "unet": lambda: UNet(start_channels=4, depth=2, dropout=0.0),
 }
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """These networks are too small to share out, and on a busy machine threads that wait for each other cost 10x."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 each_small = pytest.mark.parametrize("build", SMALL.values(), ids=SMALL.keys())
 
 
@@ -257,6 +268,7 @@ def test_bfloat16_is_close(build):
 def test_dropout_drops_whole_channels_in_training_only():
     torch.manual_seed(0)
     network = UNet(start_channels=64, depth=1, dropout=0.5)
+    nn.init.constant_(network.down[0].layers[2].bias, 0.1)  # else channels that ReLU silences look dropped
     dropped = []
     network.down[0].layers[3].register_forward_hook(lambda _, __, out: dropped.append((out == 0).flatten(2).all(2)))
     image = torch.rand(2, 1, 8, 8)

@@ -1,0 +1,189 @@
+"""ultralytics' detection trainer, judged by the competition score and fed with square pictures.
+
+Stock ultralytics keeps the epoch with the best mAP at IoU 0.50 to 0.95, validates on rectangles padded by half a
+stride, and shrinks pictures by picking pixels. `CompetitionTrainer` keeps the epoch with the highest point of the
+competition's threshold curve on val, and shows every picture exactly as `hilum.detectors.yolo` shows it later: the
+whole picture in a square, area-averaged where it shrinks.
+
+It also works from stock code, on a dataset folder of ours: `YOLO("yolo26n.yaml").train(trainer=CompetitionTrainer,
+data="DATA/data.yaml", ...)`. (Stock `YOLO.train` itself asks the internet for a newer version; `hilum train` does not.)
+"""
+
+import os
+from copy import copy
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hilum.datasets.letterbox import Letterbox
+from hilum.detectors.private_ultralytics import (
+    DEFAULT_CFG,
+    RANK,
+    DetectionTrainer,
+    DetectionValidator,
+    YOLODataset,
+    nothing_leaves,
+)
+from hilum.errors import HilumError
+from hilum.eval.competition import best_confidence, threshold_curve
+
+SCORE: Final = "competition/score"
+CONFIDENCE: Final = "competition/confidence"
+FILL: Final = 114  # the grey that ultralytics pads with, in its augmentation too
+
+
+class CompetitionValidator(DetectionValidator):  # type: ignore[misc]
+    """Adds the competition score to ultralytics' own figures, and makes it the fitness."""
+
+    def init_metrics(self, model: torch.nn.Module) -> None:
+        """Start with no images."""
+        super().init_metrics(model)
+        self._truth_xywh: list[NDArray[np.float64]] = []
+        self._boxes_xywh: list[NDArray[np.float64]] = []
+        self._confidence: list[NDArray[np.float64]] = []
+
+    def update_metrics(self, preds: list[dict[str, torch.Tensor]], batch: dict[str, Any]) -> None:
+        """Collect a batch: truth and predictions in pixels of the original pictures."""
+        size = int(batch["img"].shape[-1])
+        for index, pred in enumerate(preds):
+            height, width = batch["ori_shape"][index]
+            letterbox = Letterbox.fit((int(width), int(height)), size)
+            own = batch["batch_idx"].cpu() == index
+            centre_xywh = batch["bboxes"].cpu()[own].double().numpy() * size
+            truth_xyxy = np.hstack(
+                [centre_xywh[:, :2] - centre_xywh[:, 2:] / 2, centre_xywh[:, :2] + centre_xywh[:, 2:] / 2]
+            )
+            truth_xywh, _ = _to_original_xywh(letterbox, truth_xyxy)
+            boxes_xywh, kept = _to_original_xywh(letterbox, pred["bboxes"].double().cpu().numpy())
+            self._truth_xywh.append(truth_xywh)
+            self._boxes_xywh.append(boxes_xywh)
+            self._confidence.append(pred["conf"].double().cpu().numpy()[kept])
+        super().update_metrics(preds, batch)
+
+    def gather_stats(self) -> None:
+        """With several GPUs, collect what the other processes have seen."""
+        super().gather_stats()
+        if RANK < 0:
+            return
+        mine = self._truth_xywh, self._boxes_xywh, self._confidence
+        everyones: list[Any] | None = [None] * torch.distributed.get_world_size() if RANK == 0 else None
+        torch.distributed.gather_object(mine, everyones, dst=0)
+        if everyones is not None:
+            merged = [[image for part in parts for image in part] for parts in zip(*everyones, strict=True)]
+            self._truth_xywh, self._boxes_xywh, self._confidence = merged
+
+    def get_stats(self) -> dict[str, Any]:
+        """Add the best score on the threshold curve, which is the fitness, and its confidence to the other figures."""
+        curve = threshold_curve(self._truth_xywh, self._boxes_xywh, self._confidence)
+        confidence, score = best_confidence(curve)
+        return {**super().get_stats(), SCORE: score, CONFIDENCE: confidence, "fitness": score}
+
+
+class LetterboxDataset(YOLODataset):  # type: ignore[misc]
+    """Pictures as `Letterbox` shows them, in training, validation and prediction alike."""
+
+    def load_image(
+        self,
+        i: int,
+        rect_mode: bool = True,  # noqa: ARG002 - ultralytics passes it; every picture keeps its aspect here
+        resize_short: bool = False,  # noqa: ARG002
+    ) -> tuple[NDArray[np.uint8], tuple[int, int], tuple[int, int]]:
+        """Read picture `i` and fit its longer side to the size.
+
+        Returns:
+            The picture (h, w, 1) without padding, its original (height, width), and (h, w).
+
+        Raises:
+            HilumError: It cannot be read.
+        """
+        if self.ims[i] is None:
+            pixels = cv2.imread(self.im_files[i], cv2.IMREAD_GRAYSCALE)
+            if pixels is None:
+                raise HilumError(f"{self.im_files[i]}: cannot be read as a picture")
+            original_hw = pixels.shape[:2]
+            letterbox = Letterbox.fit(original_hw[::-1], self.imgsz)
+            fitted = np.ascontiguousarray(letterbox.crop(letterbox.apply(pixels, FILL)))[..., None]
+            if not self.augment or self.cache == "ram":
+                return fitted, original_hw, fitted.shape[:2]
+            # As in ultralytics: training holds the latest pictures, out of which it makes mosaics.
+            self.ims[i], self.im_hw0[i], self.im_hw[i] = fitted, original_hw, fitted.shape[:2]
+            self.buffer.append(i)
+            if 1 < len(self.buffer) >= self.max_buffer_length:
+                oldest = self.buffer.pop(0)
+                if oldest != i:
+                    self.ims[oldest] = self.im_hw0[oldest] = self.im_hw[oldest] = None
+            return fitted, original_hw, fitted.shape[:2]
+        return self.ims[i], self.im_hw0[i], self.im_hw[i]
+
+    def cache_images(self) -> None:
+        """`cache: ram` holds the fitted pictures, without a progress bar.
+
+        Raises:
+            HilumError: `cache: disk`, which would write an array beside every picture of the dataset folder.
+        """
+        if self.cache != "ram":
+            raise HilumError("ultralytics.cache: 'disk' would write into the dataset folder; use 'ram' or false")
+        with ThreadPool(os.cpu_count()) as pool:
+            loaded = pool.map(self.load_image, range(self.ni))
+        for i, (fitted, original_hw, fitted_hw) in enumerate(loaded):
+            self.ims[i], self.im_hw0[i], self.im_hw[i] = fitted, original_hw, fitted_hw
+
+
+class CompetitionTrainer(DetectionTrainer):  # type: ignore[misc]
+    """Keeps the epoch with the best competition score on val; nothing leaves the machine."""
+
+    def __init__(self, cfg: Any = DEFAULT_CFG, overrides: dict[str, Any] | None = None, _callbacks: Any = None) -> None:
+        """Take what ultralytics' trainers take.
+
+        Raises:
+            HilumError: The data are not grayscale.
+        """
+        threads = torch.get_num_threads()
+        with nothing_leaves():
+            super().__init__(cfg, overrides, _callbacks)
+        torch.set_num_threads(threads)  # ultralytics leaves one core idle: on two cores that is half the speed
+        if self.data["channels"] != 1:
+            raise HilumError(f"{self.args.data}: expected `channels: 1`, got channels: {self.data['channels']}")
+
+    def train(self) -> Any:
+        """Train, as ultralytics does."""
+        with nothing_leaves():
+            return super().train()
+
+    def build_dataset(self, img_path: str, mode: str = "train", batch: int | None = None) -> LetterboxDataset:
+        """The pictures of one split, always in squares."""
+        training = mode == "train"
+        return LetterboxDataset(
+            img_path=img_path,
+            imgsz=self.args.imgsz,
+            batch_size=batch,
+            augment=training,
+            hyp=self.args,
+            rect=False,
+            cache=self.args.cache or None,
+            prefix=f"{mode}: ",
+            task="detect",
+            data=self.data,
+            fraction=self.args.fraction if training else 1.0,
+        )
+
+    def get_validator(self) -> CompetitionValidator:
+        """The validator whose fitness is the competition score."""
+        return CompetitionValidator(
+            self.test_loader, save_dir=Path(self.save_dir), args=copy(self.args), _callbacks=self.callbacks
+        )
+
+
+def _to_original_xywh(
+    letterbox: Letterbox, boxes_xyxy: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Boxes (N, 4) of the square as left, top, width, height of the picture (K, 4), and which N have an area there."""
+    boxes = letterbox.boxes_to_original(boxes_xyxy)
+    boxes_xywh = np.hstack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]])
+    kept: NDArray[np.bool_] = np.all(boxes_xywh[:, 2:] > 0, axis=1)
+    return boxes_xywh[kept], kept

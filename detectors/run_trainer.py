@@ -1,0 +1,136 @@
+"""Trains an ultralytics model into a run folder of ours: plain tensors, our log, exact resume.
+
+Stock ultralytics stores pickles in half precision, and resumes from the moving average. Here the best epoch goes to
+`weights.safetensors` in full precision, and `checkpoint.pt` holds tensors and plain values only. On a CPU, with every
+batch an optimizer step (`nbs` at most the batch size) and mosaic off, two epochs and a resumed run of two more end
+exactly as four in one go.
+"""
+
+import random
+from math import exp
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+import yaml
+from safetensors.torch import load_file
+from torch import nn
+
+from hilum.config import read_config
+from hilum.detectors.competition_trainer import CONFIDENCE, CompetitionTrainer
+from hilum.detectors.private_ultralytics import DEFAULT_CFG, RANK
+from hilum.detectors.yolo_config import YOLOConfig
+from hilum.detectors.yolo_network import build_network
+from hilum.errors import HilumError
+from hilum.training.checkpoint import load_checkpoint, save_checkpoint, save_weights
+from hilum.training.log import EpochLog
+
+MODEL: Final = "model.yaml"
+OUTPUTS: Final = "ultralytics"  # ultralytics empties this folder of the run before it trains on several GPUs
+START: Final = "start.safetensors"
+
+
+class RunTrainer(CompetitionTrainer):
+    """Works on the run folder that holds its `save_dir`, where `config.yaml` and `model.yaml` lie.
+
+    It takes all it needs from there, because with several GPUs ultralytics makes it anew in every process.
+    """
+
+    def __init__(self, cfg: Any = DEFAULT_CFG, overrides: dict[str, Any] | None = None, _callbacks: Any = None) -> None:
+        """Take what ultralytics' trainers take; `save_dir` must be `RUN/ultralytics`."""
+        super().__init__(cfg, overrides, _callbacks)
+        self._run = Path(self.save_dir).parent
+        self._config = read_config(self._run, YOLOConfig)
+        self._log: EpochLog | None = None
+
+    def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> nn.Module:  # noqa: ARG002
+        """The run's architecture, with the weights to start from where there are some."""
+        network = build_network(yaml.safe_load((self._run / MODEL).read_text(encoding="utf-8")))
+        if (self._run / START).is_file():
+            network.load_state_dict(load_file(self._run / START), strict=False)
+        return network
+
+    def resume_training(self, ckpt: Any) -> None:  # noqa: ARG002 - a stock checkpoint, which there never is
+        """Go on from the run's checkpoint, and open the log."""
+        state = load_checkpoint(self._run)
+        if state is not None:
+            network = _bare(self.model)
+            network.load_state_dict(state["network"])
+            self.ema.ema.load_state_dict(state["average"])
+            self.ema.updates = state["updates"]
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.scaler.load_state_dict(state["scaler"])
+            self.best_fitness = state["best"]
+            self.stopper.best_fitness, self.stopper.best_epoch = state["best"], state["best_epoch"]
+            self.start_epoch = state["epochs"]
+            # YOLO26 weighs its two heads by the epoch.
+            criterion: Any = network.init_criterion()  # type: ignore[operator]
+            if hasattr(criterion, "update"):
+                criterion.updates = self.start_epoch - 1
+                criterion.update()
+            network.criterion = criterion
+        if RANK in {-1, 0}:
+            self._log = EpochLog(self._run, self.epochs, done=self.start_epoch)
+        if steps := self._config.train.ema_steps:
+            self.ema.decay = lambda update: (1 - 1 / steps) * (1 - exp(-update / steps))
+
+    def _model_train(self) -> None:
+        """Seed everything random in the epoch that starts, so that it does not depend on those before it."""
+        super()._model_train()
+        seed = self.args.seed * 100_003 + self.epoch * 64 + max(RANK, 0)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002 - the generator that ultralytics' augmentation draws from
+        torch.manual_seed(seed)
+        self.train_loader.generator.manual_seed(seed)
+        self.train_loader.reset()
+
+    def save_metrics(self, metrics: dict[str, Any]) -> None:
+        """Write the epoch to the run's log, and to ultralytics' own table."""
+        super().save_metrics(metrics)
+        if self._log is not None:
+            parts = {name: float(value) for name, value in self.tloss.items()}
+            rate = next(iter(self.lr.values()))
+            extra = {"losses": parts, "confidence": metrics.get(CONFIDENCE), "learning_rate": rate}
+            score = None if self.fitness is None else float(self.fitness)
+            self._log.epoch(self.epoch + 1, train_loss=sum(parts.values()), val_score=score, **extra)
+
+    def save_model(self) -> bool:
+        """Store the epoch where it is the best so far, then what resuming needs."""
+        if self.fitness is not None and self.fitness == self.best_fitness:
+            save_weights(self.ema.ema, self._run)
+        save_checkpoint(
+            {
+                "network": _bare(self.model).state_dict(),
+                "average": self.ema.ema.state_dict(),
+                "updates": self.ema.updates,
+                "optimizer": self.optimizer.state_dict(),
+                "scaler": self.scaler.state_dict(),
+                "best": None if self.best_fitness is None else float(self.best_fitness),
+                "best_epoch": self.stopper.best_epoch,
+                "epochs": self.epoch + 1,
+                "finished": bool(self.stop),
+            },
+            self._run,
+        )
+        return True
+
+    def final_eval(self) -> None:
+        """Nothing: the best epoch has been validated already."""
+
+    def _handle_nan_recovery(self, epoch: int) -> bool:
+        """Stop where ultralytics would go back an epoch and try the same again.
+
+        Raises:
+            HilumError: The loss is not finite.
+        """
+        if self.loss is not None and not bool(torch.isfinite(self.loss).all()):
+            raise HilumError(f"the loss is not finite in epoch {epoch + 1}; try a lower ultralytics.lr0")
+        return False
+
+
+def _bare(network: nn.Module) -> nn.Module:
+    """Without the wrappers of `torch.compile` and of several GPUs, whose tensors have other names."""
+    while (inner := getattr(network, "_orig_mod", getattr(network, "module", None))) is not None:
+        network = inner
+    return network

@@ -1,0 +1,148 @@
+"""The backend `yolo`: ultralytics' detectors, YOLO26 by default."""
+
+from pathlib import Path
+from typing import Any, Final, Self
+
+import numpy as np
+import torch
+import yaml
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from supervision import Detections
+from torch import nn
+
+from hilum.config import read_config
+from hilum.converters.files import write_atomically
+from hilum.datasets.folder import Dataset
+from hilum.datasets.letterbox import Letterbox
+from hilum.detectors.competition_trainer import FILL
+from hilum.detectors.private_ultralytics import non_max_suppression
+from hilum.detectors.run_trainer import MODEL, OUTPUTS, START, RunTrainer
+from hilum.detectors.yolo_config import YOLOConfig
+from hilum.detectors.yolo_network import build_network, read_architecture, read_checkpoint
+from hilum.errors import HilumError
+from hilum.training.checkpoint import CHECKPOINT, load_checkpoint, load_weights
+from hilum.training.loop import pick_device
+
+CONFIDENCE_FLOOR: Final = 0.001
+MAX_BOXES: Final = 100
+
+
+class YOLODetector:
+    """Detects with an ultralytics model. It keeps nothing between calls."""
+
+    Config = YOLOConfig
+
+    def __init__(self, network: nn.Module, config: YOLOConfig) -> None:
+        """Take a network that `build_network` built, with its weights, on the device where it shall run."""
+        network.end2end = config.boxes.end_to_end  # type: ignore[assignment]
+        # BatchNorm goes into the convolutions, and the head that is not used away: the same boxes, sooner.
+        self._network: nn.Module = network.eval().fuse(verbose=False)  # type: ignore[operator]
+        self._network.set_head_attr(max_det=MAX_BOXES)
+        self._config = config
+
+    @classmethod
+    def train(cls, config: YOLOConfig, data: Dataset, run: Path) -> Self:
+        """See `hilum.backend.Backend.train`.
+
+        Raises:
+            HilumError: There is no such model, or it cannot be trained.
+        """
+        if not (run / MODEL).is_file():
+            _write_start(config, run)
+        state = load_checkpoint(run)
+        if state is None or not state["finished"]:
+            del state
+            RunTrainer(overrides=_overrides(config, data, run)).train()
+        if not (run / "weights.safetensors").is_file():
+            raise HilumError(f"{run}: training ended without an epoch that was validated")
+        (run / CHECKPOINT).unlink(missing_ok=True)
+        (run / START).unlink(missing_ok=True)
+        return cls.load(run)
+
+    @classmethod
+    def load(cls, run: Path) -> Self:
+        """See `hilum.backend.Backend.load`."""
+        config = read_config(run, YOLOConfig)
+        network = build_network(_read_model_yaml(run / MODEL))
+        load_weights(network, run)
+        return cls(network.to(pick_device()), config)
+
+    def predict_batch(self, images: list[NDArray[np.uint8]]) -> list[Detections]:
+        """See `hilum.backend.Backend.predict_batch`."""
+        if not images:
+            return []
+        places = [Letterbox.fit((image.shape[1], image.shape[0]), self._config.image_size) for image in images]
+        squares = np.stack([place.apply(image, FILL) for place, image in zip(places, images, strict=True)])
+        return [_detections(rows, place) for rows, place in zip(self._detect(squares), places, strict=True)]
+
+    @torch.inference_mode()
+    def _detect(self, squares: NDArray[np.uint8]) -> list[NDArray[np.float64]]:
+        """(N, size, size) to N times (boxes, 6): xyxy in pixels of the square, confidence, class."""
+        device = next(self._network.parameters()).device
+        output = self._network(torch.from_numpy(squares)[:, None].to(device).float() / 255)
+        rows = non_max_suppression(
+            output,
+            CONFIDENCE_FLOOR,
+            self._config.boxes.nms_iou,
+            max_det=MAX_BOXES,
+            max_time_img=float("inf"),  # else a slow machine silently leaves out the last images of a batch
+            end2end=self._config.boxes.end_to_end,
+        )
+        return [image.double().cpu().numpy() for image in rows]
+
+
+def _detections(rows: NDArray[np.float64], place: Letterbox) -> Detections:
+    """Boxes (N, 6) of the square as detections in the picture; those that lie in the padding alone are none."""
+    boxes = place.boxes_to_original(rows[:, :4])
+    confidence = rows[:, 4].clip(0, 1)
+    kept = np.flatnonzero((boxes[:, 2:] > boxes[:, :2]).all(axis=1))
+    kept = kept[np.argsort(-confidence[kept], kind="stable")]
+    return Detections(xyxy=boxes[kept], confidence=confidence[kept], class_id=np.zeros(len(kept), int))
+
+
+def _write_start(config: YOLOConfig, run: Path) -> None:
+    """Write the architecture, and the weights to start from where the config names some."""
+    if config.from_checkpoint:
+        architecture, tensors = read_checkpoint(Path(config.model))
+    else:
+        architecture = read_architecture(config.model, config.model_yaml)
+        tensors = None
+    network = build_network(architecture)  # an error shall come before training
+    stride = int(network.stride.max())  # type: ignore[operator]
+    if config.image_size % stride:
+        raise HilumError(f"image_size: expected a multiple of this model's stride {stride}, got {config.image_size}")
+    if tensors is not None:
+        save_file(tensors, run / START)
+    write_atomically(run / MODEL, yaml.safe_dump(architecture, sort_keys=False))
+
+
+def _overrides(config: YOLOConfig, data: Dataset, run: Path) -> dict[str, Any]:
+    """The run as ultralytics' settings."""
+    return {
+        "plots": False,
+        **config.ultralytics,
+        "model": str(run / MODEL),
+        "data": str(data.yaml_path),
+        "save_dir": str(run / OUTPUTS),
+        "exist_ok": True,
+        "imgsz": config.image_size,
+        "epochs": config.train.epochs,
+        "batch": config.train.batch_size,
+        "seed": config.seed,
+        "iou": config.boxes.nms_iou,
+        "nms": False if config.boxes.end_to_end else None,
+        "conf": CONFIDENCE_FLOOR,
+        "max_det": MAX_BOXES,
+        "verbose": False,
+    }
+
+
+def _read_model_yaml(path: Path) -> dict[str, Any]:
+    try:
+        architecture = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise HilumError(f"{path}: cannot be read ({type(error).__name__}); train again") from error
+    if not isinstance(architecture, dict):
+        raise HilumError(f"{path}: expected a mapping, got {type(architecture).__name__}; train again")
+    return architecture

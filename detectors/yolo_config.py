@@ -1,0 +1,119 @@
+"""What a config with `backend: yolo` says."""
+
+from typing import Any, Final, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from hilum.config import ExperimentConfig, Table
+from hilum.detectors.private_ultralytics import get_cfg
+
+# ultralytics' keys that hilum sets itself, and where they are said here.
+_OURS: Final = {
+    "batch": "train.batch_size",
+    "conf": "nothing: every box above a low floor is kept, and the operating point is chosen on val",
+    "data": "the DATA argument",
+    "epochs": "train.epochs",
+    "exist_ok": "the RUN argument",
+    "imgsz": "image_size",
+    "iou": "boxes.nms_iou",
+    "max_det": "nothing: at most 100 boxes an image are kept",
+    "mode": "nothing: `hilum train` trains",
+    "model": "model",
+    "name": "the RUN argument",
+    "nms": "boxes.end_to_end",
+    "pretrained": "model",
+    "project": "the RUN argument",
+    "rect": "nothing: pictures are always shown in squares",
+    "resume": "nothing: the same `hilum train` again goes on with an interrupted run",
+    "save": "nothing: a run is always stored",
+    "save_dir": "the RUN argument",
+    "seed": "seed",
+    "task": "nothing: this backend detects",
+}
+_REFUSED: Final = {
+    "cfg": "would read another file of settings; write them here",
+    "classes": "there is one class",
+    "distill_model": "would unpickle a checkpoint",
+    "quantize": "runs are stored in full precision",
+    "single_cls": "there is one class",
+}
+
+
+class Training(Table):
+    """How long, and in which steps.
+
+    Attributes:
+        epochs: Passes over the train split.
+        batch_size: Images a batch; ultralytics collects gradients until `ultralytics.nbs` images are seen.
+        ema_steps: The weights that are kept are a moving average over about this many of the last optimizer steps.
+            None is ultralytics' own, over ten thousand, which grows over the first 2,000: a short run of some hundred
+            steps is better off with 100.
+    """
+
+    epochs: int = Field(gt=0)
+    batch_size: int = Field(gt=0)
+    ema_steps: int | None = Field(default=None, gt=1)
+
+
+class Boxes(Table):
+    """How the network's output becomes boxes, in validation and prediction alike.
+
+    Attributes:
+        nms_iou: Of boxes that overlap by more than this IoU only the most confident is kept.
+        end_to_end: Use the network's one-to-one head, which needs no such step (YOLO26 and YOLOv10 have one).
+    """
+
+    nms_iou: float = Field(default=0.7, ge=0, le=1)
+    end_to_end: bool = False
+
+
+class YOLOConfig(ExperimentConfig):
+    """A config with `backend: yolo`.
+
+    Attributes:
+        model: A detection model of ultralytics (`yolo26n.yaml`), the path of a model YAML, or the path of a checkpoint
+            (`.pt`) to start from. The first two start from random weights.
+        model_yaml: Keys of the model YAML with other values, such as `scales: {n: [0.33, 0.125, 512]}`.
+        trust: A `.pt` file is a pickle and can run code: it is read only where this says so.
+        image_size: Side in pixels of the square that a picture is shown in.
+        train: How long, and in which steps.
+        boxes: How the network's output becomes boxes.
+        ultralytics: Any other training setting of ultralytics, checked by ultralytics.
+    """
+
+    model: str = "yolo26n.yaml"
+    model_yaml: dict[str, Any] = Field(default_factory=dict)
+    trust: bool = False
+    image_size: int = Field(ge=32, le=4096, multiple_of=32)
+    train: Training
+    boxes: Boxes = Boxes()
+    ultralytics: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def from_checkpoint(self) -> bool:
+        """Whether training starts from the weights of a `.pt` file."""
+        return self.model.lower().endswith(".pt")
+
+    @field_validator("ultralytics")
+    @classmethod
+    def _check_by_ultralytics(cls, table: dict[str, Any]) -> dict[str, Any]:
+        for key in table:
+            if key in _OURS:
+                raise ValueError(f"'{key}' is set by {_OURS[key]}")
+            if key in _REFUSED:
+                raise ValueError(f"'{key}' {_REFUSED[key]}")
+        if table.get("cache") == "disk":
+            raise ValueError("'cache: disk' would write into the dataset folder; use 'ram' or false")
+        try:
+            get_cfg(overrides=dict(table))
+        except (SyntaxError, TypeError, ValueError) as error:  # SyntaxError is what it raises for an unknown key
+            raise ValueError(str(error).strip().splitlines()[0]) from error
+        return table
+
+    @model_validator(mode="after")
+    def _check_model(self) -> Self:
+        if self.from_checkpoint and not self.trust:
+            raise ValueError(f"model: {self.model} is a pickle, which can run code; say `trust: true` if you trust it")
+        if self.from_checkpoint and self.model_yaml:
+            raise ValueError(f"model_yaml: {self.model} brings its own architecture; leave this out")
+        return self

@@ -1,0 +1,36 @@
+"""The backend `resnet`: the report's ResNet as a segmenter."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from hilum.config import Table
+from hilum.segmenters.resnet_network import ResNet
+from hilum.segmenters.segmenter import Segmenter, SegmenterConfig
+
+
+class ResNetModel(Table):
+    """The network; the defaults are the report's base. See `resnet_network.ResNet`."""
+
+    channels: int = Field(default=32, gt=0)
+    blocks: int = Field(default=2, gt=0)
+    depth: int = Field(default=4, ge=1, le=6)
+    head: Literal["transposed", "plain"] = "transposed"
+    head_momentum: float | None = Field(default=None, gt=0, lt=1)
+
+
+class ResNetConfig(SegmenterConfig):
+    """A config with `backend: resnet`."""
+
+    model: ResNetModel = ResNetModel()
+
+
+class ResNetSegmenter(Segmenter):
+    """Segments with the report's ResNet."""
+
+    Config = ResNetConfig
+
+    @staticmethod
+    def build(config: ResNetConfig) -> ResNet:
+        """The untrained network."""
+        return ResNet(**{key: value for key, value in config.model if value is not None})

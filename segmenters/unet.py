@@ -1,0 +1,33 @@
+"""The backend `unet`: the report's UNet as a segmenter."""
+
+from pydantic import Field
+
+from hilum.config import Table
+from hilum.segmenters.segmenter import Segmenter, SegmenterConfig
+from hilum.segmenters.unet_network import UNet
+
+
+class UNetModel(Table):
+    """The network; the defaults are those of the report's totals. See `unet_network.UNet`."""
+
+    start_channels: int = Field(default=32, gt=0)
+    depth: int = Field(default=4, ge=1, le=6)
+    growth: int = Field(default=2, ge=1)
+    dropout: float = Field(default=0.5, ge=0, lt=1)
+
+
+class UNetConfig(SegmenterConfig):
+    """A config with `backend: unet`."""
+
+    model: UNetModel = UNetModel()
+
+
+class UNetSegmenter(Segmenter):
+    """Segments with the report's UNet."""
+
+    Config = UNetConfig
+
+    @staticmethod
+    def build(config: UNetConfig) -> UNet:
+        """The untrained network."""
+        return UNet(**dict(config.model))

@@ -1,0 +1,132 @@
+"""The one predict interface over all backends: anything that is a radiograph in, one Result for each, in order."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from supervision import Detections
+
+from hilum.backend import Backend, backend_class
+from hilum.datasets.pictures import read_picture
+from hilum.errors import HilumError
+from hilum.run import check_run, operating_confidence, run_config
+
+Image = Path | str | NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was found in one input.
+
+    Attributes:
+        image_id: the file's name without its ending; the input's number, from 0, where it was an array.
+        detections: xyxy in float pixels of the input, confidence 0..1, class_id 0, by falling confidence.
+        image_probability: that the image shows an opacity: the highest confidence of any box, also of those below
+            the operating point; NaN where there was an error.
+        error: why there is no answer; None where there is one.
+    """
+
+    image_id: str
+    detections: Detections
+    image_probability: float
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A trained backend at its operating point. It keeps nothing between calls."""
+
+    backend: Backend
+    confidence: float
+
+    def predict(
+        self, images: Image | Iterable[Image], *, confidence: float | None = None, batch_size: int = 16
+    ) -> Iterator[Result]:
+        """Find opacities; files are decoded ahead of the network, in constant memory.
+
+        Args:
+            images: DICOM, JPEG or PNG files, or arrays (H, W), 8 or 16 bit; also a single one.
+            confidence: keep boxes from here on; the operating point where None.
+            batch_size: images that the network sees at once; it does not change what is found.
+
+        Yields:
+            Exactly one Result an input, in order; a bad file gives one with `error`.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        one = isinstance(images, str | Path) or (isinstance(images, np.ndarray) and images.ndim == 2)
+        inputs: Iterable[Any] = [images] if one else images
+        least = self.confidence if confidence is None else confidence
+        for batch in _batches(_decoded_ahead(inputs, 2 * batch_size), batch_size):
+            found = iter(self.backend.predict_batch([pixels for _, pixels in batch if isinstance(pixels, np.ndarray)]))
+            for image_id, pixels in batch:
+                if isinstance(pixels, HilumError):
+                    yield Result(image_id, no_detections(), float("nan"), str(pixels))
+                    continue
+                detections = next(found)
+                probability = float(detections.confidence.max()) if len(detections) else 0.0
+                yield Result(image_id, at_or_above(detections, least), probability)
+
+
+def load(run: str | Path) -> Predictor:
+    """Load a trained run, of whatever backend.
+
+    Raises:
+        HilumError: the folder is not a finished run, or its backend is not installed.
+    """
+    folder = Path(run)
+    check_run(folder)
+    backend = backend_class(run_config(folder).backend).load(folder)
+    return Predictor(backend, operating_confidence(folder))
+
+
+def no_detections() -> Detections:
+    """Nothing found: xyxy (0, 4), confidence (0,), class_id (0,)."""
+    return Detections(xyxy=np.zeros((0, 4)), confidence=np.zeros(0), class_id=np.zeros(0, int))
+
+
+def at_or_above(detections: Detections, confidence: float) -> Detections:
+    """The boxes whose confidence is at least this."""
+    kept = detections.confidence >= confidence
+    return Detections(
+        xyxy=detections.xyxy[kept], confidence=detections.confidence[kept], class_id=detections.class_id[kept]
+    )
+
+
+def _decode(image: Image) -> NDArray[np.uint8] | HilumError:
+    try:
+        return read_picture(image)
+    except HilumError as error:
+        return error
+
+
+def _decoded_ahead(
+    images: Iterable[Image], ahead: int
+) -> Iterator[tuple[str, NDArray[np.uint8] | HilumError]]:
+    waiting: deque[tuple[str, Future[NDArray[np.uint8] | HilumError]]] = deque()
+    with ThreadPoolExecutor(4) as pool:
+        try:
+            for number, image in enumerate(images):
+                image_id = Path(image).stem if isinstance(image, str | Path) else str(number)
+                waiting.append((image_id, pool.submit(_decode, image)))
+                if len(waiting) > ahead:
+                    name, decoded = waiting.popleft()
+                    yield name, decoded.result()
+            while waiting:
+                name, decoded = waiting.popleft()
+                yield name, decoded.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _batches(
+    pictures: Iterator[tuple[str, NDArray[np.uint8] | HilumError]], size: int
+) -> Iterator[list[tuple[str, NDArray[np.uint8] | HilumError]]]:
+    while batch := list(islice(pictures, size)):
+        yield batch

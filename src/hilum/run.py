@@ -1,0 +1,88 @@
+"""A run folder: what training writes, and whether it is whole."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from hilum.config import ExperimentConfig, load_config
+from hilum.converters.files import write_atomically
+from hilum.errors import HilumError
+
+CONFIG = "config.yaml"
+WEIGHTS = "weights.safetensors"
+OPERATING_POINT = "operating_point.json"
+ENVIRONMENT = "environment.json"
+_NEEDED = (CONFIG, WEIGHTS, ENVIRONMENT, OPERATING_POINT)  # in the order in which training writes them
+
+
+def check_run(run: Path) -> None:
+    """Make sure that a run folder is whole.
+
+    Raises:
+        HilumError: no such folder, or training did not finish.
+    """
+    if not run.is_dir():
+        raise HilumError(f"{run}: no such run folder; `hilum train CONFIG DATA {run}` makes one")
+    missing = [name for name in _NEEDED if not (run / name).is_file()]
+    if missing:
+        raise HilumError(
+            f"{run}: not a finished run, {', '.join(missing)} missing; the same `hilum train` again goes on with it"
+        )
+
+
+def is_complete(run: Path) -> bool:
+    """Whether training has finished here."""
+    return all((run / name).is_file() for name in _NEEDED)
+
+
+def run_config(run: Path) -> ExperimentConfig:
+    """The resolved config that a run was trained with."""
+    return load_config(str(run / CONFIG))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        HilumError: not readable, or not an object.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise HilumError(f"{path}: cannot be read as JSON ({type(error).__name__})") from error
+    if not isinstance(values, dict):
+        raise HilumError(f"{path}: expected a JSON object, found {type(values).__name__}")
+    return values
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Write a JSON object, atomically."""
+    write_atomically(path, json.dumps(values, indent=1) + "\n")
+
+
+def operating_confidence(run: Path) -> float:
+    """The confidence from which on boxes are kept, as chosen on val."""
+    path = run / OPERATING_POINT
+    value = read_json(path).get("confidence")
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 1:
+        raise HilumError(f"{path}: confidence: expected a number from 0 to 1, got {value!r}")
+    return float(value)
+
+
+def parameter_count(run: Path) -> int:
+    """Values in the run's weights, BatchNorm's running ones included, step counters not; from the header alone."""
+    path = run / WEIGHTS
+    try:
+        with path.open("rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        count = 0
+        for name, tensor in header.items():
+            if name == "__metadata__" or tensor["dtype"].startswith(("I", "U")):
+                continue
+            size = 1
+            for side in tensor["shape"]:
+                size *= side
+            count += size
+    except (OSError, ValueError, KeyError, TypeError, MemoryError) as error:
+        raise HilumError(f"{path}: not a safetensors file ({type(error).__name__})") from error
+    return count

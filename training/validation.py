@@ -1,0 +1,20 @@
+"""What an epoch, and an operating point, is chosen by: the highest point of the threshold curve."""
+
+from collections.abc import Sequence
+
+from supervision import Detections
+
+from hilum.datasets.boxes import xyxy_to_xywh
+from hilum.datasets.folder import Split
+from hilum.eval.competition import best_confidence, threshold_curve
+
+
+def best_operating_point(split: Split, detections: Sequence[Detections]) -> tuple[float, float]:
+    """The confidence from which on boxes are best kept, and the competition score that this gives.
+
+    Args:
+        split: the truth.
+        detections: one an image, in the split's order, in pixels of the image.
+    """
+    boxes = [xyxy_to_xywh(found.xyxy) for found in detections]
+    return best_confidence(threshold_curve(split.boxes_xywh, boxes, [found.confidence for found in detections]))
