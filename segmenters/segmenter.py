@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 from supervision import Detections
 from torch import Tensor, nn
 
@@ -50,6 +50,13 @@ class SegmenterConfig(ExperimentConfig):
     image_size: int = Field(ge=16, le=2048)
     train: Training
     boxes: MasksToBoxes = MasksToBoxes()
+
+    @model_validator(mode="after")
+    def _halves_evenly(self) -> Self:
+        depth = getattr(getattr(self, "model", None), "depth", 0)
+        if self.image_size % 2**depth:
+            raise ValueError(f"image_size: expected a multiple of {2**depth} at depth {depth}, not {self.image_size}")
+        return self
 
 
 class Segmenter:
@@ -129,7 +136,7 @@ class Segmenter:
         places = [Letterbox.fit((int(width), int(height)), size) for width, height in split.sizes_wh]
         found: list[Detections] = []
         for start in range(0, len(split), 16):
-            found += self._detect(np.asarray(squares[start : start + 16]), places[start : start + 16])
+            found += self._detect(np.array(squares[start : start + 16]), places[start : start + 16])
         return best_operating_point(split, found)[1]
 
 

@@ -1,0 +1,80 @@
+"""Draw boxes on radiographs: one picture an image, or the same images through several detectors."""
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from hilum.converters.files import write_atomically
+from hilum.datasets.folder import Split
+from hilum.datasets.pictures import read_picture
+from hilum.eval.measures import Answer, scores_of
+
+# Okabe and Ito's colours, told apart by the colour-blind; the truth is always the first.
+COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#CC79A7", "#D55E00")
+NOT_A_DEVICE = "Research software, not a medical device: not for diagnosis or any clinical decision."
+
+
+def draw_boxes(
+    pixels: NDArray[np.uint8], boxes_xyxy: NDArray[np.float64], confidence: NDArray[np.float64], path: Path
+) -> None:
+    """Write a JPEG of one picture with its boxes and their confidences."""
+    canvas = cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR)
+    line = max(1, round(max(pixels.shape) / 300))
+    red, green, blue = (int(COLOURS[0][at : at + 2], 16) for at in (1, 3, 5))
+    for (left, top, right, bottom), sure in zip(np.rint(boxes_xyxy).astype(int).tolist(), confidence, strict=True):
+        cv2.rectangle(canvas, (left, top), (right, bottom), (blue, green, red), line)
+        place = (left + 2, max(top - 4 * line, 12 * line))
+        cv2.putText(canvas, f"{sure:.2f}", place, cv2.FONT_HERSHEY_SIMPLEX, line / 3, (blue, green, red), line)
+    write_atomically(path, cv2.imencode(".jpg", canvas, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes())
+
+
+def choose_images(split: Split, positives: int, negatives: int) -> list[int]:
+    """Indices of images to show, the same for every detector: spread over the split, not picked by any result."""
+    has_boxes = np.array([len(boxes) > 0 for boxes in split.boxes_xyxy], bool)
+    chosen: list[int] = []
+    for wanted, kind in ((positives, has_boxes), (negatives, ~has_boxes)):
+        at = np.flatnonzero(kind)
+        chosen += at[np.linspace(0, len(at) - 1, min(wanted, len(at))).astype(int)].tolist() if len(at) else []
+    return chosen
+
+
+def draw_comparison(split: Split, answers: Mapping[str, Answer], images: Sequence[int], path: Path) -> None:
+    """Draw the same images with the truth and with each detector's boxes at its operating point, as a PNG.
+
+    Args:
+        split: images and truth.
+        answers: name -> boxes, one column each.
+        images: indices in the split, one row each.
+        path: of the picture.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+
+    kept = {name: answer.kept() for name, answer in answers.items()}
+    scores = {name: scores_of(split, answer) for name, answer in answers.items()}
+    columns = ["truth", *answers]
+    figure = Figure(figsize=(2.1 * len(columns), 2.25 * len(images) + 0.5), layout="constrained")
+    axes = figure.subplots(len(images), len(columns), squeeze=False)
+    for row, number in enumerate(images):
+        pixels = read_picture(split.paths[number])
+        for column, name in enumerate(columns):
+            axis = axes[row][column]
+            axis.imshow(pixels, cmap="gray", vmin=0, vmax=255)
+            axis.set_axis_off()
+            if name == "truth":
+                boxes, label = split.boxes_xywh[number], split.classes[number] or "class unknown"
+            else:
+                boxes, score = kept[name][0][number], scores[name][number]
+                label = "rightly nothing" if np.isnan(score) else f"score {score:.2f}"
+            for left, top, width, height in boxes:
+                colour = COLOURS[column % len(COLOURS)]
+                axis.add_patch(Rectangle((left, top), width, height, fill=False, edgecolor=colour, linewidth=1.6))
+            axis.set_title(f"{name}\n{label}" if row == 0 else label, fontsize=8)
+    figure.supxlabel(NOT_A_DEVICE, fontsize=7)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    write_atomically(path, buffer.getvalue())
