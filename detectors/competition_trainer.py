@@ -6,7 +6,7 @@ competition's threshold curve on val, and shows every picture exactly as `hilum.
 whole picture in a square, area-averaged where it shrinks.
 
 It also works from stock code, on a dataset folder of ours: `YOLO("yolo26n.yaml").train(trainer=CompetitionTrainer,
-data="DATA/data.yaml", ...)`. (Stock `YOLO.train` itself asks the internet for a newer version; `hilum train` does not.)
+data="DATA/data.yaml", ...)`. Import it before ultralytics, so that importing that keeps quiet as well.
 """
 
 import os
@@ -143,17 +143,19 @@ class CompetitionTrainer(DetectionTrainer):  # type: ignore[misc]
         Raises:
             HilumError: The data are not grayscale.
         """
-        threads = torch.get_num_threads()
+        self._threads = torch.get_num_threads()
         with nothing_leaves():
             super().__init__(cfg, overrides, _callbacks)
-        torch.set_num_threads(threads)  # ultralytics leaves one core idle: on two cores that is half the speed
         if self.data["channels"] != 1:
             raise HilumError(f"{self.args.data}: expected `channels: 1`, got channels: {self.data['channels']}")
 
     def train(self) -> Any:
         """Train, as ultralytics does."""
-        with nothing_leaves():
-            return super().train()
+        try:
+            with nothing_leaves():
+                return super().train()
+        finally:
+            torch.set_num_threads(self._threads)  # on a CPU ultralytics takes one thread less than there are cores
 
     def build_dataset(self, img_path: str, mode: str = "train", batch: int | None = None) -> LetterboxDataset:
         """The pictures of one split, always in squares."""

@@ -7,7 +7,6 @@ exactly as four in one go.
 """
 
 import random
-from math import exp
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,10 +16,8 @@ import yaml
 from safetensors.torch import load_file
 from torch import nn
 
-from hilum.config import read_config
 from hilum.detectors.competition_trainer import CONFIDENCE, CompetitionTrainer
 from hilum.detectors.private_ultralytics import DEFAULT_CFG, RANK
-from hilum.detectors.yolo_config import YOLOConfig
 from hilum.detectors.yolo_network import build_network
 from hilum.errors import HilumError
 from hilum.training.checkpoint import load_checkpoint, save_checkpoint, save_weights
@@ -32,7 +29,7 @@ START: Final = "start.safetensors"
 
 
 class RunTrainer(CompetitionTrainer):
-    """Works on the run folder that holds its `save_dir`, where `config.yaml` and `model.yaml` lie.
+    """Works on the run folder that holds its `save_dir`, where `model.yaml` lies.
 
     It takes all it needs from there, because with several GPUs ultralytics makes it anew in every process.
     """
@@ -41,7 +38,6 @@ class RunTrainer(CompetitionTrainer):
         """Take what ultralytics' trainers take; `save_dir` must be `RUN/ultralytics`."""
         super().__init__(cfg, overrides, _callbacks)
         self._run = Path(self.save_dir).parent
-        self._config = read_config(self._run, YOLOConfig)
         self._log: EpochLog | None = None
 
     def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> nn.Module:  # noqa: ARG002
@@ -72,8 +68,6 @@ class RunTrainer(CompetitionTrainer):
             network.criterion = criterion
         if RANK in {-1, 0}:
             self._log = EpochLog(self._run, self.epochs, done=self.start_epoch)
-        if steps := self._config.train.ema_steps:
-            self.ema.decay = lambda update: (1 - 1 / steps) * (1 - exp(-update / steps))
 
     def _model_train(self) -> None:
         """Seed everything random in the epoch that starts, so that it does not depend on those before it."""

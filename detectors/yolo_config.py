@@ -45,25 +45,22 @@ class Training(Table):
     Attributes:
         epochs: Passes over the train split.
         batch_size: Images a batch; ultralytics collects gradients until `ultralytics.nbs` images are seen.
-        ema_steps: The weights that are kept are a moving average over about this many of the last optimizer steps.
-            None is ultralytics' own, over ten thousand, which grows over the first 2,000: a short run of some hundred
-            steps is better off with 100.
     """
 
     epochs: int = Field(gt=0)
     batch_size: int = Field(gt=0)
-    ema_steps: int | None = Field(default=None, gt=1)
 
 
 class Boxes(Table):
     """How the network's output becomes boxes, in validation and prediction alike.
 
     Attributes:
-        nms_iou: Of boxes that overlap by more than this IoU only the most confident is kept.
+        nms_iou: Of boxes that overlap by more than this IoU only the most confident is kept. Opacities hardly overlap,
+            and a second box on one costs as much as a false alarm, so this is lower than ultralytics' 0.7.
         end_to_end: Use the network's one-to-one head, which needs no such step (YOLO26 and YOLOv10 have one).
     """
 
-    nms_iou: float = Field(default=0.7, ge=0, le=1)
+    nms_iou: float = Field(default=0.3, ge=0, le=1)
     end_to_end: bool = False
 
 

@@ -1,0 +1,35 @@
+"""`python -m hilum` and the command `hilum`: runs the command line and turns known errors into plain lines."""
+
+import logging
+import os
+import sys
+import warnings
+
+
+def main() -> None:
+    """Run the command line; exit code 1 on an error that the user can mend, 130 when interrupted."""
+    from hilum.cli import app
+    from hilum.errors import HilumError
+
+    # pydicom warns of RSNA's own files (PatientAge '51'), with their values; neither helps a user.
+    warnings.filterwarnings("ignore", module="pydicom")
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+    try:
+        app()
+    except HilumError as error:
+        for line in str(error).splitlines():
+            print(f"hilum: {line}", file=sys.stderr)  # noqa: T201
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("hilum: interrupted; the same command again goes on", file=sys.stderr)  # noqa: T201
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        print(f"hilum: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)  # noqa: T201
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

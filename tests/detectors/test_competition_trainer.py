@@ -1,0 +1,125 @@
+"""What `yolo` is made of: ultralytics kept private, its networks as data, its trainer judged by the competition."""
+
+import importlib
+import importlib.util
+import math
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+# Not `importorskip`, which would import ultralytics before hilum has told it to keep to itself.
+if importlib.util.find_spec("ultralytics") is None:
+    pytest.skip("the extra `yolo` is not installed", allow_module_level=True)
+
+from hilum.datasets.letterbox import Letterbox
+from hilum.detectors import private_ultralytics
+from hilum.detectors.competition_trainer import FILL, CompetitionValidator, LetterboxDataset
+from hilum.detectors.yolo_network import build_network, read_architecture, read_checkpoint
+from hilum.errors import HilumError
+
+TINY = {"scales": {"n": [0.33, 0.03125, 256]}}  # an eighth of n's width
+
+
+@pytest.mark.parametrize("size", [(1024, 1024), (500, 1024), (1024, 500), (333, 777), (40, 30)])
+def test_training_and_validation_show_what_prediction_shows(tmp_path: Path, size: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(1).integers(0, 255, size[::-1], dtype=np.uint8)
+    for name in ("images", "labels"):
+        (tmp_path / name).mkdir()
+    cv2.imwrite(str(tmp_path / "images" / "a.png"), pixels)
+    (tmp_path / "labels" / "a.txt").write_text("0 0.5 0.5 0.5 0.25\n")
+    place = Letterbox.fit(size, 64)
+    still = {"scale": 0.0, "translate": 0.0, "fliplr": 0.0, "mosaic": 0.0, "hsv_v": 0.0, "erasing": 0.0}
+    # In augmentation ultralytics centres to half a pixel, so an odd padding is interpolated there.
+    for augment in {False, size == (1024, 1024)}:
+        shown = LetterboxDataset(
+            img_path=str(tmp_path / "images"),
+            imgsz=64,
+            augment=augment,
+            hyp=private_ultralytics.get_cfg(overrides=still),
+            data={"channels": 1, "names": {0: "opacity"}},
+        )[0]
+        np.testing.assert_array_equal(shown["img"][0].numpy(), place.apply(pixels, FILL))
+        centre = shown["bboxes"].numpy() * 64
+        expected = place.boxes_to_square([[size[0] * 0.25, size[1] * 0.375, size[0] * 0.75, size[1] * 0.625]])
+        np.testing.assert_allclose(centre[:, :2] - centre[:, 2:] / 2, expected[:, :2], atol=1e-3)
+
+
+def test_the_fitness_is_the_competition_score_in_original_pixels(tmp_path: Path) -> None:
+    args = private_ultralytics.get_cfg(overrides={"imgsz": 64, "plots": False, "save_dir": str(tmp_path)})
+    validator = CompetitionValidator(save_dir=tmp_path, args=args)
+    validator.data, validator.device = {"val": ""}, torch.device("cpu")
+    network = build_network(read_architecture("yolo26n.yaml", TINY))
+    validator.init_metrics(network)
+    place = Letterbox.fit((500, 1024), 64)
+    truth = np.array([[100.0, 200.0, 300.0, 600.0]])
+    in_square = place.boxes_to_square(truth)
+    centre = np.hstack([(in_square[:, :2] + in_square[:, 2:]) / 2, in_square[:, 2:] - in_square[:, :2]]) / 64
+    batch = {
+        "img": torch.zeros(2, 1, 64, 64),
+        "batch_idx": torch.zeros(1),
+        "cls": torch.zeros(1, 1),
+        "bboxes": torch.tensor(centre, dtype=torch.float32),
+        "ori_shape": [(1024, 500), (1024, 1024)],
+        "ratio_pad": [None, None],
+        "im_file": ["a.jpg", "b.jpg"],
+    }
+    hit = {"bboxes": torch.tensor(in_square), "conf": torch.tensor([0.8]), "cls": torch.zeros(1)}
+    false_alarm = {"bboxes": torch.tensor([[1.0, 1, 9, 9]]), "conf": torch.tensor([0.9]), "cls": torch.zeros(1)}
+    validator.update_metrics([hit, false_alarm], batch)
+    np.testing.assert_allclose(validator._truth_xywh[0], [[100, 200, 200, 400]], atol=1e-3)
+    stats = validator.get_stats()
+    assert stats["fitness"] == stats["competition/score"] == 0.5  # a hit, and an image without truth that counts
+    assert stats["competition/confidence"] == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("yolo99n.yaml", "neither a YAML file nor a model"),
+        ("https://example.org/yolo26n.yaml", "neither a YAML file nor a model"),
+        ("yolo26n-seg.yaml", "ends in Segment26"),
+    ],
+)
+def test_what_is_no_detection_model_is_refused(model: str, message: str) -> None:
+    with pytest.raises(HilumError, match=message):
+        build_network(read_architecture(model, {}))
+
+
+def test_weights_for_colour_pictures_become_weights_for_gray_ones(tmp_path: Path) -> None:
+    architecture = read_architecture("yolo26n.yaml", TINY) | {"channels": 3, "nc": 80}
+    source = private_ultralytics.tasks.DetectionModel(architecture, ch=3, nc=80, verbose=False)
+    torch.save({"model": source.half(), "train_args": {}}, tmp_path / "colour.pt")
+    _, tensors = read_checkpoint(tmp_path / "colour.pt")
+    colour = source.float().state_dict()["model.0.conv.weight"]
+    torch.testing.assert_close(tensors["model.0.conv.weight"], colour.sum(1, keepdim=True))
+    body = [name for name in source.state_dict() if not name.startswith("model.23.")]
+    assert set(body) <= set(tensors)  # all but the head, whose width depends on the number of classes
+
+
+def test_everything_that_calls_home_is_off() -> None:
+    from ultralytics.utils import SETTINGS, USER_CONFIG_DIR
+
+    assert not any(value for value in SETTINGS.values() if value is True)
+    assert not private_ultralytics.events.enabled
+    with private_ultralytics.nothing_leaves():
+        assert private_ultralytics.plotting.check_font("Arial.ttf").is_file()
+    assert Path.home() not in Path(USER_CONFIG_DIR).parents
+
+
+def test_without_ultralytics_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("hilum.detectors")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "ultralytics", None)
+    with pytest.raises(ImportError, match=r'pip install "hilum\[yolo\]"'):
+        importlib.import_module("hilum.detectors.yolo")
+
+
+@pytest.mark.parametrize("model", ["yolo26n.yaml", "yolo11n.yaml", "yolov8n.yaml", "yolov10n.yaml"])
+def test_ultralytics_own_detectors_can_be_built(model: str) -> None:
+    network = build_network(read_architecture(model, {"scales": {"n": [0.33, 0.0625, 256]}}))
+    assert network.yaml["channels"] == 1
+    assert math.isfinite(sum(float(tensor.sum()) for tensor in network.state_dict().values()))

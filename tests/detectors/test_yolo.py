@@ -1,0 +1,292 @@
+"""YOLO as a backend: what it stores, shows and finds, and that nothing leaves the machine."""
+
+import importlib
+import importlib.util
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import yaml
+
+# Not `importorskip`, which would import ultralytics before hilum has told it to keep to itself.
+if importlib.util.find_spec("ultralytics") is None:
+    pytest.skip("the extra `yolo` is not installed", allow_module_level=True)
+
+from hilum.config import check_config, dump_config
+from hilum.converters.convert import convert
+from hilum.converters.sample import write_sample
+from hilum.datasets.boxes import xyxy_to_xywh
+from hilum.datasets.folder import Dataset
+from hilum.datasets.letterbox import Letterbox
+from hilum.detectors import private_ultralytics
+from hilum.detectors.competition_trainer import FILL, CompetitionTrainer
+from hilum.detectors.run_trainer import RunTrainer
+from hilum.detectors.yolo import CONFIDENCE_FLOOR, MAX_BOXES, YOLODetector
+from hilum.detectors.yolo_config import YOLOConfig
+from hilum.detectors.yolo_network import read_architecture
+from hilum.errors import HilumError
+from hilum.eval.competition import best_confidence, threshold_curve
+from hilum.training.log import read_log
+
+TINY = {"scales": {"n": [0.33, 0.03125, 256]}}  # an eighth of n's width
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Threads that wait for each other on a busy machine make tiny networks ten times slower."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_network() -> Iterator[None]:
+    """Every training here runs with the network cable pulled."""
+
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        pytest.fail(f"something tried to reach the network: {args}")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", refuse)
+        patch.setattr(socket.socket, "connect_ex", refuse)
+        patch.setattr(socket, "getaddrinfo", refuse)
+        yield
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """24 generated radiographs."""
+    folder = tmp_path_factory.mktemp("yolo-data")
+    write_sample(folder / "kaggle", 24, 5, opacity_share=0.6)
+    convert(folder / "kaggle", folder / "data")
+    return Dataset.open(folder / "data")
+
+
+@pytest.fixture(scope="module")
+def trained(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[YOLODetector, Path]:
+    """A detector after two epochs in one go, and the run folder that it left."""
+    config = tiny_config()
+    run = new_run(tmp_path_factory.mktemp("yolo") / "run", config)
+    return YOLODetector.train(config, data, run), run
+
+
+def tiny_config(**changes: Any) -> YOLOConfig:
+    values = {
+        "backend": "yolo",
+        "model_yaml": TINY,
+        "image_size": 64,
+        "train": {"epochs": 2, "batch_size": 4},
+        "ultralytics": {"nbs": 4, "optimizer": "AdamW", "lr0": 0.002, "mosaic": 0.0, "cache": "ram"},
+    }
+    config = check_config(values | changes, where="tiny.yaml")
+    assert isinstance(config, YOLOConfig)
+    return config
+
+
+def new_run(folder: Path, config: YOLOConfig) -> Path:
+    """A run folder as `hilum train` prepares it."""
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(dump_config(config))
+    return folder
+
+
+def pictures(data: Dataset) -> list[np.ndarray]:
+    return [cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) for path in data.split("val").paths]
+
+
+def assert_same(found: Any, expected: Any, atol: float = 0.0) -> None:
+    np.testing.assert_allclose(found.confidence, expected.confidence, atol=min(atol, 1e-5))
+    np.testing.assert_allclose(found.xyxy, expected.xyxy, atol=atol)
+
+
+# What a run leaves behind
+
+
+def test_a_run_holds_plain_tensors_an_architecture_and_a_log(trained: tuple[YOLODetector, Path]) -> None:
+    _, run = trained
+    assert not list(run.rglob("*.pt"))  # nothing that would have to be unpickled
+    log = read_log(run)
+    assert [line["epoch"] for line in log] == [1, 2]
+    assert all(line["train_loss"] > 0 and 0 <= line["val_score"] <= 1 and line["seconds"] > 0 for line in log)
+    architecture = yaml.safe_load((run / "model.yaml").read_text())
+    assert (architecture["nc"], architecture["channels"]) == (1, 1)
+    assert str(run) not in (run / "model.yaml").read_text()
+
+
+def test_a_loaded_detector_finds_identical_boxes(trained: tuple[YOLODetector, Path], data: Dataset) -> None:
+    detector, run = trained
+    for found, expected in zip(
+        YOLODetector.load(run).predict_batch(pictures(data)), detector.predict_batch(pictures(data)), strict=True
+    ):
+        assert_same(found, expected)
+
+
+def test_the_epoch_is_chosen_by_the_score_that_the_stored_weights_reach(
+    trained: tuple[YOLODetector, Path], data: Dataset
+) -> None:
+    detector, run = trained
+    val = data.split("val")
+    found = detector.predict_batch(pictures(data))
+    curve = threshold_curve(val.boxes_xywh, [xyxy_to_xywh(f.xyxy) for f in found], [f.confidence for f in found])
+    assert max(line["val_score"] for line in read_log(run)) == pytest.approx(best_confidence(curve)[1], abs=1e-4)
+
+
+def test_an_interrupted_training_ends_exactly_as_one_in_one_go(
+    trained: tuple[YOLODetector, Path], data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_config()
+    run = new_run(tmp_path / "run", config)
+    save = RunTrainer.save_model
+
+    def save_then_fail(trainer: RunTrainer) -> bool:
+        save(trainer)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunTrainer, "save_model", save_then_fail)
+        with pytest.raises(KeyboardInterrupt):
+            YOLODetector.train(config, data, run)
+    assert len(read_log(run)) == 1
+    YOLODetector.train(config, data, run)
+    assert len(read_log(run)) == 2
+    assert (run / "weights.safetensors").read_bytes() == (trained[1] / "weights.safetensors").read_bytes()
+
+
+# What it finds
+
+
+def test_detections_are_ordered_and_inside_the_picture(trained: tuple[YOLODetector, Path]) -> None:
+    wide = np.random.default_rng(0).integers(0, 255, (500, 1024), dtype=np.uint8)
+    tall = np.ascontiguousarray(wide.T)
+    for picture, found in zip((wide, tall), trained[0].predict_batch([wide, tall]), strict=True):
+        assert len(found) <= MAX_BOXES
+        assert found.xyxy.shape == (len(found), 4)
+        assert found.xyxy.min(initial=0) >= 0
+        assert (found.xyxy <= [picture.shape[1], picture.shape[0]] * 2).all()
+        assert (found.xyxy[:, 2:] > found.xyxy[:, :2]).all()
+        assert (np.diff(found.confidence) <= 0).all()
+        assert ((found.confidence > CONFIDENCE_FLOOR) & (found.confidence <= 1)).all()
+        assert (found.class_id == 0).all()
+
+
+def test_alone_or_in_a_batch_of_mixed_sizes_is_the_same(trained: tuple[YOLODetector, Path], data: Dataset) -> None:
+    detector = trained[0]
+    image = pictures(data)[0]
+    mixed = [image, cv2.resize(image, (500, 1024)), cv2.resize(image, (300, 200)), image[:40, :700]]
+    together = detector.predict_batch(mixed)
+    for picture, found in zip(mixed, together, strict=True):
+        assert_same(detector.predict_batch([picture])[0], found, atol=1e-2)
+    assert max(len(found) for found in together) > 0
+
+
+def test_a_picture_padded_to_a_square_has_its_boxes_shifted(trained: tuple[YOLODetector, Path], data: Dataset) -> None:
+    image = np.ascontiguousarray(pictures(data)[0][:, 256:768])  # 512 x 1024: its place is exact at 64 px
+    padded = cv2.copyMakeBorder(image, 0, 0, 256, 256, cv2.BORDER_CONSTANT, value=FILL)
+    found, in_square = trained[0].predict_batch([image, padded])
+    shifted = (in_square.xyxy - [256, 0, 256, 0]).clip(0, [512, 1024, 512, 1024])
+    kept = (shifted[:, 2:] > shifted[:, :2]).all(axis=1)
+    np.testing.assert_allclose(found.xyxy, shifted[kept], atol=1e-2)
+
+
+@pytest.mark.parametrize("shape", [(500, 1024), (1024, 500), (1024, 1024), (37, 53)])
+def test_boxes_come_back_in_pixels_of_the_original(
+    trained: tuple[YOLODetector, Path], monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int]
+) -> None:
+    boxes = np.array([[3.0, 5.0, 30.0, 21.0], [0.0, 0.0, shape[1], shape[0]]])
+    place = Letterbox.fit(shape[::-1], 64)
+    in_padding = [[0.0, 0.0, 64.0, 0.0]]
+    rows = np.vstack([place.boxes_to_square(boxes), in_padding])
+    rows = np.column_stack([rows, [0.2, 0.9, 0.95], np.zeros(3)])
+    monkeypatch.setattr(YOLODetector, "_detect", lambda self, squares: [rows])
+    found = trained[0].predict_batch([np.zeros(shape, np.uint8)])[0]
+    np.testing.assert_allclose(found.xyxy, boxes[::-1], atol=1e-9)
+    np.testing.assert_allclose(found.confidence, [0.9, 0.2])
+
+
+def test_no_boxes_and_no_images(trained: tuple[YOLODetector, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert trained[0].predict_batch([]) == []
+    monkeypatch.setattr(YOLODetector, "_detect", lambda self, squares: [np.zeros((0, 6))])
+    found = trained[0].predict_batch([np.zeros((9, 7), np.uint8)])[0]
+    assert (found.xyxy.shape, found.confidence.shape, found.class_id.shape) == ((0, 4), (0,), (0,))
+
+
+# What it refuses
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"ultralytics": {"lrr0": 1}}, "'lrr0' is not a valid"),
+        ({"ultralytics": {"lr0": "fast"}}, "lr0"),
+        ({"ultralytics": {"imgsz": 320}}, "'imgsz' is set by image_size"),
+        ({"ultralytics": {"distill_model": "teacher.pt"}}, "unpickle"),
+        ({"ultralytics": {"cache": "disk"}}, "dataset folder"),
+        ({"model": "yolo26n.pt", "model_yaml": {}}, "trust: true"),
+        ({"model": "yolo26n.pt", "trust": True}, "model_yaml"),
+        ({"image_size": 100}, "multiple of 32"),
+        ({"boxes": {"nms_io": 0.5}}, "did you mean 'nms_iou'"),
+    ],
+)
+def test_a_wrong_config_is_one_line_that_names_the_key(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(HilumError) as error:
+        tiny_config(**changes)
+    assert message in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_weights_are_not_downloaded(data: Dataset, tmp_path: Path) -> None:
+    config = tiny_config(model="yolo26n.pt", model_yaml={}, trust=True)
+    with pytest.raises(HilumError, match="not downloaded"):
+        YOLODetector.train(config, data, new_run(tmp_path / "run", config))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"activation": "__import__('pathlib').Path('ran').touch()"},
+        {"backbone": [[-1, 1, "torch_safe_load", ["evil.pt"]]]},
+        {"backbone": [[-1, 1, "nn.Module.__subclasses__", []]]},
+        {"backbone": [[-1, 1, "TorchVision", [64, "resnet18", "DEFAULT"]]]},
+        {"head": None},
+    ],
+)
+def test_a_run_folder_of_a_stranger_cannot_run_code(
+    trained: tuple[YOLODetector, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
+) -> None:
+    for name in ("config.yaml", "weights.safetensors"):
+        (tmp_path / name).write_bytes((trained[1] / name).read_bytes())
+    architecture = yaml.safe_load((trained[1] / "model.yaml").read_text())
+    (tmp_path / "model.yaml").write_text(yaml.safe_dump(architecture | change))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(HilumError, match="model: "):
+        YOLODetector.load(tmp_path)
+    assert not (tmp_path / "ran").exists()
+
+
+# Where it meets ultralytics
+
+
+def test_it_trains_from_stock_code_and_on_from_its_checkpoint(data: Dataset, tmp_path: Path) -> None:
+    architecture = tmp_path / "tiny26n.yaml"
+    architecture.write_text(yaml.safe_dump(read_architecture("yolo26n.yaml", TINY)))
+    settings = {"epochs": 1, "imgsz": 64, "batch": 8, "nbs": 8, "optimizer": "AdamW", "device": "cpu", "plots": False}
+    model = private_ultralytics.ultralytics.YOLO(architecture)
+    model.train(trainer=CompetitionTrainer, data=str(data.yaml_path), project=str(tmp_path), name="stock", **settings)
+    assert "competition/score" in (tmp_path / "stock" / "results.csv").read_text()
+
+    config = tiny_config(
+        model=str(tmp_path / "stock" / "weights" / "best.pt"),
+        model_yaml={},
+        trust=True,
+        train={"epochs": 1, "batch_size": 8},
+    )
+    run = new_run(tmp_path / "run", config)
+    YOLODetector.train(config, data, run)
+    assert json.loads((run / "log.jsonl").read_text())["epoch"] == 1
