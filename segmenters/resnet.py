@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from hilum.config import Table
-from hilum.segmenters.resnet_network import ResNet
+from hilum.segmenters.resnet_network import BATCHNORM_MOMENTUM, ResNet
 from hilum.segmenters.segmenter import Segmenter, SegmenterConfig
 
 
@@ -16,7 +16,8 @@ class ResNetModel(Table):
     blocks: int = Field(default=2, gt=0)
     depth: int = Field(default=4, ge=1, le=6)
     head: Literal["transposed", "plain"] = "transposed"
-    head_momentum: float | None = Field(default=None, gt=0, lt=1)
+    momentum: float = Field(default=BATCHNORM_MOMENTUM, gt=0, lt=1)
+    head_momentum: float = Field(default=BATCHNORM_MOMENTUM, gt=0, lt=1)
 
 
 class ResNetConfig(SegmenterConfig):
@@ -33,4 +34,4 @@ class ResNetSegmenter(Segmenter):
     @staticmethod
     def build(config: ResNetConfig) -> ResNet:
         """The untrained network."""
-        return ResNet(**{key: value for key, value in config.model if value is not None})
+        return ResNet(**dict(config.model))

@@ -4,7 +4,7 @@ from pydantic import Field
 
 from hilum.config import Table
 from hilum.segmenters.segmenter import Segmenter, SegmenterConfig
-from hilum.segmenters.unet_network import UNet
+from hilum.segmenters.unet_network import BATCHNORM_MOMENTUM, UNet
 
 
 class UNetModel(Table):
@@ -14,6 +14,7 @@ class UNetModel(Table):
     depth: int = Field(default=4, ge=1, le=6)
     growth: int = Field(default=2, ge=1)
     dropout: float = Field(default=0.5, ge=0, lt=1)
+    momentum: float = Field(default=BATCHNORM_MOMENTUM, gt=0, lt=1)
 
 
 class UNetConfig(SegmenterConfig):

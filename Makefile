@@ -1,0 +1,41 @@
+# Every target makes and uses .venv. PYTHON=python3.12 make test tries another interpreter.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Debian's names of the libraries that opencv-python needs and pip cannot install.
+LIBRARIES := libGL.so.1:libgl1 libgthread-2.0.so.0:libglib2.0-0
+
+.PHONY: demo test test-slow lint format clean
+
+demo: $(VENV)/.installed  ## generate data, convert, train three backends, benchmark them: everything below demo/
+	@test -e demo/kaggle/stage_2_train_labels.csv || { rm -rf demo/kaggle; $(BIN)/hilum sample demo/kaggle --images 1200 --seed 0 --opacity-share 0.35; }
+	@grep -qs '"complete": true' demo/data/conversion.json || $(BIN)/hilum convert demo/kaggle demo/data --patients demo/kaggle/patient_map.csv
+	$(BIN)/hilum benchmark demo/data sample/resnet sample/unet sample/yolo --out demo/benchmark
+
+test: $(VENV)/.installed  ## the tests, without the slow ones
+	$(BIN)/python -m pytest -m "not slow and not gpu"
+	$(BIN)/python -m pytest --doctest-modules -o consider_namespace_packages=true src/hilum -q
+
+test-slow: $(VENV)/.installed
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.installed  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.installed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "hilum needs Python 3.11 or later; PYTHON=python3.11 make ... names one"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "Python's venv is missing; on Debian: apt-get install python3-venv"; exit 1; }
+	@missing=""; for pair in $(LIBRARIES); do $(PYTHON) -c "import ctypes; ctypes.CDLL('$${pair%%:*}')" 2>/dev/null || missing="$$missing $${pair##*:}"; done; \
+	  test -z "$$missing" || { echo "opencv-python needs system libraries; on Debian: apt-get install$$missing"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[yolo,codecs,dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info src/*.egg-info demo
