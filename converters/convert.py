@@ -10,7 +10,7 @@ import io
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from hilum import __version__
 from hilum.converters import rsna
 from hilum.converters.coco import boxes_to_coco, coco_json
-from hilum.converters.dicom import Tags, dicom_to_gray8, plain_jpeg, read_dicom, read_tags
+from hilum.converters.dicom import NO_TAGS, Tags, dicom_to_gray8, plain_jpeg, read_dicom, read_tags
 from hilum.converters.files import write_atomically
+from hilum.converters.progress import Progress, no_progress
 from hilum.converters.rsna import LeftOut
 from hilum.converters.splits import DEFAULT_SHARES, split_by_group
 from hilum.converters.yolo import boxes_to_yolo, data_yaml
@@ -33,7 +34,6 @@ from hilum.errors import HilumError
 MARKER = "conversion.json"
 _FOLDERS = ("images", "labels", "annotations", "unlabelled/images")
 _METADATA = ("image_id", "split", "class", "patient", "sex", "age_years", "view", "spacing_mm", "width", "height")
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Picture:
     size_wh: tuple[int, int] = (0, 0)
     untouched: bool = False
     sha256: str = ""
-    tags: Tags = Tags(None, None, None, None)
+    tags: Tags = NO_TAGS
     reason: str | None = None
 
 
@@ -65,13 +65,14 @@ def convert(
     patients: Path | None = None,
     overwrite: bool = False,
     executor: Executor | None = None,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> dict[str, Any]:
     """Convert Kaggle's layout below `source` into the dataset folder `out`.
 
     Args:
         source: folder with the CSV files and picture folders.
         out: made if it is not there; must be empty, an interrupted conversion, or (with `overwrite`) a dataset.
+        overwrite: convert again into a folder that already holds a dataset.
         seed: of the splits.
         patients: a CSV that says whose each image is; without it images count as persons.
         executor: where files are converted; in this process where None. Any `concurrent.futures` executor will do.
@@ -309,7 +310,12 @@ def _write_metadata(
     rows = []
     for picture, split, kind in zip(pictures, splits, kinds, strict=True):
         tags = asdict(picture.tags)
-        row = {"image_id": picture.image_id, "split": split, "class": kind, "patient": owner.get(picture.image_id, "")}
+        row: dict[str, Any] = {
+            "image_id": picture.image_id,
+            "split": split,
+            "class": kind,
+            "patient": owner.get(picture.image_id, ""),
+        }
         row |= {key: "" if value is None else value for key, value in tags.items()}
         row |= {"width": picture.size_wh[0], "height": picture.size_wh[1]}
         rows.append([*(row[name] for name in _METADATA), picture.sha256])

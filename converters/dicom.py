@@ -17,9 +17,8 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.dataelem import RawDataElement
 from pydicom.encaps import generate_frames
-from pydicom.errors import InvalidDicomError
-from pydicom.pixels import apply_modality_lut
-from pydicom.uid import JPEGBaseline8Bit
+from pydicom.pixels.processing import apply_modality_lut, apply_voi
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGBaseline8Bit
 
 from hilum.converters.jpeg import JpegStream, parse_jpeg
 from hilum.errors import HilumError
@@ -58,6 +57,9 @@ class Tags:
     spacing_mm: float | None
 
 
+NO_TAGS = Tags(None, None, None, None)
+
+
 def read_dicom(source: Path | bytes) -> pydicom.Dataset:
     """Parse a DICOM file that should hold one radiograph.
 
@@ -73,21 +75,17 @@ def read_dicom(source: Path | bytes) -> pydicom.Dataset:
     with_preamble = content[128:132] == b"DICM"
     try:
         dataset = pydicom.dcmread(BytesIO(content), force=not with_preamble)
-        if not with_preamble and ("SOPClassUID" not in dataset or "Rows" not in dataset):
-            raise InvalidDicomError
-        # A file that breaks off inside a value is read without complaint up to there.
-        if "PixelData" not in dataset:
-            raise HilumError(
-                "no pixel data (7FE0,0010)" if "Rows" not in dataset else "cut short or without pixel data"
-            )
+        has_picture, has_rows = "PixelData" in dataset, "Rows" in dataset
+        known = with_preamble or ("SOPClassUID" in dataset and has_rows)
         if not getattr(dataset.file_meta, "TransferSyntaxUID", None):
-            dataset.file_meta.TransferSyntaxUID = dataset.original_encoding[0] and pydicom.uid.ImplicitVRLittleEndian
-    except HilumError:
-        raise
-    except InvalidDicomError as error:
-        raise HilumError("not a DICOM file") from error
-    except Exception as error:  # noqa: BLE001 - pydicom raises anything on damaged input
+            implicit = dataset.original_encoding[0]
+            dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+    except Exception as error:
         raise HilumError(f"a damaged or cut short DICOM file ({type(error).__name__})") from error
+    if not known:
+        raise HilumError("not a DICOM file")
+    if not has_picture:  # a file that breaks off between values is read without complaint up to there
+        raise HilumError("cut short or without pixel data (7FE0,0010)" if has_rows else "no pixel data (7FE0,0010)")
     return dataset
 
 
@@ -144,7 +142,7 @@ def dicom_to_gray8(dataset: pydicom.Dataset) -> NDArray[np.uint8]:
         return _to_8bit(stored, dataset)
     except HilumError:
         raise
-    except Exception as error:  # noqa: BLE001 - decoders raise anything on damaged input
+    except Exception as error:
         raise HilumError(f"its pixel data cannot be decoded ({type(error).__name__})") from error
 
 
@@ -284,7 +282,7 @@ def _to_8bit(stored: NDArray[Any], dataset: pydicom.Dataset) -> NDArray[np.uint8
     window = _window(dataset)
     if _VOI_LUT_SEQUENCE in dataset:
         table = dataset.VOILUTSequence[0]
-        values = np.asarray(pydicom.pixels.apply_voi(values.astype(np.int32), dataset), np.float64)
+        values = np.asarray(apply_voi(values.astype(np.int32), dataset), np.float64)
         low, high = 0.0, float(2 ** int(table.LUTDescriptor[2]) - 1)
     elif window is not None:
         low, high, values = _apply_window(values, window, _text(dataset, _VOI_FUNCTION))

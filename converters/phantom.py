@@ -124,7 +124,7 @@ class _Placing:
         cos, sin = np.float32(np.cos(self.tilt_rad)), np.float32(np.sin(self.tilt_rad))
         dx, dy = (x - np.float32(self.centre)), (y - np.float32(0.5 + self.top))
         across, down = cos * dx + sin * dy, cos * dy - sin * dx
-        return across * np.float32(2 / self.scale), down / np.float32(self.scale) + np.float32(0.5)
+        return _field(across * np.float32(2 / self.scale)), _field(down / np.float32(self.scale) + np.float32(0.5))
 
     def to_picture(self, points_uv: NDArray[np.floating]) -> NDArray[np.float64]:
         """Body coordinates (N, 2) to shares of the picture (N, 2)."""
@@ -133,10 +133,15 @@ class _Placing:
         return np.stack([cos * across - sin * down + self.centre, sin * across + cos * down + 0.5 + self.top], axis=1)
 
 
-def _step(distance: Field, width: float) -> Field:
+def _field(values: NDArray[np.floating]) -> Field:
+    """The type checker's float32: NumPy's own promotion rules are not in its stubs. Nothing is copied."""
+    return np.asarray(values, np.float32)
+
+
+def _step(distance: NDArray[np.floating], width: float) -> Field:
     """0 below -width/2, 1 above width/2, smooth between."""
     t = np.clip(distance / np.float32(width) + np.float32(0.5), 0, 1)
-    return t * t * (3 - 2 * t)
+    return _field(t * t * (3 - 2 * t))
 
 
 def _lung_edges(anatomy: Anatomy, side: int) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
@@ -194,7 +199,7 @@ def _body(u: Field, v: Field, anatomy: Anatomy, rng: np.random.Generator) -> Fie
                 (v - np.float32(0.66)) / np.float32(0.16)
             ) ** 2
             image += np.float32(anatomy.breast) * _step(1 - distance, 0.5) * body
-    return image.astype(np.float32) + np.float32(rng.uniform(0.0, 0.03))
+    return _field(image + np.float32(rng.uniform(0.0, 0.03)))
 
 
 def _heart(u: Field, v: Field, anatomy: Anatomy, *, enlarge: float) -> Field:
@@ -208,7 +213,7 @@ def _heart(u: Field, v: Field, anatomy: Anatomy, *, enlarge: float) -> Field:
     aorta = ((u - np.float32(0.07)) / np.float32(0.13)) ** 2 + (
         (v - np.float32(anatomy.lung_top + 0.20)) / np.float32(0.10)
     ) ** 2
-    return np.maximum(_step(1 - egg, 0.5), np.float32(0.6) * _step(1 - aorta, 0.8))
+    return _field(np.maximum(_step(1 - egg, 0.5), np.float32(0.6) * _step(1 - aorta, 0.8)))
 
 
 def _polyline(canvas: Field, placing: _Placing, points_uv: NDArray[np.floating], width_px: int, value: float) -> None:
@@ -359,7 +364,7 @@ def _grain() -> NDArray[np.int8]:
     """Film grain, shared by all pictures at random offsets: drawing a million normals anew would take 15 ms."""
     noise = np.random.default_rng(20180827).standard_normal((SIZE_PX + 256, SIZE_PX + 256), dtype=np.float32)
     noise = 0.75 * noise + 1.1 * cv2.GaussianBlur(noise, (0, 0), 1.0)
-    return np.clip(np.round(noise * 32), -127, 127).astype(np.int8)
+    return np.asarray(np.clip(np.round(noise * 32), -127, 127), np.int8)
 
 
 def _film(image: Field, view: str, rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -7,7 +7,6 @@ number in PatientAge), so that everything that reads those reads these.
 import csv
 import io
 import uuid
-from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from hilum.converters.files import write_atomically
 from hilum.converters.phantom import NORMAL, NOT_NORMAL, OPACITY, SIZE_PX, Anatomy, draw_phantom
+from hilum.converters.progress import Progress, no_progress
 
 TRAIN_FOLDER = "stage_2_train_images"
 TEST_FOLDER = "stage_2_test_images"
@@ -98,7 +98,7 @@ def write_sample(
     *,
     opacity_share: float | None = None,
     executor: Executor | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> None:
     """Write the set below `out`. Tables are written last: a folder that has them is whole.
 
@@ -132,15 +132,15 @@ def _write_image(out: Path, image: PlannedImage) -> NDArray[np.int64]:
 def _dicom(image: PlannedImage, pixels: NDArray[np.uint8]) -> bytes:
     import pydicom
     from pydicom.encaps import encapsulate
-    from pydicom.uid import JPEGBaseline8Bit, SecondaryCaptureImageStorage
+    from pydicom.uid import UID, JPEGBaseline8Bit, SecondaryCaptureImageStorage
 
     _, jpeg = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     meta = pydicom.dataset.FileMetaDataset()
     meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
-    meta.MediaStorageSOPInstanceUID = f"2.25.{uuid.UUID(image.image_id).int}"
+    meta.MediaStorageSOPInstanceUID = UID(f"2.25.{uuid.UUID(image.image_id).int}")
     meta.TransferSyntaxUID = JPEGBaseline8Bit
     # UIDs below 2.25 are made from UUIDs (PS3.5 B.2), so none is anybody's.
-    meta.ImplementationClassUID = "2.25.1"
+    meta.ImplementationClassUID = UID("2.25.1")
     patient_uid = uuid.uuid5(uuid.NAMESPACE_OID, f"{image.seed[0]}-{image.patient}").int
     with pydicom.config.disable_value_validation():  # PatientAge is a bare number, as in the challenge
         dataset = pydicom.Dataset()

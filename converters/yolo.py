@@ -28,7 +28,7 @@ def yolo_to_boxes(text: str, size_wh: tuple[int, int]) -> NDArray[np.float64]:
 
 
 def data_yaml() -> str:
-    """ultralytics' description of a dataset folder.
+    """The text of `data.yaml`, by which ultralytics knows a dataset folder.
 
     The split files lie beside it and name pictures as `./images/...`; with a `path:` key ultralytics would look for
     them below the directory that it was started in.

@@ -41,9 +41,7 @@ def square_pictures(
     return np.asarray(np.load(path, mmap_mode="r"))
 
 
-def _build(
-    data: Dataset, name: SplitName, size: int, path: Path, progress: Callable[[int, int], None] | None
-) -> None:
+def _build(data: Dataset, name: SplitName, size: int, path: Path, progress: Callable[[int, int], None] | None) -> None:
     split = data.split(name)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
 

@@ -81,7 +81,7 @@ class Dataset:
 
     @property
     def yaml_path(self) -> Path:
-        """ultralytics' description of the folder."""
+        """By which ultralytics knows the folder."""
         return self.path / "data.yaml"
 
     @property

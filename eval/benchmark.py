@@ -88,7 +88,10 @@ def benchmark(
     holdout = data.split("holdout")
     if not len(holdout):
         raise HilumError(f"{data.path}: the holdout split has no image; convert more images")
-    answers: dict[str, Answer] = {NOTHING: nothing(holdout), AVERAGE: everywhere(average_boxes(data.split("train"), holdout))}
+    answers: dict[str, Answer] = {
+        NOTHING: nothing(holdout),
+        AVERAGE: everywhere(average_boxes(data.split("train"), holdout)),
+    }
     entries: list[Entry] = []
     costs: dict[str, dict[str, Any]] = {NOTHING: {"backend": None}, AVERAGE: {"backend": None}}
     for name, config in configs.items():
@@ -133,9 +136,7 @@ def predict_split(predictor: Predictor, split: Split) -> Answer:
     return Answer(boxes, [np.asarray(r.detections.confidence, np.float64) for r in results], predictor.confidence)
 
 
-def _trained(
-    name: str, config: ExperimentConfig, data: Dataset, run: Path, tell: Callable[[str], None]
-) -> Predictor:
+def _trained(name: str, config: ExperimentConfig, data: Dataset, run: Path, tell: Callable[[str], None]) -> Predictor:
     if is_complete(run):
         if not same_experiment(run, config, data):
             raise HilumError(

@@ -127,7 +127,9 @@ def _read_coco(path: Path, names: dict[int, str]) -> tuple[Predictions, list[str
         except (KeyError, TypeError, ValueError):
             fine = False
         if not fine:
-            problems.append(f"{path}: entry {number}: expected image_id, bbox [x, y, width, height] and score; left out")
+            problems.append(
+                f"{path}: entry {number}: expected image_id, bbox [x, y, width, height] and score; left out"
+            )
         elif image not in names:
             strange += 1
         else:

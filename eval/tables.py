@@ -52,13 +52,20 @@ def table_markdown(rows: Sequence[Row], about: Mapping[str, Any]) -> str:
 
 def notes(about: Mapping[str, Any]) -> list[str]:
     """Lines that belong under a table."""
-    unit = "patients" if about["patients_known"] else "images (no patient map was given, so patients may be on two sides)"
+    unit = (
+        "patients" if about["patients_known"] else "images (no patient map was given, so patients may be on two sides)"
+    )
     return [
-        f"- {about['images']} {about['split']} images, {about['positive_images']} with opacity; "
-        f"operating points and epochs were chosen on {about['operating_points_chosen_on']}.",
+        (
+            f"- {about['images']} {about['split']} images, {about['positive_images']} with opacity; operating points and "
+            f"epochs were chosen on {about['operating_points_chosen_on']}."
+        ),
         f"- Intervals: bootstrap over {unit}, 2,000 resamples; differences are paired.",
-        "- Competition score: mean over images of TP/(TP+FP+FN), averaged over IoU > 0.40, 0.45, ..., 0.75; images with "
-        "neither truth nor prediction do not count. AP is COCO's, another figure. Sensitivity and false positives: IoU > 0.40.",
+        (
+            "- Competition score: mean over images of TP/(TP+FP+FN), averaged over IoU > 0.40, 0.45, ..., 0.75; images "
+            "with neither truth nor prediction do not count. AP is COCO's, another figure. Sensitivity and false "
+            "positives: IoU > 0.40."
+        ),
         f"- Data {about['data_fingerprint']}, hilum {about['hilum']}.",
         f"- {NOT_A_DEVICE}",
     ]

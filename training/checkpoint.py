@@ -31,7 +31,7 @@ def load_weights(network: torch.nn.Module, run: Path) -> None:
         network.load_state_dict(load(path.read_bytes()))
     except OSError as error:
         raise HilumError(f"{path}: cannot be read ({error.strerror}); train again") from error
-    except Exception as error:  # noqa: BLE001 - safetensors and PyTorch raise several kinds
+    except Exception as error:
         first = str(error).strip().splitlines()[0]
         raise HilumError(f"{path}: not the weights of the network in config.yaml ({first}); train again") from error
 
@@ -50,6 +50,6 @@ def load_checkpoint(run: Path) -> dict[str, Any] | None:
         return None
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001 - a damaged pickle raises anything
+    except Exception as error:
         raise HilumError(f"{path}: damaged; delete it to train from the start") from error
     return state

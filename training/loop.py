@@ -91,7 +91,7 @@ def _train_epoch(
         optimizer.zero_grad(set_to_none=True)
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             value = loss(network(x), y)
-        value.backward()
+        value.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         total += value.detach() * len(x)  # no .item(): it would wait for the GPU at every step
         count += len(x)

@@ -86,9 +86,7 @@ def convert(
     from hilum.converters.convert import convert as run
 
     with _processes(workers, None) as executor, _bar("converting") as progress:
-        record = run(
-            src, data, seed=seed, patients=patients, overwrite=overwrite, executor=executor, progress=progress
-        )
+        record = run(src, data, seed=seed, patients=patients, overwrite=overwrite, executor=executor, progress=progress)
     _print_conversion(data, record)
 
 

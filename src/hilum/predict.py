@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,7 +61,7 @@ class Predictor:
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         one = isinstance(images, str | Path) or (isinstance(images, np.ndarray) and images.ndim == 2)
-        inputs: Iterable[Any] = [images] if one else images
+        inputs = cast("Iterable[Image]", [images] if one else images)
         least = self.confidence if confidence is None else confidence
         for batch in _batches(_decoded_ahead(inputs, 2 * batch_size), batch_size):
             found = iter(self.backend.predict_batch([pixels for _, pixels in batch if isinstance(pixels, np.ndarray)]))
@@ -106,9 +106,7 @@ def _decode(image: Image) -> NDArray[np.uint8] | HilumError:
         return error
 
 
-def _decoded_ahead(
-    images: Iterable[Image], ahead: int
-) -> Iterator[tuple[str, NDArray[np.uint8] | HilumError]]:
+def _decoded_ahead(images: Iterable[Image], ahead: int) -> Iterator[tuple[str, NDArray[np.uint8] | HilumError]]:
     waiting: deque[tuple[str, Future[NDArray[np.uint8] | HilumError]]] = deque()
     with ThreadPoolExecutor(4) as pool:
         try:

@@ -9,7 +9,7 @@ from hilum import __version__
 from hilum.backend import backend_class
 from hilum.config import ExperimentConfig, dump_config
 from hilum.converters.files import write_atomically
-from hilum.datasets.folder import Dataset
+from hilum.datasets.folder import Dataset, SplitName
 from hilum.errors import HilumError
 from hilum.predict import Predictor
 from hilum.run import CONFIG, ENVIRONMENT, OPERATING_POINT, is_complete, read_json, write_json
@@ -33,8 +33,9 @@ def train(config: ExperimentConfig, data: Dataset, run: Path) -> Predictor:
     Raises:
         HilumError: the folder holds something else, or the data has no image to train or to choose on.
     """
-    for name in ("train", "val"):
-        if not len(data.split(name)):  # type: ignore[arg-type]
+    needed: tuple[SplitName, ...] = ("train", "val")
+    for name in needed:
+        if not len(data.split(name)):
             raise HilumError(f"{data.path}: the {name} split has no image; convert more images")
     _claim(run, config, data)
     backend = backend_class(config.backend).train(config, data, run)
@@ -78,9 +79,7 @@ def _claim(run: Path, config: ExperimentConfig, data: Dataset) -> None:
             if is_complete(run):
                 raise HilumError(f"{run}: already holds a finished run; give a new folder")
             if not same_experiment(run, config, data):
-                raise HilumError(
-                    f"{run}: holds something else than an interrupted run of this config on this data; give a new folder"
-                )
+                raise HilumError(f"{run}: is not an interrupted run of this config on this data; give a new folder")
             return
         run.mkdir(parents=True, exist_ok=True)
         write_json(run / ENVIRONMENT, _environment(config, data))
