@@ -75,8 +75,7 @@ def read_dicom(source: Path | bytes) -> pydicom.Dataset:
     with_preamble = content[128:132] == b"DICM"
     try:
         dataset = pydicom.dcmread(BytesIO(content), force=not with_preamble)
-        has_picture, has_rows = "PixelData" in dataset, "Rows" in dataset
-        known = with_preamble or ("SOPClassUID" in dataset and has_rows)
+        known = with_preamble or ("SOPClassUID" in dataset and "Rows" in dataset)
         if not getattr(dataset.file_meta, "TransferSyntaxUID", None):
             implicit = dataset.original_encoding[0]
             dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
@@ -84,8 +83,8 @@ def read_dicom(source: Path | bytes) -> pydicom.Dataset:
         raise HilumError(f"a damaged or cut short DICOM file ({type(error).__name__})") from error
     if not known:
         raise HilumError("not a DICOM file")
-    if not has_picture:  # a file that breaks off between values is read without complaint up to there
-        raise HilumError("cut short or without pixel data (7FE0,0010)" if has_rows else "no pixel data (7FE0,0010)")
+    if "PixelData" not in dataset:  # a file that breaks off is read up to there
+        raise HilumError("no pixel data (7FE0,0010): cut short, or not a picture")
     return dataset
 
 

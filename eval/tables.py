@@ -57,8 +57,8 @@ def notes(about: Mapping[str, Any]) -> list[str]:
     )
     return [
         (
-            f"- {about['images']} {about['split']} images, {about['positive_images']} with opacity; operating points and "
-            f"epochs were chosen on {about['operating_points_chosen_on']}."
+            f"- {about['images']} {about['split']} images, {about['positive_images']} with opacity; operating points "
+            f"and epochs were chosen on {about['operating_points_chosen_on']}."
         ),
         f"- Intervals: bootstrap over {unit}, 2,000 resamples; differences are paired.",
         (

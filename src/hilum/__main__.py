@@ -1,19 +1,15 @@
 """`python -m hilum` and the command `hilum`: runs the command line and turns known errors into plain lines."""
 
-import logging
 import os
 import sys
-import warnings
 
 
 def main() -> None:
     """Run the command line; exit code 1 on an error that the user can mend, 130 when interrupted."""
-    from hilum.cli import app
+    from hilum.cli import app, quiet_pydicom
     from hilum.errors import HilumError
 
-    # pydicom warns of RSNA's own files (PatientAge '51'), with their values; neither helps a user.
-    warnings.filterwarnings("ignore", module="pydicom")
-    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+    quiet_pydicom()
     try:
         app()
     except HilumError as error:

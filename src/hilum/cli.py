@@ -1,7 +1,9 @@
 """The command line. Whatever is heavy is imported inside the commands, so that `hilum --help` is quick."""
 
+import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
@@ -341,6 +343,12 @@ def config(name: str | None = None, *overrides: str) -> None:
         print(dump_config(load_config(name, overrides)), end="")
 
 
+def quiet_pydicom() -> None:
+    """Silence pydicom: it warns of the challenge's own files (PatientAge '51'), and with their values."""
+    warnings.filterwarnings("ignore", module="pydicom")
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+
+
 def print(text: str, end: str = "\n") -> None:  # noqa: A001
     """Write a result to standard output; what is only told on the way goes to standard error."""
     sys.stdout.write(text + end)
@@ -373,7 +381,7 @@ def _processes(workers: int | None, items: int | None) -> Iterator[Executor | No
     if count == 1 or (items is not None and items <= 16):
         yield None
         return
-    with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as executor:
+    with ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=quiet_pydicom) as executor:
         yield executor
 
 
