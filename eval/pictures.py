@@ -47,34 +47,36 @@ def draw_comparison(split: Split, answers: Mapping[str, Answer], images: Sequenc
 
     Args:
         split: images and truth.
-        answers: name -> boxes, one column each.
-        images: indices in the split, one row each.
+        answers: name -> boxes, one row each, below the truth.
+        images: indices in the split, one column each.
         path: of the picture.
     """
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
-    kept = {name: answer.kept() for name, answer in answers.items()}
+    kept = {name: answer.kept()[0] for name, answer in answers.items()}
     scores = {name: scores_of(split, answer) for name, answer in answers.items()}
-    columns = ["truth", *answers]
-    figure = Figure(figsize=(2.1 * len(columns), 2.25 * len(images) + 0.5), layout="constrained")
-    axes = figure.subplots(len(images), len(columns), squeeze=False)
-    for row, number in enumerate(images):
+    rows = ["truth", *answers]
+    figure = Figure(figsize=(2.0 * len(images) + 0.3, 2.2 * len(rows) + 0.3), layout="constrained")
+    axes = figure.subplots(len(rows), len(images), squeeze=False)
+    for column, number in enumerate(images):
         pixels = read_picture(split.paths[number])
-        for column, name in enumerate(columns):
+        for row, name in enumerate(rows):
             axis = axes[row][column]
             axis.imshow(pixels, cmap="gray", vmin=0, vmax=255)
-            axis.set_axis_off()
+            axis.set(xticks=[], yticks=[])
             if name == "truth":
                 boxes, label = split.boxes_xywh[number], split.classes[number] or "class unknown"
             else:
-                boxes, score = kept[name][0][number], scores[name][number]
+                boxes, score = kept[name][number], scores[name][number]
                 label = "rightly nothing" if np.isnan(score) else f"score {score:.2f}"
             for left, top, width, height in boxes:
-                colour = COLOURS[column % len(COLOURS)]
-                axis.add_patch(Rectangle((left, top), width, height, fill=False, edgecolor=colour, linewidth=1.6))
-            axis.set_title(f"{name}\n{label}" if row == 0 else label, fontsize=8)
+                colour = COLOURS[row % len(COLOURS)]
+                axis.add_patch(Rectangle((left, top), width, height, fill=False, edgecolor=colour, linewidth=1.8))
+            axis.set_title(label, fontsize=8, pad=3)
+            if column == 0:
+                axis.set_ylabel(name, fontsize=9)
     figure.supxlabel(NOT_A_DEVICE, fontsize=7)
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
+    figure.savefig(buffer, format="png", dpi=100)
     write_atomically(path, buffer.getvalue())

@@ -79,11 +79,13 @@ def print_table(rows: Sequence[Row], title: str) -> None:
     table = Table(title=title, title_justify="left")
     table.add_column("")
     for row in rows:
-        table.add_column(row["name"], justify="right")
+        table.add_column(row["name"], justify="right", overflow="fold")
     for key in list(rows[0])[1:]:
         if any(row[key] for row in rows):
             table.add_row(key, *(row[key] for row in rows))
-    Console().print(table)
+    console = Console()
+    # A pipe or a log file has no width of its own; rich would take 80 columns and fold names.
+    (console if console.is_terminal else Console(width=150)).print(table)
 
 
 def _interval(value: Mapping[str, float] | None, *, signed: bool = False) -> str:

@@ -1,0 +1,87 @@
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hilum.converters.jpeg import parse_jpeg
+
+SECRET = b"Quixotic^Zebulon"
+
+
+@pytest.fixture(scope="module")
+def stream(make_jpeg, make_picture):
+    return make_jpeg(make_picture(1))
+
+
+def decode(stream):
+    return cv2.imdecode(np.frombuffer(stream, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
+
+
+def test_a_plain_stream_comes_back_as_it_is(stream):
+    parsed = parse_jpeg(stream)
+    assert parsed.data == stream
+    assert (parsed.process, parsed.bits, parsed.components, parsed.size_wh) == (0, 8, 1, (64, 48))
+
+
+@pytest.mark.parametrize("marker", [0xFE, 0xE0, 0xE1, 0xE2, 0xED, 0xEE, 0xEF])
+def test_segments_that_can_carry_text_are_dropped(stream, make_segment, marker):
+    scan = stream.index(b"\xff\xda")
+    planted = stream[:scan] + make_segment(marker, SECRET) + stream[scan:]
+    parsed = parse_jpeg(planted)
+    assert parsed.data == stream
+    assert np.array_equal(decode(parsed.data), decode(planted))
+
+
+def test_adobes_segment_stays_as_it_says_how_colours_are_coded(stream, make_segment):
+    adobe = make_segment(0xEE, b"Adobe\x00\x64\x00\x00\x00\x00\x00")
+    planted = stream[:2] + adobe + stream[2:]
+    assert parse_jpeg(planted).data == planted
+
+
+@pytest.mark.parametrize("marker", [0xFE, 0xE1])
+def test_text_behind_the_scan_is_dropped_too(stream, make_segment, marker):
+    planted = stream[:-2] + make_segment(marker, SECRET) + stream[-2:]
+    assert decode(planted) is not None
+    assert parse_jpeg(planted).data == stream
+
+
+def test_a_second_end_of_image_does_not_bring_along_what_lies_between(stream):
+    with pytest.raises(ValueError, match="after its end"):
+        parse_jpeg(stream + SECRET + b"\xff\xd9")
+
+
+@pytest.mark.parametrize("mode", ["progressive", "restart", "colour"])
+def test_other_ways_of_coding_keep_their_pixels(make_picture, make_segment, mode):
+    pixels = make_picture(2)
+    options = {"progressive": [cv2.IMWRITE_JPEG_PROGRESSIVE, 1], "restart": [cv2.IMWRITE_JPEG_RST_INTERVAL, 2]}
+    pixels = cv2.merge([pixels, 255 - pixels, pixels]) if mode == "colour" else pixels
+    stream = cv2.imencode(".jpg", pixels, options.get(mode, []))[1].tobytes()
+    parsed = parse_jpeg(stream[:2] + make_segment(0xFE, SECRET) + stream[2:])
+    assert parsed.data == stream
+    assert parsed.process == (2 if mode == "progressive" else 0)
+    assert parsed.components == (3 if mode == "colour" else 1)
+    assert (b"\xff\xd0" in stream) == (mode == "restart")
+
+
+@pytest.mark.parametrize("padding", [b"\x00", b"\x00\x00\x00", b"\xff"])
+def test_padding_behind_the_end_is_dropped(stream, padding):
+    assert parse_jpeg(stream + padding).data == stream
+
+
+def test_fill_bytes_before_a_marker_are_legal(stream):
+    at = stream.index(b"\xff\xdb")
+    parsed = parse_jpeg(stream[:at] + b"\xff\xff" + stream[at:])
+    assert np.array_equal(decode(parsed.data), decode(stream))
+
+
+def test_every_stream_that_is_cut_short_is_refused(stream):
+    for length in range(len(stream)):
+        with pytest.raises(ValueError, match="JPEG"):
+            parse_jpeg(stream[:length] + b"\x00" * (length % 2))
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_are_refused_with_a_value_error_and_nothing_else(content):
+    with pytest.raises(ValueError, match="JPEG"):
+        parse_jpeg(b"\xff\xd8" + content)
