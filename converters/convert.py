@@ -4,9 +4,7 @@ The marker `conversion.json` is written first with `complete: false` and last wi
 conversion was interrupted is never taken for a dataset; every file in between is written atomically.
 """
 
-import csv
 import hashlib
-import io
 import json
 import shutil
 from collections import Counter
@@ -24,7 +22,7 @@ from hilum import __version__
 from hilum.converters import rsna
 from hilum.converters.coco import boxes_to_coco, coco_json
 from hilum.converters.dicom import NO_TAGS, Tags, dicom_to_gray8, plain_jpeg, read_dicom, read_tags
-from hilum.converters.files import write_atomically
+from hilum.converters.files import csv_text, write_atomically
 from hilum.converters.progress import Progress, no_progress
 from hilum.converters.rsna import LeftOut
 from hilum.converters.splits import DEFAULT_SHARES, split_by_group
@@ -319,21 +317,13 @@ def _write_metadata(
         row |= {key: "" if value is None else value for key, value in tags.items()}
         row |= {"width": picture.size_wh[0], "height": picture.size_wh[1]}
         rows.append([*(row[name] for name in _METADATA), picture.sha256])
-    write_atomically(out / "metadata.csv", _csv([*_METADATA, "sha256"], rows))
+    write_atomically(out / "metadata.csv", csv_text([*_METADATA, "sha256"], rows))
 
 
 def _write_left_out(out: Path, left_out: list[LeftOut]) -> None:
     header = ["what", "image_id", "file", "row", "reason"]
     rows = [[e.what, e.image_id, e.file, "" if e.row is None else e.row, e.reason] for e in left_out]
-    write_atomically(out / "left_out.csv", _csv(header, rows))
-
-
-def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return text.getvalue()
+    write_atomically(out / "left_out.csv", csv_text(header, rows))
 
 
 def _remove_strays(out: Path, pictures: list[Picture]) -> None:

@@ -4,7 +4,6 @@ The DICOM files carry the same tags as the challenge's (JPEG Baseline, 8 bit, MO
 number in PatientAge), so that everything that reads those reads these.
 """
 
-import csv
 import io
 import uuid
 from concurrent.futures import Executor
@@ -16,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hilum.converters.files import write_atomically
+from hilum.converters.files import csv_text, write_atomically
 from hilum.converters.phantom import NORMAL, NOT_NORMAL, OPACITY, SIZE_PX, Anatomy, draw_phantom
 from hilum.converters.progress import Progress, no_progress
 
@@ -194,17 +193,13 @@ def _write_tables(out: Path, planned: list[PlannedImage], boxes: dict[str, NDArr
         labels += [[image.image_id, *(f"{value:.1f}" for value in row), "1"] for row in rows]
         labels += [] if rows else [[image.image_id, "", "", "", "", "0"]]
         classes += [[image.image_id, image.kind]] * max(1, len(rows))
-    _write_csv(out / "stage_2_train_labels.csv", ["patientId", "x", "y", "width", "height", "Target"], labels)
-    _write_csv(out / "stage_2_detailed_class_info.csv", ["patientId", "class"], classes)
+    write_atomically(
+        out / "stage_2_train_labels.csv", csv_text(["patientId", "x", "y", "width", "height", "Target"], labels)
+    )
+    write_atomically(out / "stage_2_detailed_class_info.csv", csv_text(["patientId", "class"], classes))
     tests = [[image.image_id, "0.5 0 0 100 100"] for image in planned if image.folder == TEST_FOLDER]
-    _write_csv(out / "stage_2_sample_submission.csv", ["patientId", "PredictionString"], tests)
+    write_atomically(out / "stage_2_sample_submission.csv", csv_text(["patientId", "PredictionString"], tests))
     # Kaggle's download has none; the file is what `hilum convert --patients` takes.
-    _write_csv(out / PATIENT_MAP, ["patientId", "patient"], [[image.image_id, image.patient] for image in planned])
-
-
-def _write_csv(path: Path, header: list[str], rows: list[list[str]]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    write_atomically(path, text.getvalue().encode())
+    write_atomically(
+        out / PATIENT_MAP, csv_text(["patientId", "patient"], [[image.image_id, image.patient] for image in planned])
+    )

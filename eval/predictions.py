@@ -1,17 +1,16 @@
 """Predictions on disk: a folder with COCO results, a CSV, and a table of which images were looked at."""
 
 import csv
-import io
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hilum.converters.files import write_atomically
+from hilum.converters.files import csv_text, write_atomically
 from hilum.datasets.boxes import xyxy_to_xywh
 from hilum.datasets.folder import Split
 from hilum.errors import HilumError
@@ -45,9 +44,11 @@ def write_predictions(folder: Path, results: Sequence[Result], coco_ids: Sequenc
         images.append([number, result.image_id, status, len(boxes), probability, result.error or ""])
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / RESULTS, "[\n" + ",\n".join(json.dumps(entry) for entry in found) + "\n]\n")
-    write_atomically(folder / "predictions.csv", _csv(["image_id", "x", "y", "width", "height", "confidence"], rows))
+    write_atomically(
+        folder / "predictions.csv", csv_text(["image_id", "x", "y", "width", "height", "confidence"], rows)
+    )
     header = ["coco_id", "image_id", "status", "boxes", "probability", "error"]
-    write_atomically(folder / IMAGES, _csv(header, images))  # last: a folder that has it is whole
+    write_atomically(folder / IMAGES, csv_text(header, images))  # last: a folder that has it is whole
 
 
 def read_answer(source: Path, split: Split, least: float = 0.0) -> tuple[Answer, list[str]]:
@@ -141,11 +142,3 @@ def _read_coco(path: Path, names: dict[int, str]) -> tuple[Predictions, list[str
 
 def _arrays(boxes: list[tuple[list[float], float]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return np.array([box for box, _ in boxes], np.float64), np.array([score for _, score in boxes], np.float64)
-
-
-def _csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return text.getvalue()

@@ -1,11 +1,10 @@
 """One table, three ways: terminal, CSV, Markdown."""
 
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hilum.converters.files import csv_text
 from hilum.eval.pictures import NOT_A_DEVICE
 
 Row = dict[str, str]
@@ -35,11 +34,7 @@ def table_rows(entries: Sequence[Mapping[str, Any]]) -> list[Row]:
 
 def table_csv(rows: Sequence[Row]) -> str:
     """The table as CSV."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return csv_text(list(rows[0]), [list(row.values()) for row in rows])
 
 
 def table_markdown(rows: Sequence[Row], about: Mapping[str, Any]) -> str:

@@ -5,6 +5,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from hilum.segmenters.keras_conventions import check_input, start_as_keras_does
+
 # The report trained in Keras. These are Keras' numbers in PyTorch's terms; PyTorch's momentum is 1 - Keras'.
 BATCHNORM_EPS = 1e-3
 BATCHNORM_MOMENTUM = 0.1
@@ -86,9 +88,7 @@ class ResNet(nn.Module):
                 ]
             )
         )
-        self.apply(_start_as_keras_does)
-        # Channels last: up to twice as fast on a CPU
-        self.to(memory_format=torch.channels_last)
+        start_as_keras_does(self)
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits of every pixel.
@@ -102,12 +102,7 @@ class ResNet(nn.Module):
         Raises:
             ValueError: If the shape is not as above.
         """
-        step = 2**self.depth
-        if image.ndim != 4 or image.shape[1] != 1 or image.shape[2] % step or image.shape[3] % step:
-            raise ValueError(
-                f"a ResNet of depth {self.depth} takes (N, 1, H, W) with H and W divisible by {step}, "
-                f"got {tuple(image.shape)}"
-            )
+        check_input(image, self.depth)
         logits: Tensor = self.head(self.body(image.to(memory_format=torch.channels_last)))
         return logits
 
@@ -132,11 +127,3 @@ class _ResidualBlock(nn.Module):
 
 def _norm_relu(channels: int, momentum: float) -> tuple[nn.Module, nn.Module]:
     return nn.BatchNorm2d(channels, eps=BATCHNORM_EPS, momentum=momentum), nn.ReLU(inplace=True)
-
-
-def _start_as_keras_does(module: nn.Module) -> None:
-    """Glorot-uniform weights and zero biases."""
-    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-        nn.init.xavier_uniform_(module.weight)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hilum.segmenters.keras_conventions import check_input, start_as_keras_does
+
 # The report trained in Keras. These are Keras' defaults in PyTorch's terms; PyTorch's momentum is 1 - Keras'.
 BATCHNORM_EPS = 1e-3
 BATCHNORM_MOMENTUM = 0.01
@@ -66,9 +68,7 @@ class UNet(nn.Module):
             self.up.append(_Block(channels, added[level], dropout, momentum))
             channels += added[level]
         self.last = nn.Conv2d(channels, 1, 1)
-        self.apply(_start_as_keras_does)
-        # Channels last: up to twice as fast on a CPU
-        self.to(memory_format=torch.channels_last)
+        start_as_keras_does(self)
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits of every pixel.
@@ -82,12 +82,7 @@ class UNet(nn.Module):
         Raises:
             ValueError: If the shape is not as above.
         """
-        step = 2**self.depth
-        if image.ndim != 4 or image.shape[1] != 1 or image.shape[2] % step or image.shape[3] % step:
-            raise ValueError(
-                f"a UNet of depth {self.depth} takes (N, 1, H, W) with H and W divisible by {step}, "
-                f"got {tuple(image.shape)}"
-            )
+        check_input(image, self.depth)
         x = image.to(memory_format=torch.channels_last)
         skipped: list[Tensor] = []
         for block in self.down:
@@ -143,11 +138,3 @@ class _UpConvolution(nn.Module):
         # (out_channels, row parity, column parity, C, 2, 2): the order in which pixel_shuffle expects the channels
         four = F.conv2d(F.pad(x, (0, 1, 0, 1)), both.flatten(0, 2), self.bias.repeat_interleave(4))
         return F.relu(F.pixel_shuffle(four, 2), inplace=True)
-
-
-def _start_as_keras_does(module: nn.Module) -> None:
-    """Glorot-uniform weights and zero biases."""
-    if isinstance(module, nn.Conv2d):
-        nn.init.xavier_uniform_(module.weight)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)

@@ -52,7 +52,9 @@ def test_coco_and_back_is_exact(found):
 
 
 def test_a_coco_file_by_hand():
-    data = boxes_to_coco([4, 9], ["a.jpg", "b.png"], [(100, 50), (10, 20)], [np.array([[1.0, 2, 3, 4]]), np.zeros((0, 4))])
+    data = boxes_to_coco(
+        [4, 9], ["a.jpg", "b.png"], [(100, 50), (10, 20)], [np.array([[1.0, 2, 3, 4]]), np.zeros((0, 4))]
+    )
     assert json.loads(coco_json(data)) == {
         "images": [
             {"id": 4, "file_name": "a.jpg", "width": 100, "height": 50},

@@ -15,7 +15,9 @@ def cohort(people=900, seed=0):
     for person in range(people):
         for _ in range(1 if draw.random() < 0.6 else draw.randint(2, 8)):
             groups.append(f"person {person}")
-            strata.append(draw.choices(["Normal|PA", "Normal|AP", "Lung Opacity|AP", "Lung Opacity|PA"], [5, 3, 2, 1])[0])
+            strata.append(
+                draw.choices(["Normal|PA", "Normal|AP", "Lung Opacity|AP", "Lung Opacity|PA"], [5, 3, 2, 1])[0]
+            )
     return groups, strata
 
 
