@@ -1,9 +1,12 @@
 """Take a JPEG Baseline stream apart without decoding it (ISO/IEC 10918-1, Annex B)."""
 
+import re
 from dataclasses import dataclass
 
-_SOI, _EOI, _SOS, _COM, _TEM = 0xD8, 0xD9, 0xDA, 0xFE, 0x01
+_SOS, _COM = 0xDA, 0xFE
 _APP0_JFIF, _APP14_ADOBE = 0xE0, 0xEE
+# What ends entropy-coded data: a marker that is neither a stuffed zero, nor a restart, nor a fill byte (B.1.1.2, B.1.1.5)
+_SCAN_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
 _SOF = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # C4 and CC are tables, C8 is reserved
 
 
@@ -36,10 +39,12 @@ def parse_jpeg(stream: bytes) -> JpegStream:
         raise ValueError("does not begin with a JPEG start-of-image marker")
     kept = [b"\xff\xd8"]
     frame: tuple[int, int, int, tuple[int, int]] | None = None
-    at = 2
+    at, scanned = 2, False
     while True:
         while stream[at : at + 2] == b"\xff\xff":  # fill bytes before a marker (B.1.1.2)
             at += 1
+        if frame is not None and scanned and stream[at : at + 2] == b"\xff\xd9":
+            break
         if at + 4 > len(stream) or stream[at] != 0xFF:
             raise ValueError("the JPEG stream is cut short or damaged")
         marker = stream[at + 1]
@@ -52,17 +57,18 @@ def parse_jpeg(stream: bytes) -> JpegStream:
                 raise ValueError("the JPEG frame header is damaged")
             height, width = int.from_bytes(segment[5:7], "big"), int.from_bytes(segment[7:9], "big")
             frame = (marker & 0x0F, segment[4], segment[9], (width, height))
-        if marker == _SOS:
-            break
         if _may_stay(marker, segment):
             kept.append(segment)
         at += 2 + length
-    if frame is None:
-        raise ValueError("the JPEG stream has no frame header")
-    end = stream.rfind(b"\xff\xd9", at)  # DICOM pads a frame to an even length after EOI
-    if end < 0 or stream[end + 2 :].strip(b"\x00\xff"):
-        raise ValueError("the JPEG stream is cut short, its end-of-image marker is missing")
-    kept.append(stream[at : end + 2])
+        if marker == _SOS:
+            end = _SCAN_END.search(stream, at)
+            if end is None:
+                raise ValueError("the JPEG stream is cut short, its end-of-image marker is missing")
+            kept.append(stream[at : end.start()])
+            at, scanned = end.start(), True
+    if stream[at + 2 :].strip(b"\x00\xff"):  # DICOM pads a frame to an even length after EOI
+        raise ValueError("the JPEG stream goes on after its end-of-image marker")
+    kept.append(b"\xff\xd9")
     process, bits, components, size_wh = frame
     return JpegStream(b"".join(kept), process, bits, components, size_wh)
 

@@ -1,0 +1,179 @@
+"""The suite that every backend passes. A plug-in subclasses `BackendContract` and gives a tiny config.
+
+The config must give boxes after an epoch or two (a low mask threshold, say): the checks would hold on nothing as well,
+so `found` insists on boxes first.
+"""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import cv2
+import numpy as np
+import pytest
+
+import hilum
+from hilum.config import check_config
+from hilum.datasets.folder import Dataset
+from hilum.errors import HilumError
+from hilum.predict import Predictor
+from hilum.train import train
+
+
+def picture(width: int, height: int, seed: int = 0) -> np.ndarray:
+    """A smooth, random grey picture (height, width)."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (9, 9), dtype=np.uint8)
+    return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def assert_same(ours: Any, theirs: Any, *, box_px: float, confidence: float = 1e-3) -> None:
+    """The same boxes, in the same order."""
+    assert len(ours) == len(theirs)
+    np.testing.assert_allclose(ours.xyxy, theirs.xyxy, atol=box_px)
+    np.testing.assert_allclose(ours.confidence, theirs.confidence, atol=confidence)
+
+
+class BackendContract:
+    """Subclass it, give `values`, and call the class Test..."""
+
+    values: ClassVar[dict[str, Any]]
+    box_px: ClassVar[float] = 0.05
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def run(cls, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        run = tmp_path_factory.mktemp("contract") / "run"
+        train(check_config(cls.values, "contract"), Dataset.open(dataset), run)
+        return run
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def predictor(cls, run: Path) -> Predictor:
+        return hilum.load(run)
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def paths(cls, dataset: Path) -> list[Path]:
+        return list(Dataset.open(dataset).split("train").paths[:4])
+
+    def found(self, predictor: Predictor, *images: Any, batch_size: int = 16) -> list[Any]:
+        results = list(predictor.predict(images, confidence=0.0, batch_size=batch_size))
+        assert all(result.error is None for result in results)
+        assert sum(len(result.detections) for result in results) > 0, "no box: the contract would hold on nothing"
+        return [result.detections for result in results]
+
+    def test_the_same_boxes_alone_and_in_a_batch(self, predictor, paths):
+        alone = self.found(predictor, *paths, batch_size=1)
+        for one, other in zip(alone, self.found(predictor, *paths), strict=True):
+            assert_same(one, other, box_px=self.box_px)
+
+    def test_the_same_boxes_among_other_sizes(self, predictor, paths):
+        mixed = [picture(500, 1024), paths[0], picture(300, 200, 1), paths[1]]
+        together = self.found(predictor, *mixed)
+        for image, boxes in zip(mixed, together, strict=True):
+            alone = next(iter(predictor.predict([image], confidence=0.0))).detections
+            assert_same(alone, boxes, box_px=self.box_px)
+
+    def test_the_same_boxes_from_a_path_and_its_array(self, predictor, paths):
+        pixels = [cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) for path in paths]
+        three_channels = [np.repeat(image[:, :, None], 3, axis=2) for image in pixels]
+        for arrays in (pixels, three_channels):
+            for one, other in zip(self.found(predictor, *paths), self.found(predictor, *arrays), strict=True):
+                assert_same(one, other, box_px=0)
+
+    def test_the_same_boxes_from_dicom_and_from_the_converted_picture(self, predictor, paths, sample_folder):
+        dicom = [sample_folder / "stage_2_train_images" / f"{path.stem}.dcm" for path in paths]
+        for one, other in zip(self.found(predictor, *dicom), self.found(predictor, *paths), strict=True):
+            assert_same(one, other, box_px=0)
+
+    def test_boxes_are_in_pixels_of_the_picture(self, predictor, paths):
+        """A picture of 512 x 1024 is seen as the square that it is padded to; its boxes only move."""
+        tall = np.ascontiguousarray(cv2.imread(str(paths[0]), cv2.IMREAD_GRAYSCALE)[:, 256:768])
+        fill = int(self.fill(predictor))
+        square = cv2.copyMakeBorder(tall, 0, 0, 256, 256, cv2.BORDER_CONSTANT, value=fill)
+        moved = next(iter(predictor.predict([square], confidence=0.0))).detections
+        boxes = self.found(predictor, tall)[0]
+        inside = moved.xyxy - [256, 0, 256, 0]
+        shown = np.clip(inside, 0, [512, 1024, 512, 1024])
+        kept = ((shown[:, 2:] - shown[:, :2]) > 16).all(axis=1)
+        for box in shown[kept][:5]:
+            # Boxes that cross the padding's edge are cut there, so a segmenter may cut them a map's pixel sooner.
+            assert np.abs(boxes.xyxy - box).max(axis=1).min() <= 1024 / self.values["image_size"] + 1
+        assert (boxes.xyxy >= 0).all()
+        assert (boxes.xyxy <= [512, 1024, 512, 1024]).all()
+
+    def fill(self, predictor: Predictor) -> int:
+        """The grey that this backend pads with."""
+        return 0
+
+    def test_boxes_lie_inside_500_by_1024(self, predictor):
+        boxes = self.found(predictor, picture(500, 1024), picture(1024, 500))
+        assert (boxes[0].xyxy <= [500, 1024, 500, 1024]).all()
+        assert (boxes[1].xyxy <= [1024, 500, 1024, 500]).all()
+        for found in boxes:
+            assert (found.xyxy >= 0).all()
+            assert (found.xyxy[:, 2:] > found.xyxy[:, :2]).all()
+
+    def test_well_formed(self, predictor, paths):
+        for found in self.found(predictor, *paths):
+            assert ((found.confidence >= 0) & (found.confidence <= 1)).all()
+            assert (np.diff(found.confidence) <= 0).all()
+            assert (found.class_id == 0).all()
+
+    def test_an_empty_result_is_well_formed(self, predictor, paths):
+        (result,) = predictor.predict(paths[0], confidence=1.1)
+        assert result.error is None
+        assert result.detections.xyxy.shape == (0, 4)
+        assert result.detections.confidence.shape == (0,)
+        assert result.detections.class_id.shape == (0,)
+        assert result.detections.class_id.dtype.kind == "i"
+
+    def test_nothing_is_kept_between_calls(self, predictor, paths):
+        first = self.found(predictor, paths[0])[0]
+        list(predictor.predict([picture(700, 300, 3), paths[1]]))
+        assert_same(first, self.found(predictor, paths[0])[0], box_px=0, confidence=0)
+
+    def test_loaded_again_it_finds_the_same(self, run, predictor, paths):
+        for one, other in zip(self.found(predictor, *paths), self.found(hilum.load(run), *paths), strict=True):
+            assert_same(one, other, box_px=0, confidence=0)
+
+    def test_one_result_an_input_in_order_with_a_bad_file_among_them(self, predictor, paths, tmp_path):
+        bad = tmp_path / "bad.dcm"
+        bad.write_bytes(b"not a radiograph")
+        inputs = [paths[0], bad, paths[1], tmp_path / "missing.jpg", paths[2]]
+        for batch_size in (1, 2, 16):
+            results = list(predictor.predict(inputs, confidence=0.0, batch_size=batch_size))
+            assert [result.image_id for result in results] == [path.stem for path in inputs]
+            assert [result.error is not None for result in results] == [False, True, False, True, False]
+            assert "not a DICOM file" in results[1].error
+            assert "\n" not in results[1].error + results[3].error
+            assert_same(results[2].detections, self.found(predictor, paths[1])[0], box_px=self.box_px)
+
+    def test_image_probability_ignores_the_operating_point(self, predictor, paths):
+        (everything,) = predictor.predict(paths[0], confidence=0.0)
+        (nothing,) = predictor.predict(paths[0], confidence=1.1)
+        assert len(nothing.detections) == 0
+        assert everything.image_probability == nothing.image_probability
+        assert everything.image_probability == (everything.detections.confidence.max() if everything.detections else 0)
+
+    def test_the_operating_point_is_applied(self, predictor, paths):
+        for result, all_of_it in zip(predictor.predict(paths), self.found(predictor, *paths), strict=True):
+            assert len(result.detections) == (all_of_it.confidence >= predictor.confidence).sum()
+
+    def test_no_images_no_results(self, predictor):
+        assert list(predictor.predict([])) == []
+
+    def test_sixteen_bits(self, predictor, paths):
+        pixels = cv2.imread(str(paths[0]), cv2.IMREAD_GRAYSCALE).astype(np.uint16) * 257
+        (result,) = predictor.predict([pixels])
+        assert result.error is None
+
+    def test_a_run_holds_no_pickle(self, run):
+        known = {".yaml", ".json", ".jsonl", ".safetensors", ".png", ".csv"}
+        assert {path.suffix for path in run.rglob("*") if path.is_file()} <= known
+
+    def test_an_incomplete_run_is_named(self, run, tmp_path):
+        for name in ("config.yaml", "operating_point.json"):
+            (tmp_path / name).write_bytes((run / name).read_bytes())
+        with pytest.raises(HilumError, match="weights.safetensors"):
+            hilum.load(tmp_path)
