@@ -112,7 +112,7 @@ def convert(
         kept, boxes = _boxes_inside(kept, labels, found.labels.name, left_out)
         left_out += _class_contradictions(kept, boxes, classes, found.classes)
         record = _write_dataset(out, kept, boxes, classes, owner, seed)
-        _remove_strays(out, [*kept, *pictures["unlabelled"]])
+        _remove_strays(out, kept, pictures["unlabelled"])
         _write_left_out(out, left_out)
         record = {
             "hilum": __version__,
@@ -326,17 +326,17 @@ def _write_left_out(out: Path, left_out: list[LeftOut]) -> None:
     write_atomically(out / "left_out.csv", csv_text(header, rows))
 
 
-def _remove_strays(out: Path, pictures: list[Picture]) -> None:
+def _remove_strays(out: Path, labelled: list[Picture], unlabelled: list[Picture]) -> None:
     """Drop what an earlier, other conversion left: stock loaders take every file of a folder."""
-    names = {picture.file_name for picture in pictures}
-    ids = {picture.image_id for picture in pictures}
-    for folder in ("images", "unlabelled/images"):
+    wanted = {
+        "images": {picture.file_name for picture in labelled},
+        "labels": {f"{picture.image_id}.txt" for picture in labelled},
+        "unlabelled/images": {picture.file_name for picture in unlabelled},
+    }
+    for folder, names in wanted.items():
         for path in (out / folder).iterdir():
             if path.name not in names:
                 path.unlink()
-    for path in (out / "labels").iterdir():
-        if path.stem not in ids:
-            path.unlink()
     for cache in ("labels.cache", "cache"):
         stale = out / cache
         if stale.is_dir():

@@ -136,6 +136,8 @@ def dicom_to_gray8(dataset: pydicom.Dataset) -> NDArray[np.uint8]:
         return _decode_jpeg8(stream)
     if _frames(dataset) != 1:
         raise HilumError(f"{_frames(dataset)} frames; one picture a file is expected")
+    if _text(dataset, 0x00280004) == "PALETTE COLOR":  # its values are numbers of colours
+        raise HilumError("a colour picture; a grey radiograph is expected")
     try:
         stored = _to_gray(_stored_values(dataset))
         return _to_8bit(stored, dataset)

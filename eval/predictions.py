@@ -125,7 +125,8 @@ def _read_coco(path: Path, names: dict[int, str]) -> tuple[Predictions, list[str
         try:
             box, score, image = [float(value) for value in entry["bbox"]], float(entry["score"]), entry["image_id"]
             fine = len(box) == 4 and all(map(math.isfinite, [*box, score])) and min(box[2:]) > 0
-        except (KeyError, TypeError, ValueError):
+            hash(image)
+        except (KeyError, TypeError, ValueError, OverflowError):
             fine = False
         if not fine:
             problems.append(

@@ -64,6 +64,8 @@ def fit(
         if score >= best:  # of equals the later one: it has seen more
             best = score
             save_weights(network, run)
+        # Logged first: a resumed run drops lines after its checkpoint, but could not add one that is missing.
+        log.epoch(epoch + 1, train_loss=mean_loss, val_score=score, learning_rate=learning_rate(epoch))
         save_checkpoint(
             {
                 "network": network.state_dict(),
@@ -73,7 +75,6 @@ def fit(
             },
             run,
         )
-        log.epoch(epoch + 1, train_loss=mean_loss, val_score=score, learning_rate=learning_rate(epoch))
     (run / CHECKPOINT).unlink(missing_ok=True)
 
 

@@ -60,7 +60,9 @@ class Predictor:
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        one = isinstance(images, str | Path) or (isinstance(images, np.ndarray) and images.ndim == 2)
+        one = isinstance(images, str | Path) or (
+            isinstance(images, np.ndarray) and (images.ndim == 2 or (images.ndim == 3 and images.shape[2] in {1, 3}))
+        )
         inputs = cast("Iterable[Image]", [images] if one else images)
         least = self.confidence if confidence is None else confidence
         for batch in _batches(_decoded_ahead(inputs, 2 * batch_size), batch_size):

@@ -14,7 +14,7 @@ SEGMENTER = {
 
 class TestResNet(BackendContract):
     values: ClassVar = {"backend": "resnet", "model": {"channels": 8, "blocks": 1, "depth": 2}, **SEGMENTER}
-    box_px = 16.0  # a pixel of the map, where its probability is at the threshold to the last bit
+    box_px = 0.05
 
 
 class TestUNet(BackendContract):
@@ -23,7 +23,7 @@ class TestUNet(BackendContract):
         "model": {"start_channels": 4, "depth": 2, "dropout": 0.1, "momentum": 0.1},
         **SEGMENTER,
     }
-    box_px = 16.0
+    box_px = 0.05
 
 
 class TestYOLO(BackendContract):

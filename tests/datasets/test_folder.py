@@ -1,0 +1,109 @@
+import json
+
+import numpy as np
+import pytest
+
+from hilum.datasets.folder import SPLITS, Dataset
+from hilum.errors import HilumError
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A dataset folder by hand: train has an image with two boxes and one without, val one without, holdout none."""
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "unlabelled" / "images").mkdir(parents=True)
+    images = {
+        "train": [{"id": 3, "file_name": "c.jpg", "width": 10, "height": 20}],
+        "val": [{"id": 2, "file_name": "b.d.png", "width": 30, "height": 40}],
+        "holdout": [],
+    }
+    images["train"].append({"id": 1, "file_name": "a.jpg", "width": 50, "height": 60})
+    boxes = [[1.5, 2, 3, 4], [5, 6, 7, 8.25]]
+    annotations = [{"id": n, "image_id": 1, "category_id": 1, "bbox": box} for n, box in enumerate(boxes)]
+    for name, listed in images.items():
+        coco = {"images": listed, "annotations": annotations if name == "train" else [], "categories": []}
+        (tmp_path / "annotations" / f"{name}.json").write_text(json.dumps(coco))
+    rows = ["image_id,split,class,patient", "a,train,Lung Opacity,p1", "b.d,val,,", 'c,train,Normal,"p, 2"']
+    (tmp_path / "metadata.csv").write_text("\n".join(rows) + "\n")
+    (tmp_path / "conversion.json").write_text('{"complete": true, "patients_known": true}')
+    return tmp_path
+
+
+def test_a_split_is_read_in_the_order_of_its_file(data):
+    split = Dataset.open(data).split("train")
+    assert (split.name, len(split)) == ("train", 2)
+    assert split.coco_ids == (3, 1)
+    assert split.image_ids == ("c", "a")
+    assert split.paths == (data / "images" / "c.jpg", data / "images" / "a.jpg")
+    assert split.sizes_wh.tolist() == [[10, 20], [50, 60]]
+    assert [boxes.tolist() for boxes in split.boxes_xyxy] == [[], [[1.5, 2, 4.5, 6], [5, 6, 12, 14.25]]]
+    assert [boxes.tolist() for boxes in split.boxes_xywh] == [[], [[1.5, 2, 3, 4], [5, 6, 7, 8.25]]]
+    assert all(boxes.shape[1:] == (4,) and boxes.dtype == np.float64 for boxes in split.boxes_xyxy)
+    assert split.classes == ("Normal", "Lung Opacity")
+    assert split.patients == ("p, 2", "p1")
+
+
+def test_an_unknown_patient_is_the_image_itself_and_dots_in_names_stay(data):
+    split = Dataset.open(data).split("val")
+    assert (split.image_ids, split.patients, split.classes) == (("b.d",), ("b.d",), ("",))
+
+
+def test_an_empty_split_is_empty_and_not_an_error(data):
+    split = Dataset.open(data).split("holdout")
+    assert len(split) == 0
+    assert split.sizes_wh.shape == (0, 2)
+
+
+def test_unlabelled_pictures_are_sorted(data):
+    for name in ("z.png", "a.jpg", "m.jpg"):
+        (data / "unlabelled" / "images" / name).touch()
+    assert [path.name for path in Dataset.open(data).unlabelled()] == ["a.jpg", "m.jpg", "z.png"]
+
+
+def test_the_fingerprint_follows_the_content_and_nothing_else(data, tmp_path):
+    first = Dataset.open(data).fingerprint
+    (data / "labels.cache").write_text("of ultralytics")
+    (data / "conversion.json").write_text('{"complete": true, "patients_known": false}')
+    assert Dataset.open(data).fingerprint == first
+    for name in ["metadata.csv", *(f"annotations/{split}.json" for split in SPLITS)]:
+        before = (data / name).read_text()
+        (data / name).write_text(before + " ")
+        assert Dataset.open(data).fingerprint != first, name
+        (data / name).write_text(before)
+    assert Dataset.open(data).fingerprint == first
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ('{"complete": false}', "interrupted"),
+        ("{}", "cannot be read"),
+        ("[]", "cannot be read"),
+        ("{", "cannot be read"),
+    ],
+)
+def test_a_folder_that_is_not_whole_is_refused(data, record, message):
+    (data / "conversion.json").write_text(record)
+    with pytest.raises(HilumError, match=message):
+        Dataset.open(data)
+
+
+def test_what_is_no_dataset_folder_is_refused_with_the_remedy(tmp_path):
+    with pytest.raises(HilumError, match="conversion.json is missing; `hilum convert"):
+        Dataset.open(tmp_path)
+    with pytest.raises(HilumError, match="no such folder"):
+        Dataset.open(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"images": []}', '{"images": [{"id": 1}], "annotations": []}'])
+def test_a_damaged_annotation_file_is_named(data, content):
+    (data / "annotations" / "val.json").write_text(content)
+    with pytest.raises(HilumError, match=r"val.json: damaged"):
+        Dataset.open(data).split("val")
+
+
+@pytest.mark.parametrize("name", ["metadata.csv", "annotations/train.json"])
+def test_a_missing_file_is_named(data, name):
+    (data / name).unlink()
+    with pytest.raises(HilumError, match=f"{name}: cannot be read"):
+        Dataset.open(data).split("train")

@@ -1,0 +1,143 @@
+"""The command line end to end, as a user runs it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TINY = ["image_size=64", "model.channels=4", "model.blocks=1", "model.depth=2", "train.epochs=1", "boxes.threshold=0.2"]
+
+
+def hilum(*words: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run hilum; no traceback ever, and the exit code that is expected."""
+    done = subprocess.run(
+        [sys.executable, "-m", "hilum", *map(str, words)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert "Traceback" not in done.stderr + done.stdout
+    assert done.returncode == code, done.stderr
+    return done
+
+
+def complaint(*words: object) -> str:
+    """The single line that a command complains with."""
+    lines = [line for line in hilum(*words, code=1).stderr.splitlines() if line.strip()]
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("hilum: ")
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def trained(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("runs") / "tiny"
+    done = hilum("train", "resnet", dataset, run, *TINY)
+    assert "competition score" in done.stdout
+    return run
+
+
+def test_sample_and_convert(tmp_path):
+    hilum("sample", tmp_path / "kaggle", "--images", 6, "--seed", 1)
+    done = hilum("convert", tmp_path / "kaggle", tmp_path / "data")
+    assert "no patient map was given" in done.stderr
+    assert json.loads((tmp_path / "data" / "conversion.json").read_text())["images"] == 6
+
+
+def test_predict_writes_json_csv_and_pictures(trained, sample_folder, tmp_path):
+    mixed = tmp_path / "mixed"
+    shutil.copytree(sample_folder / "stage_2_test_images", mixed)
+    (mixed / "broken.dcm").write_bytes(b"nothing")
+    done = hilum("predict", trained, mixed, tmp_path / "out", "--confidence", 0)
+    assert "broken.dcm: not a DICOM file" in done.stderr
+    rows = (tmp_path / "out" / "images.csv").read_text().splitlines()
+    assert len(rows) == 1 + 4
+    assert sum(",failed," in row for row in rows) == 1
+    boxes = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert len(boxes) == len((tmp_path / "out" / "predictions.csv").read_text().splitlines()) - 1
+    assert len(list((tmp_path / "out" / "pictures").glob("*.jpg"))) == 3
+
+
+def test_evaluate_a_run_and_its_own_predictions_agree(trained, dataset, tmp_path):
+    hilum("evaluate", trained, dataset, "--json", tmp_path / "run.json")
+    hilum("predict", trained, dataset, tmp_path / "found", "--pictures", 0)
+    done = hilum("evaluate", tmp_path / "found", dataset, "--json", tmp_path / "found.json")
+    assert "not a medical device" in done.stdout
+    scores = [json.loads((tmp_path / f"{name}.json").read_text())["entries"][-1] for name in ("run", "found")]
+    assert scores[0]["score"] == pytest.approx(scores[1]["score"], abs=1e-9, nan_ok=True)
+    assert scores[0]["sensitivity"] == pytest.approx(scores[1]["sensitivity"])
+
+
+def test_submit(trained, dataset, tmp_path):
+    hilum("submit", trained, dataset, tmp_path / "submission.csv")
+    rows = (tmp_path / "submission.csv").read_text().splitlines()
+    assert rows[0] == "patientId,PredictionString"
+    assert len(rows) == 1 + 3
+
+
+def test_backends_and_configs():
+    assert "resnet" in hilum("backends").stdout
+    assert "sample/yolo" in hilum("config").stdout
+    assert "image_size: 96" in hilum("config", "sample/unet", "image_size=96").stdout
+
+
+def test_an_empty_source(tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert "the folder is empty" in complaint("convert", tmp_path / "empty", tmp_path / "data")
+    assert "no such folder" in complaint("convert", tmp_path / "nowhere", tmp_path / "data")
+
+
+def test_a_folder_of_somebody_elses(sample_folder, tmp_path):
+    (tmp_path / "theirs.txt").write_text("keep me")
+    assert "is not a dataset folder" in complaint("convert", sample_folder, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["theirs.txt"]
+
+
+def test_a_folder_that_is_no_dataset(tmp_path):
+    assert "conversion.json is missing" in complaint("train", "resnet", tmp_path, tmp_path / "run")
+
+
+def test_mistyped_configs(dataset, tmp_path):
+    assert "did you mean 'epochs'?" in complaint("train", "resnet", dataset, tmp_path / "r", "train.epoch=3")
+    assert "train.epochs" in complaint("train", "resnet", dataset, tmp_path / "r", "train.epochs=many")
+    assert "did you mean 'resnet'?" in complaint("train", "resnett", dataset, tmp_path / "r")
+    assert "did you mean 'unet'?" in complaint("train", "unet", dataset, tmp_path / "r", "backend=unett")
+    assert not (tmp_path / "r").exists()
+
+
+def test_unfinished_and_missing_runs(trained, dataset, tmp_path):
+    (tmp_path / "config.yaml").write_bytes((trained / "config.yaml").read_bytes())
+    assert "weights.safetensors" in complaint("predict", tmp_path, dataset, tmp_path / "out")
+    assert "no such run folder" in complaint("predict", tmp_path / "none", dataset, tmp_path / "out")
+
+
+def test_a_damaged_run(trained, dataset, tmp_path):
+    shutil.copytree(trained, tmp_path / "run")
+    (tmp_path / "run" / "weights.safetensors").write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00{}      ")
+    assert "weights.safetensors" in complaint("evaluate", tmp_path / "run", dataset)
+
+
+def test_no_pictures(trained, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert "no .dcm" in complaint("predict", trained, tmp_path / "empty", tmp_path / "out")
+
+
+def test_predictions_of_other_images(dataset, tmp_path):
+    (tmp_path / "submission.csv").write_text("patientId,PredictionString\nx,\n")
+    assert "none of the" in complaint("evaluate", tmp_path / "submission.csv", dataset)
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys, hilum.cli as c\n"
+        "try: c.app(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'torch', 'cv2', 'pandas', 'matplotlib', 'supervision', 'ultralytics'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"

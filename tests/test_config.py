@@ -1,0 +1,134 @@
+import pytest
+import yaml
+
+from hilum.config import check_config, dump_config, find_config, load_config, read_mapping, shipped_configs
+from hilum.errors import HilumError
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write_yaml(text, name="mine.yaml"):
+        path = tmp_path / name
+        path.write_text(text)
+        return str(path)
+
+    return write_yaml
+
+
+@pytest.mark.parametrize("name", shipped_configs())
+def test_every_shipped_config_loads_and_says_how_it_is_used(name):
+    path = find_config(name)
+    if read_mapping(path).get("backend") == "yolo" or "yolo" in name:
+        pytest.importorskip("ultralytics")
+    config = load_config(name)
+    header = [line for line in path.read_text().splitlines() if line.startswith("#")]
+    assert any(f"hilum train {name} " in line for line in header)
+    assert path.read_text().startswith("#")
+    assert check_config(yaml.safe_load(dump_config(config)), "dump") == config
+
+
+def test_shipped_names_include_those_in_folders():
+    assert {"unet", "resnet", "yolo26n", "sample/unet"} <= set(shipped_configs())
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("model.dephth=3", "model.dephth: unknown key; did you mean 'depth'?"),
+        ("image_sizes=3", "image_sizes: unknown key; did you mean 'image_size'?"),
+        ("train.learning_rat=1", "train.learning_rat: unknown key; did you mean 'learning_rate'?"),
+        ("train.zzz=1", "train.zzz: unknown key; known here: "),
+    ],
+)
+def test_an_unknown_key_is_named_with_the_nearest_right_one(key, message):
+    with pytest.raises(HilumError) as caught:
+        load_config("unet", [key])
+    assert message in str(caught.value)
+    assert "unet.yaml: " in str(caught.value)
+
+
+def test_all_that_is_wrong_is_said_at_once():
+    with pytest.raises(HilumError) as caught:
+        load_config("unet", ["model.dephth=3", "seed=-1", "train.epochs=many", "nothing=1"])
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 4
+    assert all("unet.yaml: " in line for line in lines)
+    assert any("seed: " in line and line.endswith("got -1") for line in lines)
+    assert any("train.epochs: " in line and line.endswith("got 'many'") for line in lines)
+
+
+def test_bad_yaml_is_named_with_its_line(write):
+    with pytest.raises(HilumError, match=r"mine.yaml: not valid YAML in line 3: "):
+        load_config(write("backend: unet\nseed: 1\nmodel: [1,\n"[:-1] + " }\n"))
+
+
+@pytest.mark.parametrize(("text", "line"), [("seed: 1\nseed: 2\n", 2), ("model:\n  depth: 1\n  depth: 2\n", 3)])
+def test_a_key_given_twice_is_refused(write, text, line):
+    with pytest.raises(HilumError, match=f"line {line}: key '(seed|depth)' is given twice"):
+        load_config(write(text))
+
+
+@pytest.mark.parametrize("text", ["- 1\n", "", "just text\n"])
+def test_what_is_no_mapping_is_refused(write, text):
+    with pytest.raises(HilumError, match="expected a YAML mapping"):
+        load_config(write(text))
+
+
+def test_overrides_are_yaml_and_reach_into_tables():
+    plain = load_config("unet").model_dump()
+    config = load_config("unet", ["train.epochs=2", "model.depth=3", "train.learning_rate=0.5", "seed=9"]).model_dump()
+    assert (config["train"]["epochs"], config["model"]["depth"], config["seed"]) == (2, 3, 9)
+    assert config["train"]["learning_rate"] == 0.5
+    config["train"] |= {"epochs": plain["train"]["epochs"], "learning_rate": plain["train"]["learning_rate"]}
+    config["model"]["depth"], config["seed"] = plain["model"]["depth"], plain["seed"]
+    assert config == plain
+
+
+@pytest.mark.parametrize("override", ["epochs", "=3", "train.=3", ".a=3", "train..epochs=3", "seed=[1"])
+def test_an_override_that_is_none_is_named(override):
+    with pytest.raises(HilumError) as caught:
+        load_config("unet", [override])
+    assert f"override '{override}'" in str(caught.value)
+
+
+def test_a_base_is_merged_table_by_table(write):
+    write("base: unet\nseed: 4\nmodel:\n  depth: 3\n", "parent.yaml")
+    config = load_config(write("base: parent.yaml\nmodel:\n  start_channels: 4\n")).model_dump()
+    unet = load_config("unet").model_dump()
+    assert (config["seed"], config["model"]["depth"], config["model"]["start_channels"]) == (4, 3, 4)
+    assert config["model"]["dropout"] == unet["model"]["dropout"]
+    assert config["train"] == unet["train"]
+
+
+def test_a_base_that_goes_round_is_refused(write):
+    write("base: mine.yaml\n", "other.yaml")
+    with pytest.raises(HilumError, match="its own base"):
+        load_config(write("base: other.yaml\n"))
+
+
+def test_neither_file_nor_name_gets_a_hint(tmp_path):
+    with pytest.raises(HilumError, match="did you mean 'unet'"):
+        find_config("unett")
+    with pytest.raises(HilumError, match="shipped are"):
+        find_config("qqqqqqqqqq")
+    with pytest.raises(HilumError):
+        find_config("../pyproject")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("seed: 1\n", "backend: expected the name of a backend"),
+        ("backend: 7\n", "backend: expected the name of a backend, got 7"),
+        ("backend: unnet\n", "did you mean 'unet'"),
+    ],
+)
+def test_the_backend_is_looked_up_first(write, text, message):
+    with pytest.raises(HilumError, match=message):
+        load_config(write(text))
+
+
+def test_a_config_cannot_be_changed():
+    config = load_config("unet")
+    with pytest.raises(ValueError, match="frozen"):
+        config.seed = 3

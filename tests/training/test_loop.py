@@ -1,0 +1,168 @@
+"""The training loop: what is kept, what is logged, and that an interruption changes nothing."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from hilum.config import check_config
+from hilum.datasets.folder import Dataset
+from hilum.errors import HilumError
+from hilum.segmenters.segmenter import Segmenter
+from hilum.train import train
+from hilum.training import loop
+from hilum.training.checkpoint import CHECKPOINT, load_weights
+from hilum.training.log import read_log
+from hilum.training.loop import fit
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+class Stop(Exception):  # noqa: N818
+    """The kill."""
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 1))
+
+
+def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    generator = torch.Generator().manual_seed(epoch)
+    for _ in range(3):
+        x = torch.randn(6, 4, generator=generator)
+        yield x, x.sum(1, keepdim=True)
+
+
+def run_fit(run: Path, validate: Callable[[], float], epochs: int = 4, batches: Any = batches) -> nn.Module:
+    run.mkdir(exist_ok=True)
+    net = network()
+    fit(
+        net,
+        torch.optim.Adam(net.parameters(), lr=0.01),
+        loss=nn.functional.mse_loss,
+        batches=batches,
+        learning_rate=lambda epoch: 0.01 / (epoch + 1),
+        validate=validate,
+        epochs=epochs,
+        seed=3,
+        run=run,
+    )
+    return net
+
+
+def counting(*scores: float) -> Callable[[], float]:
+    left = iter(scores)
+    return lambda: next(left)
+
+
+def fail_at(epoch: int) -> Callable[[int], Iterator[tuple[Tensor, Tensor]]]:
+    def until(number: int) -> Iterator[tuple[Tensor, Tensor]]:
+        if number == epoch:
+            raise Stop
+        return batches(number)
+
+    return until
+
+
+def test_two_epochs_and_two_more_are_four(tmp_path: Path) -> None:
+    whole = run_fit(tmp_path / "whole", counting(1, 2, 3, 4))
+    with pytest.raises(Stop):
+        run_fit(tmp_path / "parts", counting(1, 2), batches=fail_at(2))
+    assert (tmp_path / "parts" / CHECKPOINT).is_file()
+    parts = run_fit(tmp_path / "parts", counting(3, 4))
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, parts.state_dict()[name]), name
+    weights = [(tmp_path / name / "weights.safetensors").read_bytes() for name in ("whole", "parts")]
+    assert weights[0] == weights[1]
+    logs = [[{**line, "seconds": 0} for line in read_log(tmp_path / name)] for name in ("whole", "parts")]
+    assert logs[0] == logs[1]
+    assert [line["epoch"] for line in logs[0]] == [1, 2, 3, 4]
+    for name in ("whole", "parts"):
+        assert not (tmp_path / name / CHECKPOINT).exists()
+
+
+def test_the_best_epoch_is_kept_and_of_equals_the_later(tmp_path: Path) -> None:
+    run_fit(tmp_path / "best", counting(1, 5, 5, 2))
+    run_fit(tmp_path / "third", counting(1, 2, 3), epochs=3)
+    weights = [(tmp_path / name / "weights.safetensors").read_bytes() for name in ("best", "third")]
+    assert weights[0] == weights[1]
+    load_weights(network(), tmp_path / "best")
+
+
+def test_the_best_score_is_remembered_over_an_interruption(tmp_path: Path) -> None:
+    with pytest.raises(Stop):
+        run_fit(tmp_path / "run", counting(9, 1), batches=fail_at(2))
+    kept = (tmp_path / "run" / "weights.safetensors").read_bytes()
+    run_fit(tmp_path / "run", counting(2, 3))
+    assert (tmp_path / "run" / "weights.safetensors").read_bytes() == kept
+
+
+@pytest.mark.parametrize("where", ["save_weights", "save_checkpoint"])
+@pytest.mark.parametrize("after", [True, False])
+def test_killed_around_a_save_no_epoch_is_logged_twice_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, after: bool
+) -> None:
+    save, calls = getattr(loop, where), []
+
+    def killed(*args: Any) -> None:
+        calls.append(1)
+        if len(calls) < 2 or after:
+            save(*args)
+        if len(calls) == 2:
+            raise Stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, where, killed)
+        with pytest.raises(Stop):
+            run_fit(tmp_path / "run", counting(1, 2, 3, 4))
+    rest = counting(3, 4) if where == "save_checkpoint" and after else counting(2, 3, 4)
+    run_fit(tmp_path / "run", rest)
+    assert [line["epoch"] for line in read_log(tmp_path / "run")] == [1, 2, 3, 4]
+
+
+def unet(**changes: Any) -> Any:
+    values = {
+        "backend": "unet",
+        "image_size": 32,
+        "model": {"start_channels": 2, "depth": 2, "dropout": 0.5},
+        "train": {"epochs": 3, "batch_size": 4},
+    }
+    return check_config(values | changes, "tiny.yaml")
+
+
+def test_an_interrupted_run_goes_on_to_the_same_weights_and_to_no_other_config(
+    tmp_path: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, config = Dataset.open(dataset), unet()
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train(config, data, whole)
+    score, calls = Segmenter._score, []
+
+    def killed(self: Segmenter, *args: Any) -> float:
+        calls.append(1)
+        if len(calls) == 2:
+            raise Stop
+        return score(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Segmenter, "_score", killed)
+        with pytest.raises(Stop):
+            train(config, data, parts)
+    assert len(read_log(parts)) == 1
+    with pytest.raises(HilumError, match="not an interrupted run of this config"):
+        train(unet(seed=1), data, parts)
+    train(config, data, parts)
+    assert (whole / "weights.safetensors").read_bytes() == (parts / "weights.safetensors").read_bytes()
+    assert len(read_log(parts)) == 3
+    with pytest.raises(HilumError, match="finished run"):
+        train(config, data, parts)
