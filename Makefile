@@ -1,4 +1,4 @@
-# Every target makes and uses .venv. PYTHON=python3.12 make test tries another interpreter.
+# Every target makes and uses .venv; after `make clean`, PYTHON=python3.12 make test tries another interpreter.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

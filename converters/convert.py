@@ -106,6 +106,8 @@ def convert(
                 pictures["images" if folder.parent == out else "unlabelled"].append(picture)
         left_out += _unmatched(labelled, labels, found)
         kept = sorted(pictures["images"], key=lambda picture: picture.image_id)
+        if owner and not any(picture.image_id in owner for picture in kept) and kept:
+            raise HilumError(f"{patients}: none of the {len(kept)} images is in this patient map; give the right one")
         if not kept:
             _write_left_out(out, left_out)
             raise HilumError(f"{source}: no labelled picture could be converted; {out / 'left_out.csv'} says why")
@@ -117,12 +119,13 @@ def convert(
         record = {
             "hilum": __version__,
             "complete": True,
+            "source": source.name,
             "patients_known": bool(owner),
             "images_without_patient": sum(picture.image_id not in owner for picture in kept) if owner else len(kept),
             "label_rows": labels.rows,
             **record,
             "unlabelled_images": len(pictures["unlabelled"]),
-            "untouched_jpeg": sum(p.untouched for group in pictures.values() for p in group),
+            "untouched_jpeg": sum(picture.untouched for picture in [*kept, *pictures["unlabelled"]]),
             "left_out": dict(sorted(Counter(entry.what for entry in left_out).items())),
         }
         write_atomically(out / MARKER, json.dumps(record, indent=1) + "\n")
@@ -329,13 +332,13 @@ def _write_left_out(out: Path, left_out: list[LeftOut]) -> None:
 def _remove_strays(out: Path, labelled: list[Picture], unlabelled: list[Picture]) -> None:
     """Drop what an earlier, other conversion left: stock loaders take every file of a folder."""
     wanted = {
-        "images": {picture.file_name for picture in labelled},
-        "labels": {f"{picture.image_id}.txt" for picture in labelled},
-        "unlabelled/images": {picture.file_name for picture in unlabelled},
+        out / "images": {picture.file_name for picture in labelled},
+        out / "labels": {f"{picture.image_id}.txt" for picture in labelled},
+        out / "unlabelled" / "images": {picture.file_name for picture in unlabelled},
     }
     for folder, names in wanted.items():
-        for path in (out / folder).iterdir():
-            if path.name not in names:
+        for path in folder.iterdir():
+            if path.name not in names and path.is_file():
                 path.unlink()
     for cache in ("labels.cache", "cache"):
         stale = out / cache

@@ -3,9 +3,13 @@
 Only the tags on the allow-list below are ever read out. Messages name tags and problems, never a value.
 """
 
+import logging
 import math
 import re
 import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -60,6 +64,23 @@ class Tags:
 NO_TAGS = Tags(None, None, None, None)
 
 
+def _quiet_pydicom() -> None:
+    """Hold back pydicom's warnings and log lines: they quote values, which can be names. RSNA's files cause some."""
+    warnings.filterwarnings("ignore", module="pydicom")
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+
+
+@contextmanager
+def _as_reason(what: str) -> Iterator[None]:
+    """Turn whatever pydicom and the codecs raise on damaged input into a reason without any value in it."""
+    try:
+        yield
+    except HilumError:
+        raise
+    except Exception as error:
+        raise HilumError(f"{what} ({type(error).__name__})") from error
+
+
 def read_dicom(source: Path | bytes) -> pydicom.Dataset:
     """Parse a DICOM file that should hold one radiograph.
 
@@ -72,15 +93,14 @@ def read_dicom(source: Path | bytes) -> pydicom.Dataset:
         raise HilumError(f"cannot be read: {error.strerror}") from error
     if not content:
         raise HilumError("the file is empty")
+    _quiet_pydicom()  # here, not on import: whoever reads may have set filters of their own since
     with_preamble = content[128:132] == b"DICM"
-    try:
+    with _as_reason("a damaged or cut short DICOM file"):
         dataset = pydicom.dcmread(BytesIO(content), force=not with_preamble)
         known = with_preamble or ("SOPClassUID" in dataset and "Rows" in dataset)
         if not getattr(dataset.file_meta, "TransferSyntaxUID", None):
             implicit = dataset.original_encoding[0]
             dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
-    except Exception as error:
-        raise HilumError(f"a damaged or cut short DICOM file ({type(error).__name__})") from error
     if not known:
         raise HilumError("not a DICOM file")
     if "PixelData" not in dataset:  # a file that breaks off is read up to there
@@ -88,6 +108,7 @@ def read_dicom(source: Path | bytes) -> pydicom.Dataset:
     return dataset
 
 
+@_as_reason("a damaged DICOM file")
 def read_tags(dataset: pydicom.Dataset) -> Tags:
     """Read the tags that may leave the file."""
     sex, age, view = (_text(dataset, tag).upper() for tag in ALLOWED_TAGS.values())
@@ -100,6 +121,7 @@ def read_tags(dataset: pydicom.Dataset) -> Tags:
     )
 
 
+@_as_reason("a damaged DICOM file")
 def plain_jpeg(dataset: pydicom.Dataset) -> JpegStream | None:
     """The JPEG stream that can be kept as it is: 8-bit grey Baseline, white bones, shown as stored. Else None.
 
@@ -122,6 +144,7 @@ def plain_jpeg(dataset: pydicom.Dataset) -> JpegStream | None:
     return stream if (stream.process, stream.bits, stream.components) == (0, 8, 1) else None
 
 
+@_as_reason("its pixel data cannot be decoded")
 def dicom_to_gray8(dataset: pydicom.Dataset) -> NDArray[np.uint8]:
     """Decode a radiograph as it is meant to be seen: (rows, columns) uint8, white bones.
 
@@ -138,13 +161,7 @@ def dicom_to_gray8(dataset: pydicom.Dataset) -> NDArray[np.uint8]:
         raise HilumError(f"{_frames(dataset)} frames; one picture a file is expected")
     if _text(dataset, 0x00280004) == "PALETTE COLOR":  # its values are numbers of colours
         raise HilumError("a colour picture; a grey radiograph is expected")
-    try:
-        stored = _to_gray(_stored_values(dataset))
-        return _to_8bit(stored, dataset)
-    except HilumError:
-        raise
-    except Exception as error:
-        raise HilumError(f"its pixel data cannot be decoded ({type(error).__name__})") from error
+    return _to_8bit(_to_gray(_stored_values(dataset)), dataset)
 
 
 def to_8bit(values: NDArray[np.floating], low: float, high: float) -> NDArray[np.uint8]:

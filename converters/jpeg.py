@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 _SOS, _COM = 0xDA, 0xFE
 _APP0_JFIF, _APP14_ADOBE = 0xE0, 0xEE
-# What ends entropy-coded data: a marker that is neither a stuffed zero, nor a restart, nor a fill byte (B.1.1.2, B.1.1.5)
+# What ends entropy-coded data: any marker but a stuffed zero, a restart or a fill byte (B.1.1.2, B.1.1.5)
 _SCAN_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
 _SOF = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # C4 and CC are tables, C8 is reserved
 
@@ -66,8 +66,7 @@ def parse_jpeg(stream: bytes) -> JpegStream:
                 raise ValueError("the JPEG stream is cut short, its end-of-image marker is missing")
             kept.append(stream[at : end.start()])
             at, scanned = end.start(), True
-    if stream[at + 2 :].strip(b"\x00\xff"):  # DICOM pads a frame to an even length after EOI
-        raise ValueError("the JPEG stream goes on after its end-of-image marker")
+    # What follows EOI is padding to an even length, or nothing that belongs to the picture: it goes.
     kept.append(b"\xff\xd9")
     process, bits, components, size_wh = frame
     return JpegStream(b"".join(kept), process, bits, components, size_wh)
@@ -77,7 +76,8 @@ def _may_stay(marker: int, segment: bytes) -> bool:
     if marker == _COM:
         return False
     if 0xE0 <= marker <= 0xEF:
-        jfif = marker == _APP0_JFIF and segment[4:9] == b"JFIF\x00"
-        adobe = marker == _APP14_ADOBE and segment[4:9] == b"Adobe"
+        # Longer ones carry a thumbnail, or something else.
+        jfif = marker == _APP0_JFIF and segment[4:9] == b"JFIF\x00" and len(segment) == 18
+        adobe = marker == _APP14_ADOBE and segment[4:9] == b"Adobe" and len(segment) == 16
         return jfif or adobe
     return True

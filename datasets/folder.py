@@ -87,7 +87,7 @@ class Dataset:
     @property
     def patients_known(self) -> bool:
         """Whether a patient map was given, so that no patient is on two sides."""
-        return bool(self.conversion["patients_known"])
+        return bool(self.conversion.get("patients_known"))
 
     @cached_property
     def fingerprint(self) -> str:

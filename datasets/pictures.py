@@ -45,7 +45,10 @@ def _read_file(path: Path) -> NDArray[np.uint8]:
     elif content[:8] != b"\x89PNG\r\n\x1a\n":
         return dicom_to_gray8(read_dicom(content))
     flags = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
-    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+    try:
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+    except cv2.error as error:  # a size beyond OpenCV's limit
+        raise HilumError("cannot be decoded as JPEG or PNG") from error
     if pixels is None:
         raise HilumError("cannot be decoded as JPEG or PNG")
     return _to_gray8(pixels)
@@ -60,6 +63,8 @@ def _to_gray8(pixels: NDArray[Any]) -> NDArray[np.uint8]:
         pixels = pixels[:, :, 0]
     if pixels.ndim != 2 or pixels.size == 0:
         raise HilumError(f"an array of shape {pixels.shape}; (height, width) is expected")
+    if pixels.dtype.kind not in "uif":
+        raise HilumError(f"an array of {pixels.dtype}; integers or floats are expected")
     if pixels.dtype == np.uint8:
         return np.asarray(pixels, np.uint8)
     if not np.isfinite(pixels).all():

@@ -21,7 +21,7 @@ from hilum.detectors.run_trainer import MODEL, OUTPUTS, START, RunTrainer
 from hilum.detectors.yolo_config import YOLOConfig
 from hilum.detectors.yolo_network import build_network, read_architecture, read_checkpoint
 from hilum.errors import HilumError
-from hilum.training.checkpoint import CHECKPOINT, load_checkpoint, load_weights
+from hilum.training.checkpoint import load_checkpoint, load_weights
 from hilum.training.loop import pick_device
 
 CONFIDENCE_FLOOR: Final = 0.001
@@ -53,10 +53,9 @@ class YOLODetector:
         state = load_checkpoint(run)
         if state is None or not state["finished"]:
             del state
-            RunTrainer(overrides=_overrides(config, data, run)).train()
+            _train(config, data, run)
         if not (run / "weights.safetensors").is_file():
             raise HilumError(f"{run}: training ended without an epoch that was validated")
-        (run / CHECKPOINT).unlink(missing_ok=True)
         (run / START).unlink(missing_ok=True)
         return cls.load(run)
 
@@ -115,6 +114,16 @@ def _write_start(config: YOLOConfig, run: Path) -> None:
     if tensors is not None:
         save_file(tensors, run / START)
     write_atomically(run / MODEL, yaml.safe_dump(architecture, sort_keys=False))
+
+
+def _train(config: YOLOConfig, data: Dataset, run: Path) -> None:
+    try:
+        RunTrainer(overrides=_overrides(config, data, run)).train()
+    except HilumError:
+        raise
+    except Exception as error:  # ultralytics checks most of its settings where it uses them, with any exception
+        lines = [line for line in str(error).splitlines() if line.strip()] or [""]
+        raise HilumError(f"{run}: ultralytics: {lines[0].strip()} ({type(error).__name__})") from error
 
 
 def _overrides(config: YOLOConfig, data: Dataset, run: Path) -> dict[str, Any]:

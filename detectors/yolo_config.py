@@ -1,5 +1,6 @@
 """What a config with `backend: yolo` says."""
 
+from pathlib import Path
 from typing import Any, Final, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -90,6 +91,11 @@ class YOLOConfig(ExperimentConfig):
     def from_checkpoint(self) -> bool:
         """Whether training starts from the weights of a `.pt` file."""
         return self.model.lower().endswith(".pt")
+
+    @property
+    def pretraining(self) -> str | None:
+        """The checkpoint that training starts from."""
+        return Path(self.model).name if self.from_checkpoint else None
 
     @field_validator("ultralytics")
     @classmethod

@@ -40,7 +40,7 @@ def read_architecture(model: str, replaced: dict[str, Any]) -> dict[str, Any]:
         if "://" in model:
             raise FileNotFoundError(model)  # ultralytics would download it
         architecture = dict(tasks.yaml_model_load(model))
-    except (OSError, yaml.YAMLError, TypeError, ValueError) as error:
+    except (OSError, yaml.YAMLError, AssertionError, TypeError, ValueError) as error:
         version = ultralytics.__version__
         raise HilumError(f"model: '{model}' is neither a YAML file nor a model of ultralytics {version}") from error
     architecture.pop("yaml_file", None)  # a path of this machine

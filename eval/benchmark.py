@@ -1,6 +1,5 @@
 """Train or reuse every config on the same data, measure all on holdout, and put them into one table."""
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from hilum.eval.measures import Answer, Measures, everywhere, measure, nothing, 
 from hilum.eval.pictures import choose_images, draw_comparison
 from hilum.eval.tables import table_csv, table_markdown, table_rows
 from hilum.predict import Predictor, load
-from hilum.run import is_complete, parameter_count, read_json, run_config
+from hilum.run import is_complete, parameter_count, read_json, run_config, write_json
 from hilum.train import same_experiment, train, training_seconds
 
 AVERAGE = "two average boxes"
@@ -88,6 +87,8 @@ def benchmark(
     holdout = data.split("holdout")
     if not len(holdout):
         raise HilumError(f"{data.path}: the holdout split has no image; convert more images")
+    for name, config in configs.items():  # before anything is trained
+        _check_reusable(out / "runs" / name, config, data)
     answers: dict[str, Answer] = {
         NOTHING: nothing(holdout),
         AVERAGE: everywhere(average_boxes(data.split("train"), holdout)),
@@ -116,7 +117,7 @@ def benchmark(
                 **costs[name],
             )
         )
-    _write(out, data, entries)
+    _write(out, data, holdout, entries)
     shown = {name: answer for name, answer in answers.items() if name in configs}
     draw_comparison(holdout, shown, choose_images(holdout, 4, 2), out / "comparison.png")
     return entries
@@ -136,13 +137,16 @@ def predict_split(predictor: Predictor, split: Split) -> Answer:
     return Answer(boxes, [np.asarray(r.detections.confidence, np.float64) for r in results], predictor.confidence)
 
 
+def _check_reusable(run: Path, config: ExperimentConfig, data: Dataset) -> None:
+    if is_complete(run) and not same_experiment(run, config, data):
+        raise HilumError(
+            f"{run}: a run of another config, other data or another version ({run_config(run).backend}, "
+            f"hilum {read_json(run / 'environment.json').get('hilum')}); delete it or give another --out"
+        )
+
+
 def _trained(name: str, config: ExperimentConfig, data: Dataset, run: Path, tell: Callable[[str], None]) -> Predictor:
     if is_complete(run):
-        if not same_experiment(run, config, data):
-            raise HilumError(
-                f"{run}: a run of another config, other data or another version ({run_config(run).backend}, "
-                f"hilum {read_json(run / 'environment.json').get('hilum')}); delete it or give another --out"
-            )
         tell(f"{name}: reuses {run}")
         return load(run)
     tell(f"{name}: trains {config.backend} into {run}")
@@ -152,27 +156,27 @@ def _trained(name: str, config: ExperimentConfig, data: Dataset, run: Path, tell
 def _latency_ms(predictor: Predictor, split: Split) -> float:
     """Median time for one picture alone; the first few, which warm caches up, do not count."""
     pictures = [read_picture(path) for path in split.paths[:_TIMED]]
+    warm_up = pictures[:3]
     seconds = []
-    for picture in [*pictures[:3], *pictures]:
+    for picture in [*warm_up, *pictures]:
         start = time.perf_counter()
         predictor.backend.predict_batch([picture])
         seconds.append(time.perf_counter() - start)
-    return float(np.median(seconds[3:]) * 1000)
+    return float(np.median(seconds[len(warm_up) :]) * 1000)
 
 
-def _write(out: Path, data: Dataset, entries: Sequence[Entry]) -> None:
-    holdout = data.conversion["splits"]["holdout"]
+def _write(out: Path, data: Dataset, holdout: Split, entries: Sequence[Entry]) -> None:
     about = {
         "hilum": __version__,
         "data_fingerprint": data.fingerprint,
         "patients_known": data.patients_known,
         "split": "holdout",
-        "images": holdout["images"],
-        "positive_images": holdout["positive_images"],
+        "images": len(holdout),
+        "positive_images": sum(len(boxes) > 0 for boxes in holdout.boxes_xyxy),
         "operating_points_chosen_on": "val",
     }
     rows = table_rows([entry.to_json() for entry in entries])
     results = {**about, "entries": [entry.to_json() for entry in entries]}
-    write_atomically(out / "results.json", json.dumps(results, indent=1) + "\n")
+    write_json(out / "results.json", results)
     write_atomically(out / "table.csv", table_csv(rows))
     write_atomically(out / "table.md", table_markdown(rows, about))

@@ -67,6 +67,8 @@ def read_answer(source: Path, split: Split, least: float = 0.0) -> tuple[Answer,
     """
     if source.is_dir():
         known, problems = _read_folder(source)
+    elif source.suffix.lower() == ".json" and (source.parent / IMAGES).is_file():
+        known, problems = _read_folder(source.parent)  # its numbers are the folder's own
     elif source.suffix.lower() == ".json":
         names = dict(zip(split.coco_ids, split.image_ids, strict=True))
         known, problems = _read_coco(source, names)
@@ -124,18 +126,18 @@ def _read_coco(path: Path, names: dict[int, str]) -> tuple[Predictions, list[str
     for number, entry in enumerate(entries, start=1):
         try:
             box, score, image = [float(value) for value in entry["bbox"]], float(entry["score"]), entry["image_id"]
+            name = names.get(image)
             fine = len(box) == 4 and all(map(math.isfinite, [*box, score])) and min(box[2:]) > 0
-            hash(image)
         except (KeyError, TypeError, ValueError, OverflowError):
             fine = False
         if not fine:
             problems.append(
                 f"{path}: entry {number}: expected image_id, bbox [x, y, width, height] and score; left out"
             )
-        elif image not in names:
+        elif name is None:
             strange += 1
         else:
-            found.setdefault(names[image], []).append((box, score))
+            found.setdefault(name, []).append((box, score))
     if strange:
         problems.append(f"{path}: {strange} boxes are of images that are not among those looked at; left out")
     return {name: _arrays(boxes) for name, boxes in found.items()}, problems

@@ -1,8 +1,8 @@
 """The backend `resnet`: the report's ResNet as a segmenter."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from hilum.config import Table
 from hilum.segmenters.resnet_network import BATCHNORM_MOMENTUM, ResNet
@@ -18,6 +18,12 @@ class ResNetModel(Table):
     head: Literal["transposed", "plain"] = "transposed"
     momentum: float = Field(default=BATCHNORM_MOMENTUM, gt=0, lt=1)
     head_momentum: float = Field(default=BATCHNORM_MOMENTUM, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _deep_enough(self) -> Self:
+        if self.head == "transposed" and self.depth < 2:
+            raise ValueError(f"depth: the transposed head enlarges fourfold, so expected 2 or more, not {self.depth}")
+        return self
 
 
 class ResNetConfig(SegmenterConfig):

@@ -17,6 +17,7 @@ from hilum.datasets.cache import square_pictures
 from hilum.datasets.folder import Dataset, Split
 from hilum.datasets.letterbox import Letterbox
 from hilum.datasets.masks import boxes_to_mask
+from hilum.errors import HilumError
 from hilum.segmenters.losses import LOSSES
 from hilum.segmenters.masks_to_boxes import probability_to_boxes
 from hilum.training.checkpoint import load_weights
@@ -117,6 +118,8 @@ class Segmenter:
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             logits = self._network(_to_input(torch.from_numpy(squares)).to(device))
         maps = logits.float().sigmoid()[:, 0].cpu().numpy()
+        if not np.isfinite(maps).all():
+            raise HilumError("the network's output is not finite: its weights are damaged; train again")
         return [self._boxes(place.crop(map_), place.original_wh) for map_, place in zip(maps, places, strict=True)]
 
     def _boxes(self, probability: NDArray[np.float32], size_wh: tuple[int, int]) -> Detections:

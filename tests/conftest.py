@@ -7,6 +7,7 @@ import pytest
 
 # The contract suite is for plug-ins too: `from contract import BackendContract`.
 sys.path.insert(0, str(Path(__file__).parent / "contract"))
+pytest.register_assert_rewrite("contract")
 
 
 @pytest.fixture(scope="session")

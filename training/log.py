@@ -59,7 +59,10 @@ def read_log(run: Path) -> list[dict[str, Any]]:
     if path.is_file():
         for text in path.read_text(encoding="utf-8").splitlines():
             try:
-                lines.append(json.loads(text))
+                line = json.loads(text)
             except ValueError:
                 break
+            if not isinstance(line, dict) or not {"epoch", "train_loss", "val_score", "seconds"} <= line.keys():
+                break
+            lines.append(line)
     return lines

@@ -1,12 +1,14 @@
 """The one training loop, for everything that is not ultralytics."""
 
+import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from hilum.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint, save_weights
+from hilum.errors import HilumError
+from hilum.training.checkpoint import load_checkpoint, save_checkpoint, save_weights
 from hilum.training.log import EpochLog
 
 Batches = Callable[[int], Iterable[tuple[Tensor, Tensor]]]
@@ -43,7 +45,10 @@ def fit(
         validate: score of the network as it is, higher is better; called with the network in evaluation mode.
         epochs: in all, those before the checkpoint included.
         seed: of the experiment.
-        run: run folder.
+        run: run folder. Its checkpoint stays: `hilum.train` removes it once the operating point is chosen, too.
+
+    Raises:
+        HilumError: the loss is not finite.
     """
     device = next(network.parameters()).device
     state = load_checkpoint(run)
@@ -58,6 +63,8 @@ def fit(
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(epoch)
         mean_loss = _train_epoch(network, optimizer, loss, batches(epoch), device)
+        if not math.isfinite(mean_loss):
+            raise HilumError(f"{run}: the loss is not finite in epoch {epoch + 1}; try a lower train.learning_rate")
         network.eval()
         with torch.inference_mode():
             score = validate()
@@ -75,7 +82,6 @@ def fit(
             },
             run,
         )
-    (run / CHECKPOINT).unlink(missing_ok=True)
 
 
 def _train_epoch(

@@ -6,10 +6,9 @@ import sys
 
 def main() -> None:
     """Run the command line; exit code 1 on an error that the user can mend, 130 when interrupted."""
-    from hilum.cli import app, quiet_pydicom
+    from hilum.cli import app
     from hilum.errors import HilumError
 
-    quiet_pydicom()
     try:
         app()
     except HilumError as error:
@@ -24,6 +23,12 @@ def main() -> None:
         sys.exit(1)
     except OSError as error:
         print(f"hilum: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)  # noqa: T201
+        sys.exit(1)
+    except Exception as error:  # whatever else: a line instead of a traceback
+        if os.environ.get("HILUM_DEBUG"):
+            raise
+        first = (str(error).strip().splitlines() or [""])[0]
+        print(f"hilum: {type(error).__name__}: {first}; a bug: HILUM_DEBUG=1 shows where", file=sys.stderr)  # noqa: T201
         sys.exit(1)
 
 

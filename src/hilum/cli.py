@@ -1,9 +1,8 @@
 """The command line. Whatever is heavy is imported inside the commands, so that `hilum --help` is quick."""
 
-import logging
 import os
+import signal
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
@@ -162,6 +161,8 @@ def predict(
         paths, coco_ids = list(chosen.paths), chosen.coco_ids
     else:
         paths = _picture_paths(images)
+    if not paths:
+        raise HilumError(f"{images}: " + ("lists no image" if coco_ids is None else f"the {split} split has no image"))
     predictor = load(run)
     results = []
     with _bar("predicting") as progress:
@@ -174,7 +175,12 @@ def predict(
             elif len(results) <= pictures:
                 (out / "pictures").mkdir(parents=True, exist_ok=True)
                 found = result.detections
-                draw_boxes(read_picture(path), found.xyxy, found.confidence, out / "pictures" / f"{path.stem}.jpg")
+                draw_boxes(
+                    read_picture(path),
+                    found.xyxy,
+                    found.confidence,
+                    out / "pictures" / f"{len(results):05d}-{path.stem}.jpg",
+                )
     write_predictions(out, results, coco_ids)
     failed = sum(result.error is not None for result in results)
     boxes = sum(len(result.detections) for result in results)
@@ -221,6 +227,7 @@ def evaluate(
         answer, problems = read_answer(predictions, truth, confidence or 0.0)
         for problem in problems:
             _complain(problem)
+        _complain(f"{predictions}: AP ranks the boxes in there alone; `hilum predict --confidence 0` keeps all")
     answers = {
         NOTHING: nothing(truth),
         AVERAGE: everywhere(average_boxes(dataset.split("train"), truth)),
@@ -263,7 +270,10 @@ def benchmark(data: Path, *configs: str, out: Path = Path("benchmark")) -> None:
     if not configs:
         raise HilumError("no config given; for example: hilum benchmark DATA resnet unet yolo26n")
     # All configs are read before anything is trained: a typing error in the last shall not cost the first's hours.
-    loaded = {config.removesuffix(".yaml").strip("/").replace("/", "-"): load_config(config) for config in configs}
+    names = [config.removesuffix(".yaml").strip("/").replace("/", "-") for config in configs]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise HilumError(f"config '{twice[0]}' is given twice, or two files share this name; name each once")
+    loaded = {name: load_config(config) for name, config in zip(names, configs, strict=True)}
     entries = run(Dataset.open(data), loaded, out, tell=_complain)
     print_table(table_rows([entry.to_json() for entry in entries]), f"{data}, holdout")
     print(f"{out / 'table.md'}\n{out / 'table.csv'}\n{out / 'results.json'}\n{out / 'comparison.png'}")
@@ -293,6 +303,11 @@ def submit(run: Path, images: Path, out: Path, *, confidence: Share = None) -> N
     paths = Dataset.open(images).unlabelled() if dataset else _picture_paths(images)
     if not paths:
         raise HilumError(f"{images}: the dataset has no unlabelled images; give a folder of pictures")
+    if not out.absolute().parent.is_dir():
+        raise HilumError(f"{out}: its folder does not exist")
+    stems = [path.stem for path in paths]
+    if twice := next((path for path in paths if stems.count(path.stem) > 1), None):
+        raise HilumError(f"{twice}: another file has the same name, and a submission knows images by name")
     predictor = load(run)
     results = []
     with _bar("predicting") as progress:
@@ -343,12 +358,6 @@ def config(name: str | None = None, *overrides: str) -> None:
         print(dump_config(load_config(name, overrides)), end="")
 
 
-def quiet_pydicom() -> None:
-    """Silence pydicom: it warns of the challenge's own files (PatientAge '51'), and with their values."""
-    warnings.filterwarnings("ignore", module="pydicom")
-    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
-
-
 def print(text: str, end: str = "\n") -> None:  # noqa: A001
     """Write a result to standard output; what is only told on the way goes to standard error."""
     sys.stdout.write(text + end)
@@ -370,8 +379,15 @@ def _picture_paths(source: Path) -> list[Path]:
         raise HilumError(f"{source}: no such file or folder")
     if source.suffix.lower() != ".txt":
         return [source]
-    lines = source.read_text(encoding="utf-8").splitlines()
+    try:
+        lines = source.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise HilumError(f"{source}: not a text file in UTF-8") from error
     return [source.parent / line.strip() for line in lines if line.strip()]
+
+
+def _leave_ctrl_c_to_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextmanager
@@ -381,7 +397,9 @@ def _processes(workers: int | None, items: int | None) -> Iterator[Executor | No
     if count == 1 or (items is not None and items <= 16):
         yield None
         return
-    with ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=quiet_pydicom) as executor:
+    with ProcessPoolExecutor(
+        count, mp_context=get_context("spawn"), initializer=_leave_ctrl_c_to_the_parent
+    ) as executor:
         yield executor
 
 

@@ -29,6 +29,11 @@ class ExperimentConfig(Table):
     backend: str
     seed: int = Field(default=0, ge=0)
 
+    @property
+    def pretraining(self) -> str | None:
+        """Where the weights come from that training starts with; None for random ones."""
+        return None
+
 
 def shipped_configs() -> list[str]:
     """Names that stand for a file: `unet` for configs/unet.yaml, `sample/unet` for configs/sample/unet.yaml."""
@@ -120,7 +125,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
         values = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
     except (OSError, UnicodeDecodeError) as error:
         raise HilumError(f"{path}: cannot be read: {error}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, TypeError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f" in line {mark.line + 1}" if mark else ""
         raise HilumError(f"{path}: not valid YAML{line}: {getattr(error, 'problem', error)}") from error
@@ -169,7 +174,7 @@ def _override(values: dict[str, Any], override: str) -> None:
         raise HilumError(f"override '{override}': expected key=value or table.key=value")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise HilumError(f"override '{override}': the value is not valid YAML") from error
     for part in parts[:-1]:
         inner = values.get(part)
@@ -190,7 +195,8 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> Iterator[str]:
             yield f"{where}: this key is missing"
         else:
             message = problem["msg"].removeprefix("Value error, ")
-            yield f"{where}: {message[0].lower()}{message[1:]}, got {problem['input']!r}"
+            given = "" if isinstance(problem["input"], dict | list) else f", got {problem['input']!r}"
+            yield f"{where}: {message[0].lower()}{message[1:]}{given}"
 
 
 def _fields_at(model: type[BaseModel], path: Sequence[int | str]) -> list[str]:

@@ -106,6 +106,8 @@ def _decode(image: Image) -> NDArray[np.uint8] | HilumError:
         return read_picture(image)
     except HilumError as error:
         return error
+    except Exception as error:  # noqa: BLE001 - one bad input must not end the stream
+        return HilumError(f"cannot be read ({type(error).__name__})")
 
 
 def _decoded_ahead(images: Iterable[Image], ahead: int) -> Iterator[tuple[str, NDArray[np.uint8] | HilumError]]:

@@ -1,6 +1,7 @@
 """A run folder: what training writes, and whether it is whole."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,16 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
-    """Write a JSON object, atomically."""
-    write_atomically(path, json.dumps(values, indent=1) + "\n")
+    """Write a JSON object, atomically; a figure that is not finite becomes null, for JSON has no word for it."""
+    write_atomically(path, json.dumps(_null_for_nan(values), indent=1, allow_nan=False) + "\n")
+
+
+def _null_for_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _null_for_nan(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_null_for_nan(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def operating_confidence(run: Path) -> float:

@@ -13,6 +13,7 @@ from hilum.datasets.folder import Dataset, SplitName
 from hilum.errors import HilumError
 from hilum.predict import Predictor
 from hilum.run import CONFIG, ENVIRONMENT, OPERATING_POINT, is_complete, read_json, write_json
+from hilum.training.checkpoint import CHECKPOINT
 from hilum.training.curves import draw_curves
 from hilum.training.log import read_log
 from hilum.training.validation import best_operating_point
@@ -40,6 +41,7 @@ def train(config: ExperimentConfig, data: Dataset, run: Path) -> Predictor:
     _claim(run, config, data)
     backend = backend_class(config.backend).train(config, data, run)
     write_operating_point(Predictor(backend, 0.0), data, run)
+    (run / CHECKPOINT).unlink(missing_ok=True)
     draw_curves(read_log(run), run / "curves.png", title=f"{run.name}: {config.backend}")
     return Predictor(backend, read_json(run / OPERATING_POINT)["confidence"])
 
@@ -75,7 +77,8 @@ def same_experiment(run: Path, config: ExperimentConfig, data: Dataset) -> bool:
 
 def _claim(run: Path, config: ExperimentConfig, data: Dataset) -> None:
     try:
-        if run.is_dir() and any(run.iterdir()):
+        there = {path.name for path in run.iterdir()} if run.is_dir() else set()
+        if there and there not in ({CONFIG}, {ENVIRONMENT}):  # one of the two: killed while it was begun
             if is_complete(run):
                 raise HilumError(f"{run}: already holds a finished run; give a new folder")
             if not same_experiment(run, config, data):
@@ -106,4 +109,6 @@ def _environment(config: ExperimentConfig, data: Dataset) -> dict[str, Any]:
         "seed": config.seed,
         "data_fingerprint": data.fingerprint,
         "patients_known": data.patients_known,
+        # RSNA's images are a subset of NIH ChestX-ray14: weights pretrained there have seen the holdout.
+        "pretraining": config.pretraining,
     }

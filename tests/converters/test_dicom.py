@@ -92,7 +92,7 @@ def test_a_file_without_preamble_and_header_is_read_in_either_encoding(make_dico
     ],
 )
 def test_what_is_no_single_grey_picture_is_refused_in_one_line(make_dicom, planted_name, change, reason):
-    pixels = RAMP8 if "Columns" not in change else RAMP8[:, :15]
+    pixels = RAMP8 if "Columns" not in change else RAMP8.T[:, :15]
     with pytest.raises(HilumError, match=reason) as caught:
         dicom_to_gray8(read_dicom(make_dicom(np.ascontiguousarray(pixels), **change)))
     assert "\n" not in str(caught.value)

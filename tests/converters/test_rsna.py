@@ -91,7 +91,7 @@ def test_the_ways_spreadsheets_write_a_table_are_read(table, content):
 
 @pytest.mark.parametrize("content", [b"", b"patientId,x,y,width,height\na,,,,\n", b"\xff\xfe\x00", b"\x00,\x00"])
 def test_what_is_no_such_table_is_refused_with_its_name(table, content):
-    with pytest.raises(HilumError, match="stage_2_train_labels.csv: ") as caught:
+    with pytest.raises(HilumError, match=r"stage_2_train_labels\.csv: ") as caught:
         read_labels(table(content))
     assert "\n" not in str(caught.value)
 

@@ -89,7 +89,7 @@ def test_a_folder_that_is_not_whole_is_refused(data, record, message):
 
 
 def test_what_is_no_dataset_folder_is_refused_with_the_remedy(tmp_path):
-    with pytest.raises(HilumError, match="conversion.json is missing; `hilum convert"):
+    with pytest.raises(HilumError, match=r"conversion\.json is missing; `hilum convert"):
         Dataset.open(tmp_path)
     with pytest.raises(HilumError, match="no such folder"):
         Dataset.open(tmp_path / "nowhere")
