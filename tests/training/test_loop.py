@@ -87,7 +87,6 @@ def test_two_epochs_and_two_more_are_four(tmp_path: Path) -> None:
     logs = [[{**line, "seconds": 0} for line in read_log(tmp_path / name)] for name in ("whole", "parts")]
     assert logs[0] == logs[1]
     assert [line["epoch"] for line in logs[0]] == [1, 2, 3, 4]
-    for name in ("whole", "parts"):
 
 
 def test_the_best_epoch_is_kept_and_of_equals_the_later(tmp_path: Path) -> None:
