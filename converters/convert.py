@@ -10,6 +10,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -130,7 +131,11 @@ def convert(
         }
         write_atomically(out / MARKER, json.dumps(record, indent=1) + "\n")
     except OSError as error:
-        raise HilumError(f"{error.filename or out}: cannot be written: {error.strerror}") from error
+        raise HilumError(
+            f"{error.filename or out}: {error.strerror or error}; the same command again goes on"
+        ) from error
+    except BrokenProcessPool as error:
+        raise HilumError(f"{out}: a worker process died, out of memory perhaps; try --workers 1") from error
     return record
 
 
@@ -189,9 +194,13 @@ def _claim(out: Path, *, overwrite: bool) -> None:
 
 
 def _dicom_files(folder: Path, left_out: list[LeftOut]) -> list[Path]:
-    files = []
+    files: list[Path] = []
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() == ".dcm" and path.is_file():
+            if files and path.stem == files[-1].stem:
+                reason = f"the same id as {files[-1].name}"
+                left_out.append(LeftOut("file", path.stem, f"{folder.name}/{path.name}", None, reason))
+                continue
             files.append(path)
         else:
             left_out.append(LeftOut("file", "", f"{folder.name}/{path.name}", None, "not a .dcm file"))

@@ -105,7 +105,7 @@ def read_labels(path: Path) -> Labels:
         targets.setdefault(image_id, set()).add(target[0])
         boxes = labels.boxes.setdefault(image_id, [])
         if target[0] == "0":
-            if any(numbers):
+            if any(number and number.lower() != "nan" for number in numbers):  # pandas may have written "NaN"
                 targets[image_id].add("box")
                 leave_out("Target is 0, yet the row has a box")
             continue

@@ -164,3 +164,29 @@ def test_an_interrupted_run_goes_on_to_the_same_weights_and_to_no_other_config(
     assert len(read_log(parts)) == 3
     with pytest.raises(HilumError, match="finished run"):
         train(config, data, parts)
+
+
+YOLO = {
+    "backend": "yolo",
+    "image_size": 64,
+    "train": {"epochs": 1, "batch_size": 8},
+    "ultralytics": {"mosaic": 0.0, "workers": 0, "amp": False},
+}
+
+
+@pytest.mark.parametrize("config", [unet(), check_config(YOLO, "test")], ids=["unet", "yolo"])
+def test_killed_before_the_operating_point_no_epoch_is_trained_again(
+    tmp_path: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch, config: Any
+) -> None:
+    def killed(*_: Any) -> None:
+        raise Stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr("hilum.train.write_operating_point", killed)
+        with pytest.raises(Stop):
+            train(config, Dataset.open(dataset), tmp_path)
+    weights, log = (tmp_path / "weights.safetensors").read_bytes(), (tmp_path / "log.jsonl").read_text()
+    train(config, Dataset.open(dataset), tmp_path)
+    assert (tmp_path / "weights.safetensors").read_bytes() == weights
+    assert (tmp_path / "log.jsonl").read_text() == log
+    assert not (tmp_path / CHECKPOINT).exists()
