@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import torch
 
 # ultralytics reads these once, while it is imported; its DDP workers inherit them.
@@ -32,6 +33,7 @@ if "ultralytics" not in sys.modules and "YOLO_CONFIG_DIR" not in os.environ:
     os.environ["YOLO_CONFIG_DIR"] = _settings
     atexit.register(shutil.rmtree, _settings, ignore_errors=True)
 
+_printing = np.get_printoptions()
 try:
     import ultralytics
 except ImportError as error:
@@ -47,6 +49,8 @@ from ultralytics.nn.modules.head import Detect, v10Detect
 from ultralytics.utils import DEFAULT_CFG, LOGGER, RANK, SETTINGS, callbacks, plotting
 from ultralytics.utils.events import events
 from ultralytics.utils.nms import non_max_suppression
+
+np.set_printoptions(**_printing)  # importing ultralytics changes how the whole process prints arrays
 
 __all__ = [
     "DEFAULT_CFG",
