@@ -33,8 +33,8 @@ if "ultralytics" not in sys.modules and "YOLO_CONFIG_DIR" not in os.environ:
     os.environ["YOLO_CONFIG_DIR"] = _settings
     atexit.register(shutil.rmtree, _settings, ignore_errors=True)
 
-_printing = np.get_printoptions()
 try:
+    _printing = np.get_printoptions()
     import ultralytics
 except ImportError as error:
     raise ImportError('ultralytics (AGPL-3.0) is missing: pip install "hilum[yolo]"') from error
