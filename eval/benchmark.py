@@ -173,7 +173,7 @@ def _write(out: Path, data: Dataset, holdout: Split, entries: Sequence[Entry]) -
         "split": "holdout",
         "images": len(holdout),
         "positive_images": sum(len(boxes) > 0 for boxes in holdout.boxes_xyxy),
-        "operating_points_chosen_on": "val",
+        "chosen": "epochs and operating points were chosen on val; differences are paired",
     }
     rows = table_rows([entry.to_json() for entry in entries])
     results = {**about, "entries": [entry.to_json() for entry in entries]}

@@ -51,11 +51,8 @@ def notes(about: Mapping[str, Any]) -> list[str]:
         "patients" if about["patients_known"] else "images (no patient map was given, so patients may be on two sides)"
     )
     return [
-        (
-            f"- {about['images']} {about['split']} images, {about['positive_images']} with opacity; operating points "
-            f"and epochs were chosen on {about['operating_points_chosen_on']}."
-        ),
-        f"- Intervals: bootstrap over {unit}, 2,000 resamples; differences are paired.",
+        (f"- {about['images']} {about['split']} images, {about['positive_images']} with opacity; {about['chosen']}."),
+        f"- Intervals: bootstrap over {unit}, 2,000 resamples.",
         (
             "- Competition score: mean over images of TP/(TP+FP+FN), averaged over IoU > 0.40, 0.45, ..., 0.75; images "
             "with neither truth nor prediction do not count. AP is COCO's, another figure. Sensitivity and false "

@@ -141,3 +141,18 @@ def test_help_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_run_of_other_data_is_pointed_out(trained, sample_folder, tmp_path):
+    hilum("convert", sample_folder, tmp_path / "again", "--seed", 7)
+    done = hilum("evaluate", trained, tmp_path / "again")
+    assert "may have seen these very images" in done.stderr
+    assert "chosen on val" not in done.stdout
+
+
+def test_nothing_is_written_over_or_into_a_dataset(trained, dataset, tmp_path):
+    (tmp_path / "labels.csv").write_text("mine")
+    assert "is there already" in complaint("submit", trained, dataset, tmp_path / "labels.csv")
+    assert (tmp_path / "labels.csv").read_text() == "mine"
+    assert "a folder of its own" in complaint("predict", trained, dataset, dataset)
+    assert "RUN" in complaint("train", "resnet", dataset, "train.epochs=1")

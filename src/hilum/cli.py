@@ -111,6 +111,8 @@ def train(config: str, data: Path, run: Path, *overrides: str) -> None:
     from hilum.run import OPERATING_POINT, read_json
     from hilum.train import train as run_training
 
+    if "=" in run.name:
+        raise HilumError(f"'{run}' was read as RUN, which seems to be forgotten: hilum train CONFIG DATA RUN key=value")
     run_training(load_config(config, overrides), Dataset.open(data), run)
     chosen = read_json(run / OPERATING_POINT)
     print(
@@ -155,6 +157,8 @@ def predict(
     from hilum.eval.predictions import write_predictions
     from hilum.predict import load
 
+    if (out / "conversion.json").exists() or (out / "config.yaml").exists():
+        raise HilumError(f"{out}: is a dataset or a run folder; give OUT a folder of its own")
     coco_ids = None
     if (images / "conversion.json").is_file():
         chosen = Dataset.open(images).split(split)
@@ -215,19 +219,23 @@ def evaluate(
     from hilum.eval.predictions import read_answer
     from hilum.eval.tables import notes, print_table, table_rows
     from hilum.predict import load
-    from hilum.run import write_json
+    from hilum.run import ENVIRONMENT, read_json, write_json
 
     dataset = Dataset.open(data)
     truth = dataset.split(split)
+    chosen = "as in the file: AP ranks the boxes in it alone, the score takes all of them as the answer"
     if (predictions / "config.yaml").is_file():
         answer = predict_split(load(predictions), truth)
+        chosen = "epochs and operating point were chosen on val"
+        if read_json(predictions / ENVIRONMENT).get("data_fingerprint") != dataset.fingerprint:
+            chosen = "epochs and operating point were chosen on another data set"
+            _complain(f"{predictions} was trained on other data or another split: it may have seen these very images")
         if confidence is not None:
             answer = Answer(answer.boxes_xywh, answer.confidence, confidence)
     else:
         answer, problems = read_answer(predictions, truth, confidence or 0.0)
         for problem in problems:
             _complain(problem)
-        _complain(f"{predictions}: AP ranks the boxes in there alone; `hilum predict --confidence 0` keeps all")
     answers = {
         NOTHING: nothing(truth),
         AVERAGE: everywhere(average_boxes(dataset.split("train"), truth)),
@@ -241,7 +249,7 @@ def evaluate(
         "positive_images": sum(len(boxes) > 0 for boxes in truth.boxes_xyxy),
         "patients_known": dataset.patients_known,
         "data_fingerprint": dataset.fingerprint,
-        "operating_points_chosen_on": "val" if (predictions / "config.yaml").is_file() else "unknown",
+        "chosen": chosen,
     }
     print_table(table_rows(entries), f"{predictions} on {split}")
     print("\n".join(notes(about)))
@@ -280,7 +288,7 @@ def benchmark(data: Path, *configs: str, out: Path = Path("benchmark")) -> None:
 
 
 @app.command
-def submit(run: Path, images: Path, out: Path, *, confidence: Share = None) -> None:
+def submit(run: Path, images: Path, out: Path, *, confidence: Share = None, overwrite: bool = False) -> None:
     """Write a submission in Kaggle's form.
 
     Parameters
@@ -293,6 +301,8 @@ def submit(run: Path, images: Path, out: Path, *, confidence: Share = None) -> N
         The CSV file to write.
     confidence
         Keep boxes from here on; the run's operating point where not given.
+    overwrite
+        Write over an existing file.
     """
     from hilum.datasets.boxes import xyxy_to_xywh
     from hilum.datasets.folder import Dataset
@@ -305,6 +315,8 @@ def submit(run: Path, images: Path, out: Path, *, confidence: Share = None) -> N
         raise HilumError(f"{images}: the dataset has no unlabelled images; give a folder of pictures")
     if not out.absolute().parent.is_dir():
         raise HilumError(f"{out}: its folder does not exist")
+    if out.is_dir() or (out.exists() and not overwrite):
+        raise HilumError(f"{out}: is there already; give a new file, or --overwrite to replace one")
     stems = [path.stem for path in paths]
     if twice := next((path for path in paths if stems.count(path.stem) > 1), None):
         raise HilumError(f"{twice}: another file has the same name, and a submission knows images by name")
