@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hilum.datasets.boxes import xyxy_to_xywh
 from hilum.datasets.letterbox import Letterbox
 from hilum.detectors.private_ultralytics import (
     DEFAULT_CFG,
@@ -186,6 +187,6 @@ def _to_original_xywh(
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Boxes (N, 4) of the square as left, top, width, height of the picture (K, 4), and which N have an area there."""
     boxes = letterbox.boxes_to_original(boxes_xyxy)
-    boxes_xywh = np.hstack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]])
+    boxes_xywh = xyxy_to_xywh(boxes)
     kept: NDArray[np.bool_] = np.all(boxes_xywh[:, 2:] > 0, axis=1)
     return boxes_xywh[kept], kept

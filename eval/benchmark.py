@@ -20,7 +20,7 @@ from hilum.eval.bootstrap import Interval, paired_difference
 from hilum.eval.measures import Answer, Measures, everywhere, measure, nothing, scores_of
 from hilum.eval.pictures import choose_images, draw_comparison
 from hilum.eval.tables import table_csv, table_markdown, table_rows
-from hilum.predict import Predictor, load
+from hilum.predict import Predictor, detect_all, load
 from hilum.run import is_complete, parameter_count, read_json, run_config, write_json
 from hilum.train import same_experiment, train, training_seconds
 
@@ -129,12 +129,9 @@ def predict_split(predictor: Predictor, split: Split) -> Answer:
     Raises:
         HilumError: pictures that cannot be read, a line each: a score over the others would flatter.
     """
-    results = list(predictor.predict(split.paths, confidence=0.0))
-    bad = [f"{path}: {result.error}" for path, result in zip(split.paths, results, strict=True) if result.error]
-    if bad:
-        raise HilumError("\n".join(bad))
-    boxes = [xyxy_to_xywh(result.detections.xyxy) for result in results]
-    return Answer(boxes, [np.asarray(r.detections.confidence, np.float64) for r in results], predictor.confidence)
+    found = detect_all(predictor, split.paths)
+    boxes = [xyxy_to_xywh(detections.xyxy) for detections in found]
+    return Answer(boxes, [np.asarray(d.confidence, np.float64) for d in found], predictor.confidence)
 
 
 def _check_reusable(run: Path, config: ExperimentConfig, data: Dataset) -> None:

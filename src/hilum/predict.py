@@ -1,7 +1,7 @@
 """The one predict interface over all backends: anything that is a radiograph in, one Result for each, in order."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -74,6 +74,19 @@ class Predictor:
                 detections = next(found)
                 probability = float(detections.confidence.max()) if len(detections) else 0.0
                 yield Result(image_id, at_or_above(detections, least), probability)
+
+
+def detect_all(predictor: Predictor, paths: Sequence[Path]) -> list[Detections]:
+    """Every box above the backend's floor, for a score that needs each picture.
+
+    Raises:
+        HilumError: pictures that cannot be read, a line each: a score over the others would flatter.
+    """
+    results = list(predictor.predict(paths, confidence=0.0))
+    bad = [f"{path}: {result.error}" for path, result in zip(paths, results, strict=True) if result.error]
+    if bad:
+        raise HilumError("\n".join(bad))
+    return [result.detections for result in results]
 
 
 def load(run: str | Path) -> Predictor:

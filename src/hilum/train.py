@@ -11,7 +11,7 @@ from hilum.config import ExperimentConfig, dump_config
 from hilum.converters.files import write_atomically
 from hilum.datasets.folder import Dataset, SplitName
 from hilum.errors import HilumError
-from hilum.predict import Predictor
+from hilum.predict import Predictor, detect_all
 from hilum.run import CONFIG, ENVIRONMENT, OPERATING_POINT, is_complete, read_json, write_json
 from hilum.training.checkpoint import CHECKPOINT
 from hilum.training.curves import draw_curves
@@ -49,11 +49,7 @@ def train(config: ExperimentConfig, data: Dataset, run: Path) -> Predictor:
 def write_operating_point(predictor: Predictor, data: Dataset, run: Path) -> None:
     """Choose on val the confidence from which on boxes are kept, and store it."""
     val = data.split("val")
-    results = list(predictor.predict(val.paths, confidence=0.0))
-    bad = [f"{path}: {result.error}" for path, result in zip(val.paths, results, strict=True) if result.error]
-    if bad:
-        raise HilumError("\n".join(bad))
-    confidence, score = best_operating_point(val, [result.detections for result in results])
+    confidence, score = best_operating_point(val, detect_all(predictor, val.paths))
     chosen = {"confidence": confidence, "chosen_on": "val", "val_score": score, "val_images": len(val)}
     write_json(run / OPERATING_POINT, chosen)
 
