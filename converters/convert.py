@@ -1,79 +1,68 @@
-"""Convert a DICOM set and its tables, once, into a dataset folder that stock tools read.
+"""Convert DICOM files, once, into a dataset folder that stock tools read: the challenge with its tables, or any tree.
 
 The marker `conversion.json` is written first with `complete: false` and last with `complete: true`, so a folder whose
-conversion was interrupted is never taken for a dataset; every file in between is written atomically.
+conversion was interrupted is never taken for a dataset; every file in between is written atomically, and the same
+command again ends with the same bytes as if nothing had happened.
 """
 
-import hashlib
 import json
+import secrets
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
-
 from hilum import __version__
 from hilum.converters import rsna
-from hilum.converters.coco import boxes_to_coco, coco_json
-from hilum.converters.dicom import NO_TAGS, Tags, dicom_to_gray8, plain_jpeg, read_dicom, read_tags
-from hilum.converters.files import csv_text, write_atomically
+from hilum.converters.dataset import Labelled, labelled, write_dataset, write_left_out, write_unlabelled
+from hilum.converters.files import PARTIAL, csv_text, write_atomically
+from hilum.converters.journal import JOURNAL, Journal
+from hilum.converters.layout import Layout, kaggle_layout
+from hilum.converters.picture import AS_IS, Box, Job, Picture, Rendering, convert_pictures, inside, pseudonym
 from hilum.converters.progress import Progress, no_progress
 from hilum.converters.rsna import LeftOut
-from hilum.converters.splits import DEFAULT_SHARES, split_by_group
-from hilum.converters.yolo import boxes_to_yolo, data_yaml
+from hilum.converters.source import UNPACKED, SourceFile, list_files
 from hilum.errors import HilumError
 
 MARKER = "conversion.json"
-_FOLDERS = ("images", "labels", "annotations", "unlabelled/images")
-_METADATA = ("image_id", "split", "class", "patient", "sex", "age_years", "view", "spacing_mm", "width", "height")
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A converted picture, or why there is none.
-
-    Attributes:
-        image_id: file name without its ending; in the challenge that is `patientId`.
-        file_name: in `images/`.
-        untouched: whether the JPEG stream of the DICOM file was kept.
-        sha256: of the picture file.
-        reason: why it was left out.
-    """
-
-    image_id: str
-    file_name: str = ""
-    size_wh: tuple[int, int] = (0, 0)
-    untouched: bool = False
-    sha256: str = ""
-    tags: Tags = NO_TAGS
-    reason: str | None = None
+SOURCES, KEY = "sources.csv", "sources.key"
+_IMAGES, _UNLABELLED = "images", "unlabelled/images"
+_FOLDERS = (_IMAGES, "labels", "annotations", _UNLABELLED)
+_CHUNK = 32  # files a task: few enough to lose little, many enough to be worth the way to a worker
+_DO_NOT_SHARE = "# Do not share this file: it leads from the names in the dataset back to the files of patients.\n"
 
 
 def convert(
     source: Path,
     out: Path,
     *,
+    rendering: Rendering = AS_IS,
     seed: int = 0,
     patients: Path | None = None,
+    key: Path | None = None,
     overwrite: bool = False,
     executor: Executor | None = None,
     progress: Progress = no_progress,
 ) -> dict[str, Any]:
-    """Convert Kaggle's layout below `source` into the dataset folder `out`.
+    """Convert a source into the dataset folder `out`.
+
+    Where the source is laid out as Kaggle's download, its pictures get labels and splits. Any other tree of DICOM
+    files becomes unlabelled pictures that are named by keyed hashes, as their patients are; `sources.csv` alone leads
+    back.
 
     Args:
-        source: folder with the CSV files and picture folders.
+        source: a folder, or a zip that is read in place.
         out: made if it is not there; must be empty, an interrupted conversion, or (with `overwrite`) a dataset.
-        overwrite: convert again into a folder that already holds a dataset.
+        rendering: how pictures are written.
         seed: of the splits.
         patients: a CSV that says whose each image is; without it images count as persons.
+        key: file with the key of the hashes; made where it is missing. `out`/sources.key where None.
+        overwrite: convert again into a folder that already holds a dataset.
         executor: where files are converted; in this process where None. Any `concurrent.futures` executor will do.
         progress: called with the files done and their total.
 
@@ -83,52 +72,27 @@ def convert(
     Raises:
         HilumError: nothing useful can be done; one line a problem.
     """
-    found = rsna.find_source(source)
-    labels = rsna.read_labels(found.labels)
-    classes, class_problems = rsna.read_classes(found.classes) if found.classes else ({}, [])
-    owner = rsna.read_patients(patients) if patients else {}
-    left_out = [*labels.left_out, *class_problems]
+    if rendering.bits > 8 and rendering.format == "jpg":
+        raise HilumError("16 bits do not go into a JPEG: leave the format out, or say png")
+    begun = _check_out(out, overwrite=overwrite)
     try:
-        _claim(out, overwrite=overwrite)
-        labelled = _dicom_files(found.train_images, left_out)
-        unlabelled = _dicom_files(found.test_images, left_out) if found.test_images else []
-        jobs = [(path, out / "images") for path in labelled if path.stem in labels.boxes]
-        jobs += [(path, out / "unlabelled" / "images") for path in unlabelled]
-        pictures: dict[str, list[Picture]] = {"images": [], "unlabelled": []}
-        for done, (picture, (path, folder)) in enumerate(
-            zip(_map(executor, jobs), jobs, strict=True),
-            start=1,
-        ):
-            progress(done, len(jobs))
-            if picture.reason is not None:
-                where = path.relative_to(source).as_posix()
-                left_out.append(LeftOut("image", picture.image_id, where, None, picture.reason))
-            else:
-                pictures["images" if folder.parent == out else "unlabelled"].append(picture)
-        left_out += _unmatched(labelled, labels, found)
-        kept = sorted(pictures["images"], key=lambda picture: picture.image_id)
-        if owner and not any(picture.image_id in owner for picture in kept) and kept:
-            raise HilumError(f"{patients}: none of the {len(kept)} images is in this patient map; give the right one")
-        if not kept:
-            _write_left_out(out, left_out)
-            raise HilumError(f"{source}: no labelled picture could be converted; {out / 'left_out.csv'} says why")
-        kept, boxes = _boxes_inside(kept, labels, found.labels.name, left_out)
-        left_out += _class_contradictions(kept, boxes, classes, found.classes)
-        record = _write_dataset(out, kept, boxes, classes, owner, seed)
-        _remove_strays(out, kept, pictures["unlabelled"])
-        _write_left_out(out, left_out)
-        record = {
-            "hilum": __version__,
-            "complete": True,
-            "source": source.name,
-            "patients_known": bool(owner),
-            "images_without_patient": sum(picture.image_id not in owner for picture in kept) if owner else len(kept),
-            "label_rows": labels.rows,
-            **record,
-            "unlabelled_images": len(pictures["unlabelled"]),
-            "untouched_jpeg": sum(picture.untouched for picture in [*kept, *pictures["unlabelled"]]),
-            "left_out": dict(sorted(Counter(entry.what for entry in left_out).items())),
-        }
+        files, left_out = list_files(source, out)
+        layout = kaggle_layout(files)
+        work = _Work(out, rendering, executor, progress)
+        if layout is None:
+            if patients:
+                raise HilumError(f"{patients}: a patient map is for Kaggle's layout, which {source} has not")
+            _claim(out, begun=begun)
+            record = _convert_tree(files, left_out, work, key)
+        else:
+            if key:
+                raise HilumError(f"{key}: a key is for trees without Kaggle's layout; the challenge's ids are public")
+            tables = _Tables(layout, patients)
+            _claim(out, begun=begun)
+            record = {"source": source.name} | _convert_challenge(tables, layout, left_out, work, seed)
+        record = {"hilum": __version__, "complete": True, **record, "rendering": asdict(rendering)}
+        shutil.rmtree(out / UNPACKED, ignore_errors=True)
+        (out / JOURNAL).unlink(missing_ok=True)
         write_atomically(out / MARKER, json.dumps(record, indent=1) + "\n")
     except OSError as error:
         raise HilumError(
@@ -139,211 +103,272 @@ def convert(
     return record
 
 
-def convert_picture(path: Path, folder: Path) -> Picture:
-    """Convert one DICOM file into a picture in `folder`: the JPEG stream as it is where that is right, else a PNG.
+@dataclass(frozen=True)
+class _Work:
+    """Where pictures go, how they are written, and who does it."""
 
-    A plain stream is not decoded here: whether its entropy-coded data are sound shows only in its markers.
-    """
-    image_id = path.stem
-    if not rsna.SAFE_ID.fullmatch(image_id):
-        return Picture("", reason="the file name holds characters other than letters, digits, '.', '_' and '-'")
-    try:
-        dataset = read_dicom(path)
-        stream = plain_jpeg(dataset)
-        if stream is not None:
-            content, ending, size_wh = stream.data, "jpg", stream.size_wh
+    out: Path
+    rendering: Rendering
+    executor: Executor | None
+    progress: Progress
+
+    def pictures(self, jobs: Sequence[Job], *, key: bytes | None) -> Iterator[tuple[Job, Picture]]:
+        """Convert the files of all jobs, in order; what an interrupted run has decoded is not decoded again."""
+        convert_some = partial(convert_pictures, rendering=self.rendering, key=key)
+        with Journal(self.out, self.rendering) as journal:
+            jobs = [replace(job, known=journal.known.get((job.pictures, job.image_id))) for job in jobs]
+            size = _CHUNK if self.executor else 1
+            chunks = [jobs[start : start + size] for start in range(0, len(jobs), size)]
+            results = (self.executor.map if self.executor else map)(convert_some, chunks)
+            done = 0
+            for chunk, pictures in zip(chunks, results, strict=True):
+                journal.add((job.pictures, picture) for job, picture in zip(chunk, pictures, strict=True))
+                done += len(chunk)
+                self.progress(done, len(jobs))
+                yield from zip(chunk, pictures, strict=True)
+
+
+class _Tables:
+    """The challenge's tables, read before anything is written."""
+
+    def __init__(self, layout: Layout, patients: Path | None) -> None:
+        self.labels = rsna.read_labels(layout.labels.read(), layout.labels.name)
+        self.classes: dict[str, str] = {}
+        self.left_out = list(self.labels.left_out)
+        self.classes_name = layout.classes.name if layout.classes else None
+        if layout.classes:
+            self.classes, problems = rsna.read_classes(layout.classes.read(), layout.classes.name)
+            self.left_out += problems
+        self.patients: dict[str, str] = {}
+        if patients:
+            try:
+                self.patients = rsna.read_patients(patients.read_bytes(), str(patients))
+            except OSError as error:
+                raise HilumError(f"{patients}: cannot be read: {error.strerror}") from error
+            if self.labels.boxes and not self.labels.boxes.keys() & self.patients.keys():
+                count = len(self.labels.boxes)
+                raise HilumError(f"{patients}: none of the {count} images is in this patient map; give the right one")
+
+
+def _convert_challenge(
+    tables: _Tables, layout: Layout, left_out: list[LeftOut], work: _Work, seed: int
+) -> dict[str, Any]:
+    labels, owner, out = tables.labels, tables.patients, work.out
+    left_out = [*tables.left_out, *left_out, *layout.left_out]
+    train = _by_id(layout.train_images, labels.boxes, left_out)
+    test = _by_id(layout.test_images, (), left_out)
+    jobs = [
+        Job(file, image_id, str(out / _IMAGES), str(out / "labels"), tuple(box[:4] for box in labels.boxes[image_id]))
+        for image_id, file in train.items()
+        if image_id in labels.boxes
+    ]
+    jobs += [Job(file, image_id, str(out / _UNLABELLED), None) for image_id, file in test.items()]
+    images: list[Labelled] = []
+    unlabelled: list[Picture] = []
+    for job, picture in work.pictures(jobs, key=None):
+        if picture.reason is not None:
+            left_out.append(LeftOut("image", job.image_id, job.file.name, None, picture.reason))
+        elif job.labels is None:
+            unlabelled.append(picture)
+        elif (boxes := _boxes_inside(picture, labels, layout.labels.name, left_out)) is not None:
+            kind = tables.classes.get(job.image_id, "")
+            images.append(labelled(picture, boxes, kind, owner.get(job.image_id, "")))
+    left_out += _unmatched(train, labels, layout)
+    if not images:
+        write_left_out(out, left_out)
+        raise HilumError(f"{layout.labels.name}: no labelled picture could be converted; left_out.csv says why")
+    left_out += _class_contradictions(images, tables)
+    images.sort(key=lambda image: image.picture.image_id)
+    unlabelled.sort(key=lambda picture: picture.image_id)
+    counts = write_dataset(out, images, seed)
+    write_unlabelled(out, unlabelled)
+    _remove_strays(out, [image.picture for image in images], unlabelled)
+    write_left_out(out, left_out)
+    return {
+        "patients_known": bool(owner),
+        "images_without_patient": sum(not image.patient for image in images),
+        "label_rows": labels.rows,
+        **counts,
+        "unlabelled_images": len(unlabelled),
+        "untouched_jpeg": sum(picture.untouched for picture in [*(i.picture for i in images), *unlabelled]),
+        "left_out": _counted(left_out),
+    }
+
+
+def _convert_tree(
+    files: Sequence[SourceFile], not_listed: Sequence[LeftOut], work: _Work, key_file: Path | None
+) -> dict[str, Any]:
+    out = work.out
+    key = _read_or_make_key(key_file or out / KEY)
+    names = {pseudonym(key, "file", file.name): file for file in files}
+    indexes = {image_id for image_id, file in names.items() if file.parts[-1].upper() == "DICOMDIR"}
+    left_out = [LeftOut("file", image_id, "", None, "a DICOMDIR, an index of other files") for image_id in indexes]
+    jobs = [
+        Job(file, image_id, str(out / _UNLABELLED), None)
+        for image_id, file in sorted(names.items())
+        if image_id not in indexes
+    ]
+    pictures: list[Picture] = []
+    sources = [(image_id, file.name) for image_id, file in names.items()]
+    for entry in not_listed:  # folders and names can be those of patients
+        hidden = pseudonym(key, "file", entry.file)
+        left_out.append(replace(entry, image_id=hidden, file=""))
+        sources.append((hidden, entry.file))
+    for job, picture in work.pictures(jobs, key=key):
+        if picture.reason is None:
+            pictures.append(picture)
         else:
-            pixels = dicom_to_gray8(dataset)
-            size_wh, ending = (pixels.shape[1], pixels.shape[0]), "png"
-            content = cv2.imencode(".png", pixels)[1].tobytes()
-        tags = read_tags(dataset)
-    except HilumError as error:
-        return Picture(image_id, reason=str(error))
-    name = f"{image_id}.{ending}"
-    write_atomically(folder / name, content)
-    return Picture(image_id, name, size_wh, stream is not None, hashlib.sha256(content).hexdigest(), tags)
+            left_out.append(LeftOut("file", job.image_id, "", None, picture.reason))
+    write_atomically(out / SOURCES, _DO_NOT_SHARE + csv_text(["image_id", "file"], sorted(sources)))
+    if not pictures:
+        write_left_out(out, left_out)
+        reasons = Counter(entry.reason for entry in left_out).most_common(3)
+        said = "; ".join(f"{count} x {reason}" for reason, count in reasons)
+        raise HilumError(f"no picture among the {len(jobs)} files could be converted: {said}")
+    counts = write_dataset(out, [], 0)
+    write_unlabelled(out, pictures)
+    _remove_strays(out, [], pictures)
+    write_left_out(out, left_out)
+    return {
+        "patients_known": False,
+        "images_without_patient": 0,
+        "label_rows": 0,
+        **counts,
+        "unlabelled_images": len(pictures),
+        "untouched_jpeg": sum(picture.untouched for picture in pictures),
+        "left_out": _counted(left_out),
+    }
 
 
-def _convert_job(job: tuple[Path, Path]) -> Picture:
-    return convert_picture(*job)
-
-
-def _map(executor: Executor | None, jobs: Sequence[tuple[Path, Path]]) -> Iterable[Picture]:
-    if executor is None:
-        return map(_convert_job, jobs)
-    return executor.map(_convert_job, jobs, chunksize=16)
-
-
-def _claim(out: Path, *, overwrite: bool) -> None:
-    """Make `out` ours, or refuse: a folder that holds anything else is never written to."""
-    marker = out / MARKER
+def _check_out(out: Path, *, overwrite: bool) -> bool:
+    """Whether the folder is an interrupted conversion or a dataset; one that holds anything else is refused."""
     if out.exists() and not out.is_dir():
         raise HilumError(f"{out}: is a file; give a folder")
-    if out.is_dir() and any(out.iterdir()):
-        try:
-            complete = json.loads(marker.read_text(encoding="utf-8"))["complete"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise HilumError(
-                f"{out}: exists and is not a dataset folder of hilum's; give an empty or a new one"
-            ) from error
-        if complete and not overwrite:
-            raise HilumError(f"{out}: already holds a converted dataset; --overwrite converts again")
+    if not out.is_dir() or {path.name for path in out.iterdir()} <= {UNPACKED}:
+        return False
+    try:
+        record = json.loads((out / MARKER).read_text(encoding="utf-8"))
+        complete, further_split = record["complete"], "parent_fingerprint" in record
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise HilumError(f"{out}: exists and is not a dataset folder of hilum's; give an empty or a new one") from error
+    if further_split:
+        raise HilumError(f"{out}: is a further split of a dataset; give a new folder")
+    if complete and not overwrite:
+        raise HilumError(f"{out}: already holds a converted dataset; --overwrite converts again")
+    return True
+
+
+def _claim(out: Path, *, begun: bool) -> None:
+    """Mark `out` as ours and unfinished, and clear away what a killed run was writing."""
     for name in _FOLDERS:
         (out / name).mkdir(parents=True, exist_ok=True)
-    write_atomically(marker, json.dumps({"hilum": __version__, "complete": False}) + "\n")
+    write_atomically(out / MARKER, json.dumps({"hilum": __version__, "complete": False}) + "\n")
+    if begun:
+        for folder in (out, out / "unlabelled", *(out / name for name in _FOLDERS)):
+            for path in folder.glob(f".*{PARTIAL}"):
+                path.unlink(missing_ok=True)
 
 
-def _dicom_files(folder: Path, left_out: list[LeftOut]) -> list[Path]:
-    files: list[Path] = []
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() == ".dcm" and path.is_file():
-            if files and path.stem == files[-1].stem:
-                reason = f"the same id as {files[-1].name}"
-                left_out.append(LeftOut("file", path.stem, f"{folder.name}/{path.name}", None, reason))
-                continue
-            files.append(path)
+def _read_or_make_key(path: Path) -> bytes:
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_hex(32) + "\n", encoding="ascii")
+    try:
+        key = bytes.fromhex(path.read_text(encoding="ascii").strip())
+    except ValueError:
+        key = b""
+    if len(key) < 16:
+        raise HilumError(f"{path}: expected a key of at least 32 hexadecimal digits; a new path makes one")
+    return key
+
+
+def _by_id(files: Sequence[SourceFile], wanted: Iterable[str], left_out: list[LeftOut]) -> dict[str, SourceFile]:
+    """Files by image id; ids that differ from the table's in case alone take the table's."""
+    by_case = {image_id.casefold(): image_id for image_id in wanted}
+    found: dict[str, SourceFile] = {}
+    seen: dict[str, SourceFile] = {}
+    for file in files:
+
+        def leave_out(reason: str, image_id: str = "", file: SourceFile = file) -> None:
+            left_out.append(LeftOut("file", image_id, file.name, None, reason))
+
+        stem = file.stem
+        if not file.name.lower().endswith(".dcm"):
+            leave_out("not a .dcm file")
+        elif not rsna.SAFE_ID.fullmatch(stem):
+            leave_out("the file name holds characters other than letters, digits, '.', '_' and '-'")
+        elif stem.casefold() in seen:
+            leave_out(f"the same id as {seen[stem.casefold()].name}", stem)
         else:
-            left_out.append(LeftOut("file", "", f"{folder.name}/{path.name}", None, "not a .dcm file"))
-    return files
+            image_id = by_case.get(stem.casefold(), stem)
+            if image_id != stem:
+                leave_out(f"its id differs from the table's, {image_id}, in case; taken as the same", image_id)
+            found[image_id] = seen[stem.casefold()] = file
+    return found
 
 
-def _unmatched(labelled: list[Path], labels: rsna.Labels, found: rsna.Source) -> list[LeftOut]:
-    seen = {path.stem for path in labelled}
+def _unmatched(train: Mapping[str, SourceFile], labels: rsna.Labels, layout: Layout) -> list[LeftOut]:
     known = {entry.image_id for entry in labels.left_out if entry.what == "image"}
     without_label = [
-        LeftOut("image", path.stem, f"{found.train_images.name}/{path.name}", None, f"no row in {found.labels.name}")
-        for path in labelled
-        if path.stem not in labels.boxes and path.stem not in known
+        LeftOut("image", image_id, file.name, None, f"no row in {layout.labels.name}")
+        for image_id, file in train.items()
+        if image_id not in labels.boxes and image_id not in known
     ]
     without_image = [
-        LeftOut("label", image_id, found.labels.name, None, f"no file {image_id}.dcm in {found.train_images.name}")
-        for image_id in sorted(labels.boxes.keys() - seen)
+        LeftOut("label", image_id, layout.labels.name, None, f"no file {image_id}.dcm among the pictures")
+        for image_id in sorted(labels.boxes.keys() - train.keys())
     ]
     return without_label + without_image
 
 
-def _boxes_inside(
-    pictures: list[Picture], labels: rsna.Labels, table: str, left_out: list[LeftOut]
-) -> tuple[list[Picture], list[NDArray[np.float64]]]:
-    """Cut boxes at the picture's edge; an image all of whose boxes lie outside is left out."""
-    kept: list[Picture] = []
-    inside: list[NDArray[np.float64]] = []
-    for picture in pictures:
-        boxes = []
-        for x, y, width, height, row in labels.boxes[picture.image_id]:
-            left, top = max(x, 0.0), max(y, 0.0)
-            right, bottom = min(x + width, picture.size_wh[0]), min(y + height, picture.size_wh[1])
-            extent = f"the picture of {picture.size_wh[0]} x {picture.size_wh[1]} px"
-            if right <= left or bottom <= top:
-                left_out.append(LeftOut("box", picture.image_id, table, row, f"lies outside {extent}"))
-                continue
-            if (left, top, right, bottom) != (x, y, x + width, y + height):
-                reason = f"reaches beyond {extent}; the part inside is kept"
-                left_out.append(LeftOut("part of a box", picture.image_id, table, row, reason))
-            boxes.append([left, top, right - left, bottom - top])
-        if labels.boxes[picture.image_id] and not boxes:
-            reason = "Target is 1, yet all its boxes lie outside the picture"
-            left_out.append(LeftOut("image", picture.image_id, table, None, reason))
+def _boxes_inside(picture: Picture, labels: rsna.Labels, table: str, left_out: list[LeftOut]) -> tuple[Box, ...] | None:
+    """The boxes, cut at the picture's edge; None where an image has boxes and all lie outside: it is left out."""
+    boxes = []
+    width, height = picture.source_size_wh
+    extent = f"the picture of {width} x {height} px"
+    for *box, row in labels.boxes[picture.image_id]:
+        x, y, box_width, box_height = box
+        part = inside((x, y, box_width, box_height), picture.source_size_wh)
+        if part is None:
+            left_out.append(LeftOut("box", picture.image_id, table, row, f"lies outside {extent}"))
             continue
-        kept.append(picture)
-        inside.append(np.array(boxes, np.float64).reshape(-1, 4))
-    return kept, inside
+        if x < 0 or y < 0 or x + box_width > width or y + box_height > height:
+            reason = f"reaches beyond {extent}; the part inside is kept"
+            left_out.append(LeftOut("part of a box", picture.image_id, table, row, reason))
+        boxes.append(part)
+    if labels.boxes[picture.image_id] and not boxes:
+        reason = "Target is 1, yet all its boxes lie outside the picture"
+        left_out.append(LeftOut("image", picture.image_id, table, None, reason))
+        return None
+    return tuple(boxes)
 
 
-def _class_contradictions(
-    pictures: list[Picture], boxes: list[NDArray[np.float64]], classes: Mapping[str, str], table: Path | None
-) -> list[LeftOut]:
-    if table is None:
+def _class_contradictions(images: Sequence[Labelled], tables: _Tables) -> list[LeftOut]:
+    if tables.classes_name is None:
         return []
     problems = []
-    for picture, found in zip(pictures, boxes, strict=True):
-        said = classes.get(picture.image_id)
+    for image in images:
+        image_id, count = image.picture.image_id, len(image.boxes_xywh)
+        said = tables.classes.get(image_id)
         if said is None:
-            problems.append(LeftOut("class", picture.image_id, table.name, None, "no row; the class stays empty"))
-        elif (said == rsna.OPACITY) != (len(found) > 0):
-            reason = f"says {said[:40]!r}, yet the image has {len(found)} boxes; the boxes are kept, the class is not"
-            problems.append(LeftOut("class", picture.image_id, table.name, None, reason))
+            problems.append(LeftOut("class", image_id, tables.classes_name, None, "no row; the class stays empty"))
+        elif said != image.kind:
+            reason = f"says {said[:40]!r}, yet the image has {count} boxes; the boxes are kept, the class is not"
+            problems.append(LeftOut("class", image_id, tables.classes_name, None, reason))
     return problems
 
 
-def _write_dataset(
-    out: Path,
-    pictures: list[Picture],
-    boxes: list[NDArray[np.float64]],
-    classes: Mapping[str, str],
-    owner: Mapping[str, str],
-    seed: int,
-) -> dict[str, Any]:
-    kinds = []
-    for picture, found in zip(pictures, boxes, strict=True):
-        kind = classes.get(picture.image_id, "")
-        kinds.append(kind if (kind == rsna.OPACITY) == (len(found) > 0) else "")
-    strata = [
-        f"{kind or len(found) > 0}|{picture.tags.view}"
-        for kind, found, picture in zip(kinds, boxes, pictures, strict=True)
-    ]
-    # A person of the map and an image without one must not meet under one name.
-    groups = [f"patient {owner[p.image_id]}" if p.image_id in owner else f"image {p.image_id}" for p in pictures]
-    splits = split_by_group(groups, strata, seed=seed)
-    for picture, found in zip(pictures, boxes, strict=True):
-        write_atomically(out / "labels" / f"{picture.image_id}.txt", boxes_to_yolo(found, picture.size_wh))
-    for name in DEFAULT_SHARES:
-        at = [number for number, split in enumerate(splits) if split == name]
-        files = [pictures[number].file_name for number in at]
-        coco = boxes_to_coco(
-            [number + 1 for number in at], files, [pictures[n].size_wh for n in at], [boxes[n] for n in at]
-        )
-        write_atomically(out / "annotations" / f"{name}.json", coco_json(coco))
-        write_atomically(out / f"{name}.txt", "".join(f"./images/{file}\n" for file in files))
-    write_atomically(out / "data.yaml", data_yaml())
-    _write_metadata(out, pictures, splits, kinds, owner)
-    positive = [len(found) > 0 for found in boxes]
-    return {
-        "images": len(pictures),
-        "boxes": sum(len(found) for found in boxes),
-        "positive_images": sum(positive),
-        "classes": dict(sorted(Counter(kind or "unknown" for kind in kinds).items())),
-        "seed": seed,
-        "splits": {
-            name: {
-                "images": splits.count(name),
-                "positive_images": sum(p for p, split in zip(positive, splits, strict=True) if split == name),
-            }
-            for name in DEFAULT_SHARES
-        },
-    }
+def _counted(left_out: Iterable[LeftOut]) -> dict[str, int]:
+    return dict(sorted(Counter(entry.what for entry in left_out).items()))
 
 
-def _write_metadata(
-    out: Path, pictures: list[Picture], splits: list[str], kinds: list[str], owner: Mapping[str, str]
-) -> None:
-    rows = []
-    for picture, split, kind in zip(pictures, splits, kinds, strict=True):
-        tags = asdict(picture.tags)
-        row: dict[str, Any] = {
-            "image_id": picture.image_id,
-            "split": split,
-            "class": kind,
-            "patient": owner.get(picture.image_id, ""),
-        }
-        row |= {key: "" if value is None else value for key, value in tags.items()}
-        row |= {"width": picture.size_wh[0], "height": picture.size_wh[1]}
-        rows.append([*(row[name] for name in _METADATA), picture.sha256])
-    write_atomically(out / "metadata.csv", csv_text([*_METADATA, "sha256"], rows))
-
-
-def _write_left_out(out: Path, left_out: list[LeftOut]) -> None:
-    header = ["what", "image_id", "file", "row", "reason"]
-    rows = [[e.what, e.image_id, e.file, "" if e.row is None else e.row, e.reason] for e in left_out]
-    write_atomically(out / "left_out.csv", csv_text(header, rows))
-
-
-def _remove_strays(out: Path, labelled: list[Picture], unlabelled: list[Picture]) -> None:
+def _remove_strays(out: Path, images: Sequence[Picture], unlabelled: Sequence[Picture]) -> None:
     """Drop what an earlier, other conversion left: stock loaders take every file of a folder."""
     wanted = {
-        out / "images": {picture.file_name for picture in labelled},
-        out / "labels": {f"{picture.image_id}.txt" for picture in labelled},
-        out / "unlabelled" / "images": {picture.file_name for picture in unlabelled},
+        out / _IMAGES: {picture.file_name for picture in images},
+        out / "labels": {f"{picture.image_id}.txt" for picture in images},
+        out / _UNLABELLED: {picture.file_name for picture in unlabelled},
     }
     for folder, names in wanted.items():
         for path in folder.iterdir():

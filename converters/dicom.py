@@ -1,67 +1,73 @@
-"""Read a DICOM radiograph: the few tags that may leave it, and its picture as 8-bit grey with white bones.
+"""Read a DICOM radiograph: the header that is needed of it, and its picture as grey with white bones.
 
-Only the tags on the allow-list below are ever read out. Messages name tags and problems, never a value.
+Only the tags of `hilum.converters.header` are ever read out. Messages name tags and problems, never a value that could
+be text. Whatever pydicom and the codecs raise on damaged input becomes one line; what a hostile file could make them
+spend is bounded before they see it.
 """
 
 import logging
-import math
-import re
-import struct
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import cv2
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.dataelem import RawDataElement
-from pydicom.encaps import generate_frames
-from pydicom.pixels.processing import apply_modality_lut, apply_voi
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGBaseline8Bit
 
-from hilum.converters.jpeg import JpegStream, parse_jpeg
+from hilum.converters.header import (
+    COLUMNS,
+    HEADER_TAGS,
+    MODALITY_LUT,
+    PHOTOMETRIC,
+    PRESENTATION_SHAPE,
+    RESCALE_INTERCEPT,
+    RESCALE_SLOPE,
+    ROWS,
+    VOI_FUNCTION,
+    VOI_LUT,
+    WINDOW_CENTRE,
+    WINDOW_WIDTH,
+    Header,
+    kept_as_stored,
+    numbers,
+)
+from hilum.converters.jpeg import JpegStream
+from hilum.converters.pixel_data import PixelFormat, integer, jpeg_stream, pixel_format, stored_values
+from hilum.converters.rendering import Display, LookUpTable, Rendered, Rescale, Window, render
 from hilum.errors import HilumError
 
-# The allow-list: what may be written beside a picture. Everything else in a file stays there.
-ALLOWED_TAGS = {"PatientSex": 0x00100040, "PatientAge": 0x00101010, "ViewPosition": 0x00185101}
-_SPACING_TAGS = (0x00280030, 0x00181164)  # Pixel Spacing, else Imager Pixel Spacing
-_WINDOW_CENTRE, _WINDOW_WIDTH, _VOI_FUNCTION = 0x00281050, 0x00281051, 0x00281056
-_VOI_LUT_SEQUENCE, _MODALITY_LUT_SEQUENCE = 0x00283010, 0x00283000
-_PERCENTILES = (0.1, 99.9)
-_DECODERS = {  # transfer syntax -> function of imagecodecs
-    "1.2.840.10008.1.2.4.51": "jpeg_decode",
-    "1.2.840.10008.1.2.4.57": "ljpeg_decode",
-    "1.2.840.10008.1.2.4.70": "ljpeg_decode",
-    "1.2.840.10008.1.2.4.80": "jpegls_decode",
-    "1.2.840.10008.1.2.4.81": "jpegls_decode",
-    "1.2.840.10008.1.2.4.90": "jpeg2k_decode",
-    "1.2.840.10008.1.2.4.91": "jpeg2k_decode",
-}
+_PIXEL_DATA = 0x7FE00010
+_PADDING, _PADDING_LIMIT = 0x00280120, 0x00280121
+_LUT_DESCRIPTOR, _LUT_DATA = 0x00283002, 0x00283006
+_NUMBERS = frozenset(  # US or SS
+    {0x00280002, 0x00280006, 0x00280010, 0x00280011, *range(0x00280100, 0x00280104), _PADDING, _PADDING_LIMIT}
+)
+_UID_ROOT = "1.2.840.10008."  # of every UID that DICOM itself gives (PS3.6)
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
+
+MAX_BYTES = 1 << 29  # of a file, and of what a deflated one unpacks to
+_MAX_READS = 200_000  # a radiograph has some hundred elements, an enhanced multi-frame object some ten thousand
+_MAX_LUT_BYTES = 1 << 20  # 65,536 entries take an eighth of it
+_SMALL, _TIMES = 1 << 26, 20  # a deflated radiograph unpacks to two or three times its size
+_CUT_OR_DAMAGED = "a damaged or cut short DICOM file"
 
 
-@dataclass(frozen=True)
-class Tags:
-    """What may leave a DICOM file; None where absent or not understood.
+class _BoundedReader(BytesIO):
+    """Stops a parser that millions of tiny or endlessly nested elements would keep busy."""
 
-    Attributes:
-        sex: "F", "M" or "O" (0010,0040).
-        age_years: (0010,1010), also where it is a bare number, as in the challenge.
-        view: View Position (0018,5101), such as "PA" or "AP".
-        spacing_mm: row spacing (0028,0030), else at the detector (0018,1164).
-    """
+    reads = 0
 
-    sex: str | None
-    age_years: int | None
-    view: str | None
-    spacing_mm: float | None
-
-
-NO_TAGS = Tags(None, None, None, None)
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.reads += 1
+        if self.reads > _MAX_READS:
+            raise HilumError("a DICOM file of far more elements than a radiograph has")
+        return super().read(size)
 
 
 def _quiet_pydicom() -> None:
@@ -84,245 +90,211 @@ def _as_reason(what: str) -> Iterator[None]:
 def read_dicom(source: Path | bytes) -> pydicom.Dataset:
     """Parse a DICOM file that should hold one radiograph.
 
+    Returns:
+        The elements of `HEADER_TAGS` and the pixel data, nothing else.
+
     Raises:
-        HilumError: not a DICOM file, cut short, or without a picture. The message is the reason alone.
+        HilumError: not a DICOM file, cut short, too large, or without a picture. The message is the reason alone.
     """
-    try:
-        content = source if isinstance(source, bytes) else source.read_bytes()
-    except OSError as error:
-        raise HilumError(f"cannot be read: {error.strerror}") from error
+    content = source if isinstance(source, bytes) else _bytes_of(source)
     if not content:
         raise HilumError("the file is empty")
+    if len(content) > MAX_BYTES:
+        raise HilumError(_too_large(len(content)))
     _quiet_pydicom()  # here, not on import: whoever reads may have set filters of their own since
     with_preamble = content[128:132] == b"DICM"
-    with _as_reason("a damaged or cut short DICOM file"):
-        dataset = pydicom.dcmread(BytesIO(content), force=not with_preamble)
-        known = with_preamble or ("SOPClassUID" in dataset and "Rows" in dataset)
+    with _as_reason(_CUT_OR_DAMAGED):
+        dataset = pydicom.dcmread(
+            _BoundedReader(_inflated(content) if with_preamble else content),
+            force=not with_preamble,
+            specific_tags=[*HEADER_TAGS, _PIXEL_DATA],
+        )
+        known = with_preamble or str(dataset.get("SOPClassUID", "")).startswith(_UID_ROOT)
         if not getattr(dataset.file_meta, "TransferSyntaxUID", None):
             implicit = dataset.original_encoding[0]
             dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
     if not known:
         raise HilumError("not a DICOM file")
-    if "PixelData" not in dataset:  # a file that breaks off is read up to there
+    if _PIXEL_DATA not in dataset:  # a file that breaks off is read up to there
         raise HilumError("no pixel data (7FE0,0010): cut short, or not a picture")
     return dataset
 
 
-@_as_reason("a damaged DICOM file")
-def read_tags(dataset: pydicom.Dataset) -> Tags:
-    """Read the tags that may leave the file."""
-    sex, age, view = (_text(dataset, tag).upper() for tag in ALLOWED_TAGS.values())
-    return Tags(
-        sex=sex if sex in {"F", "M", "O"} else None,
-        age_years=_age_years(age),
-        # Free text could hold a name: a view is a short code word.
-        view=view if re.fullmatch(r"[A-Z]{1,4}", view) else None,
-        spacing_mm=next((value for tag in _SPACING_TAGS for value in _numbers(dataset, tag)[:1] if value > 0), None),
-    )
+def header_of(dataset: pydicom.Dataset) -> dict[int, str]:
+    """The header of a parsed file.
+
+    Raises:
+        HilumError: a needed element is damaged.
+    """
+    with _as_reason("a damaged DICOM file"):
+        return {tag: _text(dataset, tag) for tag in HEADER_TAGS if tag in dataset}
 
 
-@_as_reason("a damaged DICOM file")
 def plain_jpeg(dataset: pydicom.Dataset) -> JpegStream | None:
     """The JPEG stream that can be kept as it is: 8-bit grey Baseline, white bones, shown as stored. Else None.
 
     Raises:
         HilumError: it would be such a stream, but it is damaged or contradicts the tags.
     """
-    plain = (
-        dataset.file_meta.TransferSyntaxUID == JPEGBaseline8Bit
-        and dataset.get("SamplesPerPixel", 1) == 1
-        and _frames(dataset) == 1
-        and _text(dataset, 0x00280004) == "MONOCHROME2"
-        and _shown_as_stored(dataset)
-    )
-    if not plain:
-        return None
-    stream = _parse(_frame(dataset))
-    if stream.size_wh != (dataset.Columns, dataset.Rows):
-        width, height = stream.size_wh
-        raise HilumError(f"the JPEG inside is {width} x {height} px, the tags say {dataset.Columns} x {dataset.Rows}")
+    header = header_of(dataset)
+    with _as_reason("a damaged DICOM file"):
+        if dataset.file_meta.TransferSyntaxUID != JPEGBaseline8Bit or not kept_as_stored(header):
+            return None
+        stream = jpeg_stream(dataset.PixelData, integer(header, COLUMNS), integer(header, ROWS))
     return stream if (stream.process, stream.bits, stream.components) == (0, 8, 1) else None
 
 
-@_as_reason("its pixel data cannot be decoded")
-def dicom_to_gray8(dataset: pydicom.Dataset) -> NDArray[np.uint8]:
-    """Decode a radiograph as it is meant to be seen: (rows, columns) uint8, white bones.
+def dicom_to_gray8(dataset: pydicom.Dataset, *, window: int = 1) -> NDArray[np.uint8]:
+    """A radiograph as it is meant to be seen: (rows, columns) uint8, white bones. See `render_dicom`."""
+    return np.asarray(render_dicom(dataset, window=window).pixels, np.uint8)
 
-    Modality LUT or rescale, then the first VOI LUT or window, else percentiles where there are more than 8 bits;
-    MONOCHROME1 is turned round (PS3.3 C.11.1, C.11.2, C.7.6.3.1.2).
+
+def dicom_to_gray16(dataset: pydicom.Dataset, *, window: int = 1) -> NDArray[np.uint16]:
+    """The same picture in 65,536 steps: (rows, columns) uint16; divided by 257 it is the one of 8 bits."""
+    return np.asarray(render_dicom(dataset, window=window, bits=16).pixels, np.uint16)
+
+
+def render_dicom(dataset: pydicom.Dataset, *, window: int = 1, bits: Literal[8, 16] = 8) -> Rendered:
+    """Decode a radiograph and show it as the file says (`hilum.converters.rendering.render`).
+
+    Args:
+        dataset: from `read_dicom`.
+        window: which of the views the file offers, from 1: its VOI LUTs, then its windows. Where it offers none, 1 is
+            the picture as it is.
+        bits: of the result.
 
     Raises:
-        HilumError: colour, several frames, a codec that is not installed, or damaged pixel data.
+        HilumError: colour, several frames, no such window, a codec that is not installed, or damaged pixel data.
     """
-    stream = plain_jpeg(dataset)
-    if stream is not None:
-        return _decode_jpeg8(stream)
-    if _frames(dataset) != 1:
-        raise HilumError(f"{_frames(dataset)} frames; one picture a file is expected")
-    if _text(dataset, 0x00280004) == "PALETTE COLOR":  # its values are numbers of colours
-        raise HilumError("a colour picture; a grey radiograph is expected")
-    return _to_8bit(_to_gray(_stored_values(dataset)), dataset)
+    header = header_of(dataset)
+    with _as_reason("its pixel data cannot be decoded"):
+        pixels = pixel_format(header)
+        display = _display(dataset, header, pixels, window)
+        stored = stored_values(dataset.PixelData, str(dataset.file_meta.TransferSyntaxUID), pixels)
+        return render(stored, display, bits=bits)
 
 
-def to_8bit(values: NDArray[np.floating], low: float, high: float) -> NDArray[np.uint8]:
-    """Scale linearly so that `low` is 0 and `high` is 255; values beyond are clipped."""
-    scaled = (values - low) * (255.0 / max(high - low, 1e-12))
-    return np.asarray(np.clip(np.rint(scaled), 0, 255), np.uint8)
+def _bytes_of(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise HilumError(f"cannot be read: {error.strerror}") from error
+    return content
 
 
-def percentile_range(values: NDArray[Any]) -> tuple[float, float]:
-    """The range that holds all but the outermost thousandths on either side."""
-    low, high = np.percentile(values, _PERCENTILES)
-    return (float(low), float(high)) if high > low else (float(values.min()), float(values.max()))
+def _too_large(size: int) -> str:
+    return f"larger than any radiograph: {size >> 20} MiB, at most {MAX_BYTES >> 20} are read"
+
+
+def _inflated(content: bytes) -> bytes:
+    """A deflated file (PS3.5 A.5) as if it had been written without; pydicom would unpack whatever comes out."""
+    # File meta: group 2, explicit VR little endian, and its first element holds its length (PS3.10 7.1).
+    end = 144 + int.from_bytes(content[140:144], "little")
+    meta = content[:end]
+    if content[132:136] != b"\x02\x00\x00\x00" or _DEFLATED not in meta:
+        if _DEFLATED in content[132:1024]:
+            raise HilumError(_CUT_OR_DAMAGED)
+        return content
+    limit = min(MAX_BYTES, max(_SMALL, _TIMES * len(content)))
+    stream = zlib.decompressobj(-zlib.MAX_WBITS)
+    body = stream.decompress(content[end:], limit)
+    if stream.unconsumed_tail or not stream.eof:
+        more = stream.unconsumed_tail and stream.decompress(stream.unconsumed_tail, 1)
+        raise HilumError(f"unpacks to more than {limit >> 20} MiB: no radiograph" if more else _CUT_OR_DAMAGED)
+    return meta.replace(_DEFLATED, ExplicitVRLittleEndian.encode().ljust(len(_DEFLATED), b"\0")) + body
 
 
 def _text(dataset: pydicom.Dataset, tag: int) -> str:
-    """A short text value, unvalidated: pydicom warns of RSNA's own PatientAge and PixelSpacing."""
-    if tag not in dataset:
-        return ""
+    """A short value, unvalidated: pydicom warns of RSNA's own PatientAge and PixelSpacing."""
+    if tag in {MODALITY_LUT, VOI_LUT}:
+        return "SQ"
     element = dataset.get_item(tag)
     value = element.value if element is not None else None
-    if isinstance(element, RawDataElement) and isinstance(value, bytes):
+    if tag in _NUMBERS and isinstance(element, RawDataElement) and isinstance(value, bytes):
+        order: Literal["little", "big"] = "little" if element.is_little_endian else "big"
+        words = [value[at : at + 2] for at in range(0, len(value) - 1, 2)]
+        return "\\".join(str(int.from_bytes(word, order, signed=element.VR == "SS")) for word in words)
+    if isinstance(value, bytes):
         return value.decode("latin-1").strip(" \x00")
     if isinstance(value, pydicom.multival.MultiValue | list):
         return "\\".join(str(part) for part in value)
     return "" if value is None else str(value).strip(" \x00")
 
 
-def _numbers(dataset: pydicom.Dataset, tag: int) -> list[float]:
-    numbers = []
-    for part in _text(dataset, tag).split("\\"):
-        try:
-            numbers.append(float(part))
-        except ValueError:
-            return []
-    return numbers if all(math.isfinite(number) for number in numbers) else []
-
-
-def _age_years(text: str) -> int | None:
-    match = re.fullmatch(r"(\d{1,3})([DWMY]?)", text)
-    if not match:
-        return None
-    in_a_year = {"": 1, "Y": 1, "M": 12, "W": 52, "D": 365}
-    return int(match[1]) // in_a_year[match[2]]
-
-
-def _frames(dataset: pydicom.Dataset) -> int:
-    text = _text(dataset, 0x00280008)
-    return int(text) if text.isdecimal() and int(text) > 0 else 1
-
-
-def _window(dataset: pydicom.Dataset) -> tuple[float, float] | None:
-    centres, widths = _numbers(dataset, _WINDOW_CENTRE), _numbers(dataset, _WINDOW_WIDTH)
-    return (centres[0], widths[0]) if centres and widths and widths[0] >= 1 else None
-
-
-def _rescale(dataset: pydicom.Dataset) -> tuple[float, float]:
-    slope, intercept = _numbers(dataset, 0x00281053), _numbers(dataset, 0x00281052)
-    return (slope[0] if slope else 1.0), (intercept[0] if intercept else 0.0)
-
-
-def _shown_as_stored(dataset: pydicom.Dataset) -> bool:
-    window = _window(dataset)
-    whole = window is None or (window[0] - window[1] / 2 <= 0.5 and window[0] + window[1] / 2 >= 255)
-    tables = _VOI_LUT_SEQUENCE in dataset or _MODALITY_LUT_SEQUENCE in dataset
-    return whole and not tables and _rescale(dataset) == (1.0, 0.0) and not _inverse(dataset)
-
-
-def _inverse(dataset: pydicom.Dataset) -> bool:
-    return _text(dataset, 0x00280004) == "MONOCHROME1" or _text(dataset, 0x20500020) == "INVERSE"
-
-
-def _frame(dataset: pydicom.Dataset) -> bytes:
-    try:
-        return next(generate_frames(dataset.PixelData, number_of_frames=1))
-    except (StopIteration, ValueError, struct.error, IndexError) as error:
-        raise HilumError("its encapsulated pixel data is empty or cut short") from error
-
-
-def _parse(frame: bytes) -> JpegStream:
-    try:
-        return parse_jpeg(frame)
-    except ValueError as error:
-        raise HilumError(str(error)) from error
-
-
-def _decode_jpeg8(stream: JpegStream) -> NDArray[np.uint8]:
-    pixels = cv2.imdecode(np.frombuffer(stream.data, np.uint8), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION)
-    if pixels is None:
-        raise HilumError("the JPEG inside cannot be decoded")
-    return np.asarray(pixels, np.uint8)
-
-
-def _stored_values(dataset: pydicom.Dataset) -> NDArray[Any]:
-    syntax = dataset.file_meta.TransferSyntaxUID
-    if syntax == JPEGBaseline8Bit:
-        stream = _parse(_frame(dataset))
-        if stream.bits == 8:
-            flags = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
-            return np.asarray(cv2.imdecode(np.frombuffer(stream.data, np.uint8), flags))
-    if syntax in _DECODERS or syntax == JPEGBaseline8Bit:
-        try:
-            import imagecodecs
-        except ImportError as error:
-            raise HilumError(f'{syntax.name} needs a codec: pip install "hilum[codecs]"') from error
-        decode = getattr(imagecodecs, _DECODERS.get(syntax, "jpeg_decode"))
-        values = np.asarray(decode(_frame(dataset)))
-        return _signed(values, dataset)
-    if not syntax.is_compressed or syntax.is_deflated or syntax.name.startswith("RLE"):
-        return np.asarray(dataset.pixel_array)
-    raise HilumError(f"transfer syntax {syntax.name} is not supported")
-
-
-def _signed(values: NDArray[Any], dataset: pydicom.Dataset) -> NDArray[Any]:
-    """Codecs return bit patterns; a signed picture's sign bit is its highest stored one (0028,0103)."""
-    if dataset.get("PixelRepresentation", 0) != 1 or np.issubdtype(values.dtype, np.signedinteger):
-        return values
-    half = 1 << (int(dataset.BitsStored) - 1)
-    wide = values.astype(np.int32)
-    return np.where(wide >= half, wide - 2 * half, wide)
-
-
-def _to_gray(stored: NDArray[Any]) -> NDArray[Any]:
-    if stored.ndim == 2:
-        return stored
-    if stored.ndim == 3 and stored.shape[2] == 3:
-        spread = stored.max(axis=2).astype(np.int32) - stored.min(axis=2)
-        if spread.max() <= 8:  # JPEG and RGB of a grey picture: rounding, not colour
-            return stored[:, :, 1]
-        raise HilumError("a colour picture; a grey radiograph is expected")
-    raise HilumError(f"pixel data of shape {stored.shape}; (rows, columns) is expected")
-
-
-def _to_8bit(stored: NDArray[Any], dataset: pydicom.Dataset) -> NDArray[np.uint8]:
-    inverse = _inverse(dataset)
-    values = np.asarray(apply_modality_lut(stored, dataset), np.float64)
-    window = _window(dataset)
-    if _VOI_LUT_SEQUENCE in dataset:
-        table = dataset.VOILUTSequence[0]
-        values = np.asarray(apply_voi(values.astype(np.int32), dataset), np.float64)
-        low, high = 0.0, float(2 ** int(table.LUTDescriptor[2]) - 1)
-    elif window is not None:
-        low, high, values = _apply_window(values, window, _text(dataset, _VOI_FUNCTION))
-        spread = float(values.max() - values.min())
-        if 0 < spread < (high - low) / 16:  # a window made for other values shows nothing: the picture is nearly flat
-            low, high = percentile_range(values)
-    elif int(dataset.BitsStored) <= 8 and _rescale(dataset) == (1.0, 0.0) and _MODALITY_LUT_SEQUENCE not in dataset:
-        low, high = (-128.0, 127.0) if dataset.get("PixelRepresentation", 0) == 1 else (0.0, 255.0)
-        high = high if int(dataset.BitsStored) == 8 else float(2 ** int(dataset.BitsStored) - 1)
+def _display(dataset: pydicom.Dataset, header: Header, pixels: PixelFormat, number: int) -> Display:
+    says_inverse = header.get(PHOTOMETRIC) == "MONOCHROME1", header.get(PRESENTATION_SHAPE) == "INVERSE"
+    if MODALITY_LUT in header:
+        modality: Rescale | LookUpTable = _tables(dataset, MODALITY_LUT, first_is_signed=pixels.signed)[0]
+        is_signed = False
     else:
-        low, high = percentile_range(values)
-    picture = to_8bit(values, low, high)
-    return np.asarray(255 - picture, np.uint8) if inverse else picture
+        slope, intercept = numbers(header, RESCALE_SLOPE), numbers(header, RESCALE_INTERCEPT)
+        modality = Rescale(slope[0] if slope and slope[0] else 1.0, intercept[0] if intercept else 0.0)
+        low = -(1 << (pixels.bits_stored - 1)) if pixels.signed else 0
+        is_signed = min(modality(np.array([low, low + (1 << pixels.bits_stored) - 1], np.float64))) < 0
+    function = header.get(VOI_FUNCTION) or "LINEAR"
+    centres, widths = numbers(header, WINDOW_CENTRE), numbers(header, WINDOW_WIDTH)
+    windows = [Window(centre, width, function) for centre, width in zip(centres, widths, strict=False)]
+    tables = _tables(dataset, VOI_LUT, first_is_signed=is_signed) if VOI_LUT in header else []
+    views: list[Window | LookUpTable] = [*tables, *windows]
+    if not 1 <= number <= max(1, len(views)):
+        raise HilumError(f"window {number} was asked for, the file has {len(views)}")
+    view = views[number - 1] if views else None
+    return Display(
+        modality,
+        None if isinstance(view, Window) and not view.is_usable else view,
+        inverse=any(says_inverse),
+        inverse_is_sure=all(says_inverse),
+        padding=_padding(header, pixels),
+    )
 
 
-def _apply_window(
-    values: NDArray[np.float64], window: tuple[float, float], function: str
-) -> tuple[float, float, NDArray[np.float64]]:
-    """PS3.3 C.11.2.1.2 and C.11.2.1.3: the range that becomes 0..255, and the values to scale."""
-    centre, width = window
-    if function == "SIGMOID":
-        return 0.0, 1.0, 1 / (1 + np.exp(-4 * (values - centre) / width))
-    if function == "LINEAR_EXACT":
-        return centre - width / 2, centre + width / 2, values
-    return centre - 0.5 - (width - 1) / 2, centre - 0.5 + (width - 1) / 2, values
+def _padding(header: Header, pixels: PixelFormat) -> tuple[float, float] | None:
+    """Pixel Padding Value and Range Limit as stored values; writers often mistake US for SS."""
+    ends = [value[0] for tag in (_PADDING, _PADDING_LIMIT) if (value := numbers(header, tag))]
+    if not numbers(header, _PADDING):
+        return None
+    shift = 0x8000 if pixels.signed else 0
+    ends = [(int(end) + shift) % 0x10000 - shift for end in ends]
+    return min(ends), max(ends)
+
+
+def _tables(dataset: pydicom.Dataset, tag: int, *, first_is_signed: bool) -> list[LookUpTable]:
+    """The look-up tables of a sequence (PS3.3 C.11.1.1.1).
+
+    Args:
+        dataset: the whole file.
+        tag: of the sequence.
+        first_is_signed: whether the values that are looked up can be negative.
+    """
+    element = dataset.get_item(tag)
+    if element is not None and isinstance(element.value, bytes) and len(element.value) > _MAX_LUT_BYTES:
+        raise HilumError(f"a table of {len(element.value)} bytes in ({tag >> 16:04X},{tag & 0xFFFF:04X})")
+    tables = [_table(item, first_is_signed=first_is_signed) for item in dataset[tag].value]
+    if not tables:
+        raise HilumError(f"no table in ({tag >> 16:04X},{tag & 0xFFFF:04X})")
+    return tables
+
+
+def _table(item: pydicom.Dataset, *, first_is_signed: bool) -> LookUpTable:
+    count, first, bits = (int(word) for word in _words(item, _LUT_DESCRIPTOR)[:3])
+    count = count or 1 << 16
+    entries = _words(item, _LUT_DATA)
+    if bits <= 8 and len(entries) < count:  # two entries a word
+        entries = _words(item, _LUT_DATA, "u1")
+    if not 1 <= bits <= 16 or len(entries) < count:
+        raise HilumError("a look-up table is cut short or damaged")
+    if first_is_signed and first >= 1 << 15:
+        first -= 1 << 16
+    return LookUpTable(first, entries[:count].astype(np.float64), bits)
+
+
+def _words(item: pydicom.Dataset, tag: int, dtype: str = "u2") -> NDArray[Any]:
+    """The value as unsigned words, whatever its VR: US, SS and OW are used for tables."""
+    element = item.get_item(tag)
+    value = element.value if element is not None else b""
+    if not isinstance(value, bytes):
+        words = np.atleast_1d(np.asarray(value, np.int64)) & 0xFFFF
+        return words if dtype == "u2" else words.astype("<u2").view(dtype)
+    is_little = element.is_little_endian if isinstance(element, RawDataElement) else True
+    return np.frombuffer(value[: len(value) // 2 * 2], f"{'<' if is_little else '>'}{dtype}")

@@ -3,23 +3,33 @@
 import csv
 import io
 import os
+import secrets
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
+PARTIAL = ".part"
 
-def write_atomically(path: Path, content: bytes | str) -> None:
+
+def write_atomically(path: Path | str, content: bytes | str) -> None:
     """Write `content` (text as UTF-8) to a file beside `path`, then rename it over `path`.
 
     Raises:
         OSError: the disk is full or the folder is not writable; no half file is left.
     """
     data = content.encode() if isinstance(content, str) else content
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    folder, name = os.path.split(path)
+    # Not the process's number: two machines of a cluster may have the same, and write to the same disk.
+    partial = os.path.join(folder, f".{name}.{secrets.token_hex(4)}{PARTIAL}")  # noqa: PTH118 - twice an image
     try:
-        partial.write_bytes(data)
-        partial.replace(path)
+        with open(partial, "wb", buffering=0) as file:  # noqa: PTH123
+            view = memoryview(data)
+            while view:
+                view = view[file.write(view) :]
+        os.replace(partial, path)  # noqa: PTH105
     except BaseException:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            os.unlink(partial)  # noqa: PTH108
         raise
 
 

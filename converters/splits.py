@@ -1,11 +1,18 @@
-"""Deal images into splits: seeded, each split with its share of every stratum, a person's images together."""
+"""Deal images into splits: seeded, each split with its share of every stratum, a person's images together.
 
-from collections import defaultdict
+All sequences run in parallel, one entry an image. Only the seed and the names of images and groups decide: in which
+order the images come does not matter.
+"""
+
+import math
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 DEFAULT_SHARES = {"train": 0.70, "val": 0.15, "holdout": 0.15}
+VAL_SHARE = 0.15  # of what a holdout from outside leaves over
+LEAVES = ""  # in the place of a split's name: the image is in none
 
 
 def split_by_group(
@@ -48,3 +55,104 @@ def split_by_group(
         dealt[chosen] += count
         home[group] = names[chosen]
     return [home[group] for group in groups]
+
+
+def coarsen(traits: Sequence[tuple[str, ...]], smallest_share: float) -> list[str]:
+    """Strata of which every split can have some.
+
+    A combination of traits that is too rare to give the smallest split one image loses its last trait and joins the
+    others that lost theirs there. The first trait always stays.
+
+    Args:
+        traits: what should be equally frequent in all splits, the most important first.
+        smallest_share: of the smallest split.
+    """
+    enough = math.ceil(1 / smallest_share)
+    strata = list(traits)
+    for length in range(max(map(len, traits), default=0), 1, -1):
+        frequency = Counter(strata)
+        strata = [kind[: length - 1] if len(kind) == length and frequency[kind] < enough else kind for kind in strata]
+    return ["|".join(kind) for kind in strata]
+
+
+def deal_folds(groups: Sequence[str], traits: Sequence[tuple[str, ...]], *, seed: int, folds: int) -> list[list[str]]:
+    """Name a split for each image, once a fold: part i is the holdout of fold i, the next one its val.
+
+    Each image is in holdout once and in val once.
+
+    Args:
+        groups: whose image it is; a group never falls apart.
+        traits: as `coarsen` takes them.
+        seed: the same seed gives the same folds.
+        folds: 3 or more.
+    """
+    shares = {str(part): 1 / folds for part in range(folds)}
+    parts = split_by_group(groups, coarsen(traits, 1 / folds), seed=seed, shares=shares)
+    names = [{str(fold): "holdout", str((fold + 1) % folds): "val"} for fold in range(folds)]
+    return [[name.get(part, "train") for part in parts] for name in names]
+
+
+def deal_around(
+    given: Sequence[str],
+    groups: Sequence[str],
+    traits: Sequence[tuple[str, ...]],
+    *,
+    seed: int,
+    val_share: float = VAL_SHARE,
+    keep_shared: bool = False,
+) -> list[str]:
+    """Name a split for each image where some images have theirs already.
+
+    Images of a group that is in holdout leave train and val, those of a group that is in val leave train.
+
+    Args:
+        given: "holdout", "val" or, where it is to be dealt, "". If any is "val", all others become train.
+        groups: whose image it is.
+        traits: as `coarsen` takes them.
+        seed: the same seed gives the same val.
+        val_share: of the images that neither are in holdout nor leave.
+        keep_shared: let no image leave.
+
+    Returns:
+        "train", "val", "holdout", or `LEAVES`.
+    """
+    splits = list(given)
+    if "val" not in given:
+        held_out = {group for group, name in zip(groups, given, strict=True) if name == "holdout" and not keep_shared}
+        rest = [at for at, name in enumerate(given) if not name and groups[at] not in held_out]
+        shares = {"train": 1 - val_share, "val": val_share}
+        strata = coarsen([traits[at] for at in rest], min(shares.values()))
+        dealt = split_by_group([groups[at] for at in rest], strata, seed=seed, shares=shares)
+        for at, name in zip(rest, dealt, strict=True):
+            splits[at] = name
+    splits = [name or "train" for name in splits]
+    if keep_shared:
+        return splits
+    taken: set[str] = set()
+    for name in ("holdout", "val", "train"):
+        here = [at for at, split in enumerate(splits) if split == name]
+        for at in here:
+            if groups[at] in taken:
+                splits[at] = LEAVES
+        taken |= {groups[at] for at in here}
+    return splits
+
+
+def deal_at_random(image_ids: Sequence[str], *, seed: int, holdout: int, val_share: float = VAL_SHARE) -> list[str]:
+    """Name a split for each image as the report did: shuffled by image, the first `holdout` of them held out.
+
+    Nothing keeps a person's images together. The report had no third part; val comes out of what it trained on.
+
+    Args:
+        image_ids: unique.
+        seed: the same seed gives the same splits.
+        holdout: images to hold out.
+        val_share: of the others.
+    """
+    order = sorted(image_ids)
+    np.random.default_rng(seed).shuffle(order)
+    val = round(val_share * (len(order) - holdout))
+    home = dict.fromkeys(order, "train")
+    home |= dict.fromkeys(order[:holdout], "holdout")
+    home |= dict.fromkeys(order[holdout : holdout + val], "val")
+    return [home[image_id] for image_id in image_ids]

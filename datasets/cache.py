@@ -20,8 +20,8 @@ def square_pictures(
 ) -> NDArray[np.uint8]:
     """The pictures of a split, each letterboxed to a square, in the split's order.
 
-    The first call decodes them into `DATA/cache/`; later ones map that file. Its name holds the data's fingerprint, so
-    a changed data set never meets an old cache.
+    The first call decodes them into `DATA/cache/` (that of the pictures, for a further split too); later ones map that
+    file. Its name holds the data's fingerprint, so a changed data set never meets an old cache.
 
     Args:
         data: the dataset folder.
@@ -35,7 +35,7 @@ def square_pictures(
     Raises:
         HilumError: a picture cannot be read, or the file cannot be written.
     """
-    path = data.path / "cache" / f"{name}-{size}-{data.fingerprint}.npy"
+    path = data.root / "cache" / f"{name}-{size}-{data.fingerprint}.npy"
     if not path.is_file():
         _build(data, name, size, path, progress)
     return np.asarray(np.load(path, mmap_mode="r"))

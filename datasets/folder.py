@@ -17,6 +17,7 @@ from hilum.errors import HilumError
 SplitName = Literal["train", "val", "holdout"]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 CONVERSION = "conversion.json"
+PARENT = "parent_fingerprint"  # in the record of a further split: the data that it was made from
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,10 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A folder that `hilum convert` wrote. `Dataset.open` checks that it is one, and whole."""
+    """A folder that `hilum convert` wrote, or a further split of one, `DATA/splits/NAME`, that `hilum split` wrote.
+
+    `Dataset.open` checks that it is one, and whole. A further split holds no picture: they stay in `DATA`, its `root`.
+    """
 
     path: Path
     conversion: dict[str, Any]
@@ -64,7 +68,8 @@ class Dataset:
         """Open a dataset folder.
 
         Raises:
-            HilumError: no such folder, not hilum's, or its conversion did not finish.
+            HilumError: no such folder, not hilum's, its conversion did not finish, or it is a further split of data
+                that have changed since.
         """
         marker = path / CONVERSION
         if not marker.is_file():
@@ -77,7 +82,27 @@ class Dataset:
             raise HilumError(f"{marker}: cannot be read as a conversion record; convert again") from error
         if not complete:
             raise HilumError(f"{path}: its conversion was interrupted; run the same `hilum convert` again")
-        return cls(path, conversion)
+        data = cls(path, conversion)
+        if data.is_further_split:
+            try:
+                parent = cls.open(data.root)
+            except HilumError as error:
+                raise HilumError(f"{path}: a split of the dataset two folders up; {error}") from error
+            if parent.is_further_split or parent.fingerprint != conversion[PARENT]:
+                again = f"hilum split {data.root} {path.resolve().name} ... --overwrite"
+                raise HilumError(f"{path}: {data.root} has been converted anew since it was split; `{again}` splits it")
+        return data
+
+    @property
+    def is_further_split(self) -> bool:
+        """Whether it is a split below another dataset folder."""
+        return PARENT in self.conversion
+
+    @cached_property
+    def root(self) -> Path:
+        """The folder that holds the pictures: this one, or two folders up from a further split."""
+        # Resolved, because behind a symbolic link `..` is not the folder that the path names before it.
+        return self.path.resolve().parents[1] if self.is_further_split else self.path
 
     @property
     def yaml_path(self) -> Path:
@@ -86,7 +111,7 @@ class Dataset:
 
     @property
     def patients_known(self) -> bool:
-        """Whether a patient map was given, so that no patient is on two sides."""
+        """Whether it was said whose the images are. Only some splits are by patient: see `datasets/leaks.py`."""
         return bool(self.conversion.get("patients_known"))
 
     @cached_property
@@ -97,13 +122,17 @@ class Dataset:
             digest.update(_read_bytes(self.path / name))
         return digest.hexdigest()[:16]
 
+    def annotations_path(self, name: SplitName) -> Path:
+        """The COCO file of a split."""
+        return self.path / "annotations" / f"{name}.json"
+
     def split(self, name: SplitName) -> Split:
         """Read one split.
 
         Raises:
             HilumError: a file of the folder is missing or damaged.
         """
-        source = self.path / "annotations" / f"{name}.json"
+        source = self.annotations_path(name)
         try:
             coco = json.loads(_read_bytes(source))
             images = coco["images"]
@@ -111,12 +140,12 @@ class Dataset:
             for annotation in coco["annotations"]:
                 boxes[annotation["image_id"]].append(annotation["bbox"])
             names = [Path(image["file_name"]) for image in images]
-            rows = [self._metadata[name.stem] for name in names]
+            rows = [self.metadata[name.stem] for name in names]
             return Split(
                 name=name,
                 coco_ids=tuple(image["id"] for image in images),
                 image_ids=tuple(name.stem for name in names),
-                paths=tuple(self.path / "images" / name for name in names),
+                paths=tuple(self.root / "images" / name for name in names),
                 sizes_wh=np.array([(i["width"], i["height"]) for i in images], np.int64).reshape(-1, 2),
                 boxes_xyxy=tuple(xywh_to_xyxy(np.array(boxes[i["id"]])) for i in images),
                 classes=tuple(row["class"] for row in rows),
@@ -127,10 +156,11 @@ class Dataset:
 
     def unlabelled(self) -> list[Path]:
         """The pictures without labels (the challenge's test images), sorted by name."""
-        return sorted((self.path / "unlabelled" / "images").glob("*.*"))
+        return sorted((self.root / "unlabelled" / "images").glob("*.*"))
 
     @cached_property
-    def _metadata(self) -> dict[str, dict[str, str]]:
+    def metadata(self) -> dict[str, dict[str, str]]:
+        """The rows of `metadata.csv` by image id, in the order of the file."""
         text = _read_bytes(self.path / "metadata.csv").decode("utf-8")
         return {row["image_id"]: row for row in csv.DictReader(text.splitlines())}
 

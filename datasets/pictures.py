@@ -7,8 +7,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hilum.converters.dicom import dicom_to_gray8, percentile_range, read_dicom, to_8bit
+from hilum.converters.dicom import dicom_to_gray8, read_dicom
 from hilum.converters.jpeg import parse_jpeg
+from hilum.converters.rendering import percentile_range, to_8bit
 from hilum.errors import HilumError
 
 SUFFIXES = {".dcm", ".dicom", ".jpg", ".jpeg", ".png"}

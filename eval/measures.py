@@ -23,11 +23,14 @@ class Answer:
         boxes_xywh: (boxes, 4) pixels, one array an image.
         confidence: (boxes,) 0..1.
         least: boxes below this confidence do not count as the answer; AP ranks them all.
+        probability: (images,) 0..1 that an image shows an opacity, NaN where it was not predicted; None where nobody
+            says.
     """
 
     boxes_xywh: Boxes
     confidence: Boxes
     least: float = 0.0
+    probability: NDArray[np.float64] | None = None
 
     def kept(self) -> tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]]:
         """The boxes, and their confidences, that are the answer at the operating point."""

@@ -3,7 +3,8 @@
 import csv
 import json
 import math
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +16,36 @@ from hilum.datasets.boxes import xyxy_to_xywh
 from hilum.datasets.folder import Split
 from hilum.errors import HilumError
 from hilum.eval.measures import Answer
-from hilum.eval.submission import Predictions, read_submission
+from hilum.eval.problems import MOST_LINES, Problems
+from hilum.eval.submission import Predictions, image_name, reaches_out, read_submission
 from hilum.predict import Result
+from hilum.run import read_json, write_json
 
 RESULTS = "predictions.json"
+TABLE = "predictions.csv"
 IMAGES = "images.csv"
+ABOUT = "about.json"
+
+_CATEGORY = 1  # opacity, the only one there is
+
+_Names = Callable[[Any], str | None]
 
 
-def write_predictions(folder: Path, results: Sequence[Result], coco_ids: Sequence[int] | None = None) -> None:
-    """Write `predictions.json` (COCO results), `predictions.csv` and `images.csv`.
+def write_predictions(
+    folder: Path,
+    results: Sequence[Result],
+    coco_ids: Sequence[int] | None = None,
+    about: Mapping[str, Any] | None = None,
+) -> None:
+    """Write `predictions.json` (COCO results), `predictions.csv`, `images.csv` and, where it is given, `about.json`.
 
     Args:
-        folder: made if it is not there.
+        folder: made if it is not there; predictions in it are replaced.
         results: one an image.
         coco_ids: the images' ids in a data set; numbers from 1 where None. `images.csv` tells whose they are.
+        about: what the predictions were made with, any JSON values. `read_answer` goes by these: `confidence`, the
+            operating point; `floor`, the confidence below which no box was written; `split`, of the data set. Others
+            are for people, and for who calls `read_about`: `run`, `hilum`, `data_fingerprint`.
     """
     ids = list(coco_ids) if coco_ids is not None else list(range(1, len(results) + 1))
     found: list[dict[str, Any]] = []
@@ -37,110 +54,249 @@ def write_predictions(folder: Path, results: Sequence[Result], coco_ids: Sequenc
     for number, result in zip(ids, results, strict=True):
         boxes = xyxy_to_xywh(result.detections.xyxy).tolist()
         for box, confidence in zip(boxes, result.detections.confidence.tolist(), strict=True):
-            found.append({"image_id": number, "category_id": 1, "bbox": box, "score": confidence})
+            found.append({"image_id": number, "category_id": _CATEGORY, "bbox": box, "score": confidence})
             rows.append([result.image_id, *(f"{value:.3f}" for value in box), f"{confidence:.6f}"])
         status = "failed" if result.error else "predicted"
-        probability = "" if result.error else f"{result.image_probability:.6f}"
+        # All digits: rounding would make ties, and ties change an area under a curve.
+        probability = "" if result.error else repr(float(result.image_probability))
         images.append([number, result.image_id, status, len(boxes), probability, result.error or ""])
     folder.mkdir(parents=True, exist_ok=True)
+    # The table of images goes first and comes last: a folder that has it is whole, and of one piece.
+    for name in (IMAGES, ABOUT):
+        (folder / name).unlink(missing_ok=True)
     write_atomically(folder / RESULTS, "[\n" + ",\n".join(json.dumps(entry) for entry in found) + "\n]\n")
-    write_atomically(
-        folder / "predictions.csv", csv_text(["image_id", "x", "y", "width", "height", "confidence"], rows)
-    )
+    write_atomically(folder / TABLE, csv_text(["image_id", "x", "y", "width", "height", "confidence"], rows))
+    if about is not None:
+        write_json(folder / ABOUT, dict(about))
     header = ["coco_id", "image_id", "status", "boxes", "probability", "error"]
-    write_atomically(folder / IMAGES, csv_text(header, images))  # last: a folder that has it is whole
+    write_atomically(folder / IMAGES, csv_text(header, images))
 
 
-def read_answer(source: Path, split: Split, least: float = 0.0) -> tuple[Answer, list[str]]:
+def read_about(folder: Path) -> dict[str, Any]:
+    """Read what a predictions folder was made with; empty where nobody wrote it.
+
+    Raises:
+        HilumError: `about.json` is damaged, or `confidence` or `floor` in it is not a number from 0 to 1.
+    """
+    path = folder / ABOUT
+    if not path.exists():
+        return {}
+    about = read_json(path)
+    for key in ("confidence", "floor"):
+        value = about.get(key)
+        if value is not None and not (type(value) in {int, float} and 0 <= value <= 1):
+            raise HilumError(f"{path}: {key}: expected a number from 0 to 1, found {value!r}")
+    return about
+
+
+def read_answer(source: Path, split: Split, least: float | None = None) -> tuple[Answer, list[str]]:
     """Read predictions on a split, whoever wrote them.
+
+    In COCO results `image_id` may be the image's number in the split's COCO file or its name; as a name it may have the
+    ending of a picture file. Where every box has one category that is not 1, that is taken for opacity, and named;
+    where there are several, 1 is meant.
 
     Args:
         source: a predictions folder, COCO results (.json), or a submission (.csv).
         split: the images; those that the source lacks count as predicted without a box, and are named.
-        least: the operating point of the answer.
+        least: the operating point of the answer; where None, that of the predictions folder; elsewhere every box
+            counts.
 
     Returns:
-        The answer in the split's order, and a line for each thing that was not right.
+        The answer in the split's order, and lines on what was not right: up to 20 a kind, and how many more.
 
     Raises:
-        HilumError: not readable as any of the three.
+        HilumError: not readable as any of the three, or nothing in it is of the split.
     """
-    if source.is_dir():
-        known, problems = _read_folder(source)
-    elif source.suffix.lower() == ".json" and (source.parent / IMAGES).is_file():
-        known, problems = _read_folder(source.parent)  # its numbers are the folder's own
+    if not source.exists():
+        raise HilumError(f"{source}: no such file or folder")
+    sizes = {name: (int(w), int(h)) for name, (w, h) in zip(split.image_ids, split.sizes_wh.tolist(), strict=True)}
+    problems = Problems(str(source))
+    about: dict[str, Any] = {}
+    probability: dict[str, float] | None = None
+    parts = {RESULTS, TABLE, IMAGES, ABOUT}  # a folder's numbers are its own, so its files are read together
+    if source.is_dir() or (source.name in parts and (source.parent / IMAGES).is_file()):
+        folder = source if source.is_dir() else source.parent
+        about = read_about(folder)
+        names, probability = _read_images(folder / IMAGES, problems)
+        boxes = _read_coco(folder / RESULTS, _names(names, ()), sizes, problems)
+        none = (np.zeros((0, 4)), np.zeros(0))
+        known = {name: boxes.get(name, none) for name in names.values()}
+        lines = problems.lines()
     elif source.suffix.lower() == ".json":
-        names = dict(zip(split.coco_ids, split.image_ids, strict=True))
-        known, problems = _read_coco(source, names)
+        numbers = dict(zip(split.coco_ids, split.image_ids, strict=True))
+        known = _read_coco(source, _names(numbers, split.image_ids), sizes, problems)
+        lines = problems.lines()
     elif source.suffix.lower() == ".csv":
-        try:
-            known, problems = read_submission(source)
-        except ValueError as error:
-            raise HilumError(str(error)) from error
+        known, lines = read_submission(source, sizes)
     else:
         raise HilumError(f"{source}: expected a run, a predictions folder, COCO results (.json) or a submission (.csv)")
+
+    made_on = about.get("split")
     missing = [image_id for image_id in split.image_ids if image_id not in known]
     if missing and len(missing) == len(split):
-        raise HilumError(f"{source}: none of the {len(split)} images of the {split.name} split is in it")
+        hint = f"; they are of its {made_on} split" if made_on not in {None, split.name} else ""
+        first = f" ({lines[0]})" if lines else ""
+        raise HilumError(f"{source}: none of the {len(split)} images of the {split.name} split is in it{hint}{first}")
     if missing:
-        problems.append(
-            f"{source}: {len(missing)} of {len(split)} images of the {split.name} split are not in it, "
-            f"{missing[0]} first; they count as predicted without a box"
+        named = ", ".join(missing[:MOST_LINES]) + (
+            f" and {len(missing) - MOST_LINES} more" if len(missing) > MOST_LINES else ""
         )
-    strangers = len(known.keys() - set(split.image_ids))
-    if strangers:
-        problems.append(f"{source}: {strangers} images are not in the {split.name} split and were passed over")
-    none = (np.zeros((0, 4)), np.zeros(0))
-    pairs = [known.get(image_id, none) for image_id in split.image_ids]
-    return Answer([boxes for boxes, _ in pairs], [confidence for _, confidence in pairs], least), problems
+        lines.append(
+            f"{source}: {len(missing)} of {len(split)} images of the {split.name} split are not in it; they count as "
+            f"predicted without a box: {named}"
+        )
+    if strangers := len(known.keys() - sizes.keys()):
+        lines.append(f"{source}: {strangers} images are not in the {split.name} split and were passed over")
+    pairs = [known.get(image_id, (np.zeros((0, 4)), np.zeros(0))) for image_id in split.image_ids]
+    confidence = [values for _, values in pairs]
+    if least is None:
+        # Confidences below 0 are named, and yet part of the answer.
+        lowest = min((float(values.min()) for values in confidence if len(values)), default=0.0)
+        least = float(about.get("confidence") or min(0.0, lowest))
+    floor = about.get("floor") or 0.0
+    if least < floor:
+        lines.append(f"{source}: boxes below a confidence of {floor:g} were not written: {least:g} keeps no more")
+    probabilities = None
+    if probability is not None:
+        probabilities = np.array([probability.get(image_id, math.nan) for image_id in split.image_ids], np.float64)
+    return Answer([boxes for boxes, _ in pairs], confidence, least, probabilities), lines
 
 
-def _read_folder(folder: Path) -> tuple[Predictions, list[str]]:
-    path = folder / IMAGES
+def _read_images(path: Path, problems: Problems) -> tuple[dict[int, str], dict[str, float]]:
+    """Returns the names of the images that were predicted, by number, and their probabilities, by name."""
     names: dict[int, str] = {}
-    problems: list[str] = []
+    probability: dict[str, float] = {}
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                if row["status"] == "predicted":
-                    names[int(row["coco_id"])] = row["image_id"]
+            reader = csv.DictReader(file)
+            for values in reader:
+                number, name = int(values["coco_id"]), values["image_id"]
+                row = f"{path}, row {reader.line_num} ({name})"
+                if values["status"] != "predicted":
+                    problems.add("images that were not predicted", f"{row}: not predicted: {values['error']}")
+                elif name in probability:
+                    problems.add("images that were there already", f"{row}: is there twice; the first one counts")
+                elif number in names:
+                    raise HilumError(f"{row}: coco_id {number} is that of {names[number]} too; predict again")
                 else:
-                    problems.append(f"{path}: {row['image_id']}: not predicted: {row['error']}")
+                    names[number] = name
+                    probability[name] = float(values["probability"])
     except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
         raise HilumError(f"{path}: not the table of a predictions folder ({type(error).__name__})") from error
-    known, more = _read_coco(folder / RESULTS, names)
-    none = (np.zeros((0, 4)), np.zeros(0))
-    return {name: known.get(name, none) for name in names.values()}, problems + more
+    return names, probability
 
 
-def _read_coco(path: Path, names: dict[int, str]) -> tuple[Predictions, list[str]]:
+def _names(numbers: Mapping[int, str], image_ids: Iterable[str]) -> _Names:
+    """Returns what finds the image that a COCO `image_id` means: its name, or None where there is none.
+
+    Args:
+        numbers: the images' names by number.
+        image_ids: names that may stand for themselves. Some tools write a name of digits as a number.
+    """
+    known = dict.fromkeys(image_ids)
+    meant: dict[int, set[str]] = defaultdict(set)
+    for number, name in numbers.items():
+        meant[number].add(name)
+    for name in known:
+        if (digits := _number(name)) is not None:
+            meant[digits].add(name)
+
+    def find(image: Any) -> str | None:
+        if isinstance(image, str):
+            name = image_name(image, known)
+            if name in known:
+                return name
+            image = _number(name)
+        names = meant.get(image, set())
+        if len(names) > 1:
+            raise HilumError(
+                f"image_id {image} may be the number of one image and the name of another "
+                f"({', '.join(sorted(names))}); write the names, as text"
+            )
+        return next(iter(names), None)
+
+    return find
+
+
+def _number(name: str) -> int | None:
+    return int(name) if name.isascii() and name.isdigit() and len(name) < 19 else None
+
+
+def _read_coco(path: Path, find: _Names, sizes_wh: Mapping[str, tuple[int, int]], problems: Problems) -> Predictions:
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        entries = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise HilumError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
         raise HilumError(f"{path}: cannot be read as JSON ({type(error).__name__})") from error
+    if isinstance(entries, dict) and "annotations" in entries:
+        raise HilumError(f"{path}: is a COCO data set, which holds the truth; give COCO results, a list of objects")
     if not isinstance(entries, list):
         raise HilumError(f"{path}: expected COCO results, a list of objects, found {type(entries).__name__}")
+
+    opacity: Any = _CATEGORY
+    categories = {_category(entry, None) for entry in entries} - {None}
+    if len(categories) == 1 and opacity not in categories:
+        opacity = categories.pop()
+        problems.add("categories", f"{path}: every box has category_id {opacity}; taken for opacity, which is 1")
     found: dict[str, list[tuple[list[float], float]]] = {}
-    problems: list[str] = []
-    strange = 0
     for number, entry in enumerate(entries, start=1):
+        where = f"{path}, entry {number}"
         try:
             box, score, image = [float(value) for value in entry["bbox"]], float(entry["score"]), entry["image_id"]
-            name = names.get(image)
-            fine = len(box) == 4 and all(map(math.isfinite, [*box, score])) and min(box[2:]) > 0
+            fine = (
+                len(box) == 4
+                and all(map(math.isfinite, [*box, score]))
+                and isinstance(image, int | float | str)
+                and not isinstance(image, bool)
+            )
         except (KeyError, TypeError, ValueError, OverflowError):
             fine = False
         if not fine:
-            problems.append(
-                f"{path}: entry {number}: expected image_id, bbox [x, y, width, height] and score; left out"
+            problems.add(
+                "entries that are not COCO results",
+                f"{where}: expected image_id, bbox [x, y, width, height] and score, finite numbers; left out",
             )
-        elif name is None:
-            strange += 1
-        else:
-            found.setdefault(name, []).append((box, score))
-    if strange:
-        problems.append(f"{path}: {strange} boxes are of images that are not among those looked at; left out")
-    return {name: _arrays(boxes) for name, boxes in found.items()}, problems
+            continue
+        try:
+            name = find(image)
+        except HilumError as error:
+            raise HilumError(f"{where}: {error}") from error
+        if name is None:
+            problems.add(
+                "boxes of images that are not among those looked at",
+                f"{where}: image_id {str(image)[:80]} is not among those looked at; left out",
+            )
+            continue
+        where = f"{where} ({name})"
+        if (category := _category(entry, opacity)) != opacity:
+            problems.add(
+                "boxes of other categories", f"{where}: category_id {category}, where {opacity} is opacity; left out"
+            )
+            continue
+        if min(box[2:]) <= 0:
+            problems.add(
+                "boxes without a size",
+                f"{where}: width {box[2]:g} and height {box[3]:g} are not both above 0; left out",
+            )
+            continue
+        if not 0 <= score <= 1:
+            problems.add("scores outside 0..1", f"{where}: score {score:g} is outside 0..1; kept as it is")
+        if name in sizes_wh and reaches_out(box, sizes_wh[name]):
+            width, height = sizes_wh[name]
+            problems.add(
+                "boxes that reach out of their image",
+                f"{where}: bbox {entry['bbox']} reaches out of the {width} x {height} image; kept as it is",
+            )
+        found.setdefault(name, []).append((box, score))
+    return {name: _arrays(boxes) for name, boxes in found.items()}
+
+
+def _category(entry: Any, default: Any) -> Any:
+    """The category of a box, something hashable, or the default where it has none."""
+    value = entry.get("category_id", default) if isinstance(entry, dict) else default
+    return value if value is None or isinstance(value, int | float) else str(value)[:80]
 
 
 def _arrays(boxes: list[tuple[list[float], float]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

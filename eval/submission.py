@@ -8,76 +8,147 @@ Source: https://www.kaggle.com/c/rsna-pneumonia-detection-challenge/overview/eva
 
 import csv
 import math
-import os
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hilum.converters.files import csv_text, write_atomically
+from hilum.errors import HilumError
 from hilum.eval.competition import flatten_boxes, flatten_confidence
+from hilum.eval.problems import Problems
 
 COLUMNS = ("patientId", "PredictionString")
 
 Predictions = dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
 
+_PICTURE_ENDINGS = {"dcm", "dicom", "jpg", "jpeg", "png"}
+# A box that is drawn to the edge may pass it by rounding.
+_OUTSIDE_PIXELS = 0.01
 
-def read_submission(path: str | Path) -> tuple[Predictions, list[str]]:
-    """Reads a submission, uses what can be used and says what could not.
+
+def read_submission(
+    path: str | Path, sizes_wh: Mapping[str, tuple[int, int]] | None = None
+) -> tuple[Predictions, list[str]]:
+    r"""Reads a submission, uses what can be used and says what could not.
 
     The header may be in any case and order and stand among other columns; a byte-order mark, CRLF, blank lines, stray
-    blanks and quotes are all fine. Beyond that:
+    blanks and quotes are all fine. Beyond that, each of these is named with its row:
 
     * A box with something that is not a finite number, or a width or height not above 0, is skipped.
+    * A box that reaches out of its image, or a confidence outside 0..1, is kept as it is: the competition scored boxes
+      as they were, and by the order of confidences only.
     * A row whose number of values is not a multiple of 5 is skipped: which value is missing cannot be known.
-    * A row without an id, or with one that an earlier row had, is skipped.
-    * A confidence outside 0..1 is kept, since the score depends on the order of confidences only.
+    * A row without an id, with one that an earlier row had, or with one of no image that is scored, is skipped.
+    * Cells beyond the header's columns are left out.
+    * An id with a folder or the ending of a picture file (`C:\xrays\a.dcm`) is read without them.
+    * Columns separated by semicolons or tabs are read.
 
     Args:
         path: The CSV file, UTF-8.
+        sizes_wh: The images to score and their width and height in pixels; where None, every id is taken and no box is
+            outside.
 
     Returns:
         Image id -> (boxes as x, y, width, height (N, 4), confidence (N,)), in the order of the file; an image whose
-        string is empty has no boxes, and one whose row was skipped is not there. Then one line for each problem,
-        naming the file, the row (as an editor counts lines, the header being 1) and what was done.
+        string is empty has no boxes, and one whose row was skipped is not there. Then lines on the problems: file, row
+        (as an editor counts lines, the header being 1), image id, what was done; up to 20 lines a kind of problem, and
+        how many more there are.
 
     Raises:
-        ValueError: The file is not CSV text with the two columns.
+        HilumError: The file cannot be read, or is not CSV text with the two columns.
     """
     path = Path(path)
     predictions: Predictions = {}
-    problems: list[str] = []
+    problems = Problems(path.name)
     row_of: dict[str, int] = {}
-    # utf-8-sig drops a byte-order mark. A blank before a quote would otherwise make the quote part of the value.
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, skipinitialspace=True)
-        try:
-            id_column, string_column = _columns(path, next(reader, []))
+    try:
+        # utf-8-sig drops a byte-order mark.
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            first = file.readline()
+            separator = max(",;\t", key=first.count)  # a comma, unless another one is more frequent
+            # A blank before a quote would otherwise make the quote part of the value.
+            reader = csv.reader(chain([first], file), delimiter=separator, skipinitialspace=True)
+            header = next(reader, [])
+            id_column, string_column = _columns(path, header)
+            if separator != ",":
+                name = {";": "semicolons", "\t": "tabs"}[separator]
+                problems.add("separators", f"{path.name}, row 1: columns separated by {name}; a submission has commas")
             for values in reader:
                 if not any(value.strip() for value in values):
                     continue
                 row = f"{path.name}, row {reader.line_num}"
-                image_id = values[id_column].strip() if id_column < len(values) else ""
-                if not image_id:
-                    problems.append(f"{row}: no {COLUMNS[0]}; row skipped")
+                written = values[id_column].strip() if id_column < len(values) else ""
+                if not written:
+                    problems.add("rows without an id", f"{row}: no {COLUMNS[0]}; row skipped")
+                    continue
+                image_id = image_name(written, sizes_wh)
+                row = f"{row} ({image_id})"
+                if sizes_wh is not None and image_id not in sizes_wh:
+                    problems.add("rows of other images", f"{row}: is not among the images to score; row skipped")
                     continue
                 if image_id in row_of:
-                    problems.append(f"{row}: {image_id} was in row {row_of[image_id]} already; row skipped")
+                    problems.add(
+                        "rows of images that were there already",
+                        f"{row}: was in row {row_of[image_id]} already; row skipped",
+                    )
                     continue
                 if string_column >= len(values):
-                    problems.append(f"{row}: no {COLUMNS[1]} column; row skipped")
+                    problems.add(f"rows without {COLUMNS[1]}", f"{row}: no {COLUMNS[1]} column; row skipped")
                     continue
                 words = values[string_column].split()
                 if len(words) % 5:
-                    problems.append(f"{row}: {len(words)} values, expected five a box; row skipped")
+                    problems.add(
+                        "rows with a wrong number of values",
+                        f"{row}: {len(words)} values, expected five a box; row skipped",
+                    )
                     continue
+                if image_id != written:
+                    problems.add("ids that are paths", f"{row}: the id is '{written}'; read without the rest")
+                if beyond := [value.strip() for value in values[len(header) :] if value.strip()]:
+                    problems.add(
+                        "rows with more cells than the header",
+                        f"{row}: '{separator.join(beyond)[:80]}' after the last column; left out",
+                    )
                 row_of[image_id] = reader.line_num
-                predictions[image_id], box_problems = _boxes(words)
-                problems.extend(f"{row}, {problem}" for problem in box_problems)
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise ValueError(f"{path}: not a CSV file in UTF-8: {error}") from error
-    return predictions, problems
+                size_wh = None if sizes_wh is None else sizes_wh[image_id]
+                predictions[image_id] = _boxes(words, row, size_wh, problems)
+    except OSError as error:
+        raise HilumError(f"{path}: cannot be read ({error.strerror})") from error
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise HilumError(f"{path}: not a CSV file in UTF-8: {error}") from error
+    return predictions, problems.lines()
+
+
+def image_name(written: str, known: Mapping[str, object] | None = None) -> str:
+    r"""Returns the image id that somebody wrote as a file's path: without folders and the ending of a picture.
+
+    Args:
+        written: The id, as it was written.
+        known: The ids that there are; one of them is not shortened further.
+
+    Examples:
+        >>> image_name(r"C:\xrays\00a8.DCM"), image_name("images/00a8.jpg"), image_name("1.2.840.10008")
+        ('00a8', '00a8', '1.2.840.10008')
+    """
+    name = re.split(r"[\\/]", written)[-1].strip()
+    stem, _, ending = name.rpartition(".")
+    shorter = [name, stem] if stem and ending.casefold() in _PICTURE_ENDINGS else [name]
+    return next((id_ for id_ in (written, *shorter) if known and id_ in known), shorter[-1] or written)
+
+
+def reaches_out(box_xywh: Sequence[float], size_wh: tuple[int, int]) -> bool:
+    """Whether a box is, in part or whole, outside its image, by more than a hundredth of a pixel."""
+    x, y, width, height = box_xywh
+    return (
+        min(x, y) < -_OUTSIDE_PIXELS
+        or x + width > size_wh[0] + _OUTSIDE_PIXELS
+        or y + height > size_wh[1] + _OUTSIDE_PIXELS
+    )
 
 
 def write_submission(
@@ -116,52 +187,58 @@ def write_submission(
         raise ValueError(f"confidence: expected values from 0 to 1, got {scores.min()} to {scores.max()}")
 
     values = np.column_stack([scores, boxes])
-    stops = np.cumsum(n_boxes)
-    # Beside the file, not in the system's temporary folder: a rename is atomic on one file system only.
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with unfinished.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(COLUMNS)
-            for image_id, stop, count in zip(image_ids, stops.tolist(), n_boxes.tolist(), strict=True):
-                writer.writerow([image_id, " ".join(map(_shortest, values[stop - count : stop].ravel().tolist()))])
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    rows = (
+        [image_id, " ".join(map(_shortest, values[stop - count : stop].ravel().tolist()))]
+        for image_id, stop, count in zip(image_ids, np.cumsum(n_boxes).tolist(), n_boxes.tolist(), strict=True)
+    )
+    write_atomically(path, csv_text(COLUMNS, rows))
 
 
 def _columns(path: Path, header: list[str]) -> tuple[int, int]:
     """Returns the positions of the two columns."""
     names = [name.strip().casefold() for name in header]
-    wanted = [name.casefold() for name in COLUMNS]
-    if not set(wanted) <= set(names):
+    positions = [names.index(column.casefold()) for column in COLUMNS if names.count(column.casefold()) == 1]
+    if len(positions) < len(COLUMNS):
         found = ", ".join(name.strip() for name in header)[:200] or "nothing"
-        raise ValueError(f"{path}: expected the columns {' and '.join(COLUMNS)} in the first row, found {found}")
-    return names.index(wanted[0]), names.index(wanted[1])
+        raise HilumError(f"{path}: expected the columns {' and '.join(COLUMNS)} in the first row, once, found {found}")
+    return positions[0], positions[1]
 
 
-def _boxes(words: list[str]) -> tuple[tuple[NDArray[np.float64], NDArray[np.float64]], list[str]]:
-    """Reads five words a box; returns (boxes (N, 4), confidence (N,)) and what was wrong."""
+def _boxes(
+    words: list[str], row: str, size_wh: tuple[int, int] | None, problems: Problems
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Reads five words a box; returns boxes (N, 4) and confidence (N,)."""
     rows: list[list[float]] = []
-    problems: list[str] = []
     for begin in range(0, len(words), 5):
         five = words[begin : begin + 5]
-        box = f"box {begin // 5 + 1}"
+        box = f"{row}, box {begin // 5 + 1}"
         try:
             numbers = [float(word) for word in five]
         except ValueError:
             numbers = [math.nan]
-        if not all(map(math.isfinite, numbers)):
-            problems.append(f"{box}: '{' '.join(five)}' is not five finite numbers; box skipped")
+        # float() takes 1_000, which no other reader of the file would.
+        if not all(map(math.isfinite, numbers)) or any("_" in word for word in five):
+            problems.add(
+                "boxes that are not five finite numbers",
+                f"{box}: '{' '.join(five)[:80]}' is not five finite numbers; box skipped",
+            )
             continue
         if min(numbers[3:]) <= 0:
-            problems.append(f"{box}: width {five[3]} and height {five[4]} are not both above 0; box skipped")
+            problems.add(
+                "boxes without a size",
+                f"{box}: width {five[3]} and height {five[4]} are not both above 0; box skipped",
+            )
             continue
         if not 0 <= numbers[0] <= 1:
-            problems.append(f"{box}: confidence {five[0]} is outside 0..1; kept as it is")
+            problems.add("confidences outside 0..1", f"{box}: confidence {five[0]} is outside 0..1; kept as it is")
+        if size_wh and reaches_out(numbers[1:], size_wh):
+            problems.add(
+                "boxes that reach out of their image",
+                f"{box}: {' '.join(five[1:])} reaches out of the {size_wh[0]} x {size_wh[1]} image; kept as it is",
+            )
         rows.append(numbers)
     table = np.array(rows, dtype=np.float64).reshape(-1, 5)
-    return (table[:, 1:], table[:, 0]), problems
+    return table[:, 1:], table[:, 0]
 
 
 def _shortest(value: float) -> str:

@@ -30,7 +30,7 @@ def table(path):
 
 def test_the_generated_set_comes_through_whole(sample_source, tmp_path):
     record = convert(sample_source, tmp_path / "data", patients=sample_source / "patient_map.csv")
-    truth = read_labels(sample_source / "stage_2_train_labels.csv").boxes
+    truth = read_labels((sample_source / "stage_2_train_labels.csv").read_bytes(), "labels.csv").boxes
     assert record["left_out"] == {}
     assert (record["images"], record["unlabelled_images"], record["untouched_jpeg"]) == (16, 2, 18)
     data = Dataset.open(tmp_path / "data")
@@ -142,6 +142,8 @@ def test_metadata_holds_what_may_leave_the_files(source, tmp_path):
         "spacing_mm": "0.143",
         "width": "64",
         "height": "48",
+        "source_width": "64",
+        "source_height": "48",
     }
 
 
@@ -261,7 +263,9 @@ def test_stock_tools_read_the_folder(source, tmp_path):
     convert(source, data)
     truth = {
         image_id: sorted([list(box[:4]) for box in boxes])
-        for image_id, boxes in read_labels(source / "stage_2_train_labels.csv").boxes.items()
+        for image_id, boxes in read_labels(
+            (source / "stage_2_train_labels.csv").read_bytes(), "labels.csv"
+        ).boxes.items()
     }
     seen = []
     for name in SPLITS:

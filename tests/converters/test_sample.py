@@ -69,8 +69,8 @@ def test_pictures_are_neither_flat_nor_clipped(sample_source):
 
 def test_tables_agree_with_each_other_and_boxes_lie_inside(sample_source):
     source = find_source(sample_source)
-    labels = read_labels(source.labels)
-    classes, problems = read_classes(source.classes)
+    labels = read_labels(source.labels.read_bytes(), "labels.csv")
+    classes, problems = read_classes(source.classes.read_bytes(), "classes.csv")
     assert labels.left_out == problems == []
     assert classes.keys() == labels.boxes.keys()
     assert any(labels.boxes.values())
@@ -104,6 +104,6 @@ def test_patients_have_several_images_and_ids_are_unique():
 
 
 def test_the_patient_map_is_what_convert_takes(sample_source):
-    owner = read_patients(sample_source / "patient_map.csv")
+    owner = read_patients((sample_source / "patient_map.csv").read_bytes(), "patient_map.csv")
     assert owner.keys() == {path.stem for path in sample_source.glob("*_images/*.dcm")}
     assert len(set(owner.values())) < len(owner)

@@ -1,8 +1,11 @@
 import json
+import shutil
 
+import cv2
 import numpy as np
 import pytest
 
+from hilum.datasets.cache import square_pictures
 from hilum.datasets.folder import SPLITS, Dataset
 from hilum.errors import HilumError
 
@@ -107,3 +110,79 @@ def test_a_missing_file_is_named(data, name):
     (data / name).unlink()
     with pytest.raises(HilumError, match=f"{name}: cannot be read"):
         Dataset.open(data).split("train")
+
+
+@pytest.fixture
+def further(data):
+    """The folder by hand as a further split of itself, with all its images in train."""
+    folder = data / "splits" / "mine"
+    (folder / "annotations").mkdir(parents=True)
+    parts = [json.loads((data / "annotations" / f"{name}.json").read_text()) for name in SPLITS]
+    for name in SPLITS:
+        listed = parts if name == "train" else []
+        whole = {key: [entry for part in listed for entry in part[key]] for key in parts[0]}
+        (folder / "annotations" / f"{name}.json").write_text(json.dumps(whole))
+    shutil.copy(data / "metadata.csv", folder)
+    record = {"complete": True, "parent_fingerprint": Dataset.open(data).fingerprint}
+    (folder / "conversion.json").write_text(json.dumps(record))
+    return folder
+
+
+def test_a_further_split_takes_the_pictures_of_its_parent(data, further, tmp_path, monkeypatch):
+    (data / "unlabelled" / "images" / "z.png").touch()
+    split = Dataset.open(further)
+    assert split.is_further_split
+    assert not Dataset.open(data).is_further_split
+    assert (split.path, split.root) == (further, data)
+    assert split.split("train").paths == tuple(data / "images" / name for name in ("c.jpg", "a.jpg", "b.d.png"))
+    assert split.unlabelled() == [data / "unlabelled" / "images" / "z.png"]
+    assert split.fingerprint != Dataset.open(data).fingerprint
+    assert len(split.split("val")) == 0
+
+
+@pytest.mark.parametrize("way", ["from inside", "through a link", "after a move"])
+def test_a_further_split_finds_its_parent(data, further, tmp_path_factory, monkeypatch, way):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    path = further
+    if way == "from inside":
+        monkeypatch.chdir(further)
+        path = further.relative_to(further)
+    elif way == "through a link":
+        path = elsewhere / "link"
+        path.symlink_to(further, target_is_directory=True)
+    else:
+        data = data.rename(elsewhere / "moved")
+        path = data / "splits" / "mine"
+    split = Dataset.open(path)
+    assert split.root == data
+    assert split.split("train").paths[0] == data / "images" / "c.jpg"
+
+
+def test_pictures_of_a_further_split_are_cached_beside_its_parents(data, further):
+    (data / "images").mkdir()
+    for name in ("a.jpg", "b.d.png", "c.jpg"):
+        cv2.imwrite(str(data / "images" / name), np.full((8, 8), 200, np.uint8))
+    split = Dataset.open(further)
+    assert square_pictures(split, "train", 4).shape == (3, 4, 4)
+    assert [path.name for path in (data / "cache").iterdir()] == [f"train-4-{split.fingerprint}.npy"]
+    assert not (further / "cache").exists()
+
+
+def test_a_further_split_of_data_that_changed_is_refused(data, further):
+    table = data / "metadata.csv"
+    before = table.read_text()
+    table.write_text(before.replace("Normal", "Lung Opacity"))
+    with pytest.raises(HilumError, match=rf"has been converted anew .* `hilum split {data} mine \.\.\. --overwrite`"):
+        Dataset.open(further)
+    table.write_text(before)
+    Dataset.open(further)
+
+
+def test_a_further_split_without_its_parent_is_refused(data, further, tmp_path_factory):
+    copy = tmp_path_factory.mktemp("alone") / "splits" / "mine"
+    shutil.copytree(further, copy)
+    with pytest.raises(HilumError, match=r"a split of the dataset two folders up; .*conversion\.json is missing"):
+        Dataset.open(copy)
+    (data / "conversion.json").write_text('{"complete": false}')
+    with pytest.raises(HilumError, match=r"a split of the dataset two folders up; .* was interrupted"):
+        Dataset.open(further)

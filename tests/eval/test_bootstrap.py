@@ -5,7 +5,16 @@ import math
 import numpy as np
 import pytest
 
-from hilum.eval.bootstrap import Interval, bootstrap_means, interval, paired_difference
+from hilum.eval.bootstrap import (
+    Interval,
+    Resampled,
+    bootstrap,
+    bootstrap_means,
+    bootstrap_ratios,
+    interval,
+    paired_difference,
+    simultaneous_intervals,
+)
 
 NAN = math.nan
 
@@ -145,3 +154,134 @@ def test_wrong_settings_are_named():
         interval(np.ones(2), [1, 2], level=95)
     with pytest.raises(ValueError, match="resamples: expected 1 or more, got 0"):
         interval(np.ones(2), [1, 2], resamples=0)
+
+
+def weighted_mean(scores):
+    return lambda weight: {"mean": float(weight @ scores / weight.sum())}
+
+
+def test_ratios_statistics_and_means_are_of_the_same_draws():
+    scores, groups = scores_of(60, missing=0), np.arange(60) // 4
+    means = bootstrap_means(scores, groups, resamples=50, seed=2)
+    by_ratio = bootstrap_ratios({"mean": (scores, np.ones(60))}, groups, resamples=50, seed=2)["mean"]
+    by_statistic = bootstrap(weighted_mean(scores), groups, resamples=50, seed=2)["mean"]
+    np.testing.assert_allclose(by_ratio.values, means, atol=1e-12)
+    np.testing.assert_allclose(by_statistic.values, means, atol=1e-12)
+    assert by_ratio.estimate == pytest.approx(scores.mean())
+    assert by_statistic.estimate == pytest.approx(scores.mean())
+    assert by_ratio.draws == by_statistic.draws
+
+
+def test_many_groups_are_drawn_in_parts(monkeypatch):
+    scores, groups = scores_of(60), np.arange(60) // 4
+    at_once = bootstrap_means(scores, groups, resamples=50)
+    monkeypatch.setattr("hilum.eval.bootstrap._CELLS", 100)  # 6 draws of 15 groups
+    np.testing.assert_allclose(bootstrap_means(scores, groups, resamples=50), at_once, atol=1e-12)
+
+
+def test_a_weight_is_how_often_the_image_s_group_was_drawn():
+    groups = ["a", "a", "b", "c"]
+    seen = []
+    bootstrap(lambda weight: seen.append(weight) or {}, groups, resamples=30)
+    assert seen[0].tolist() == [1, 1, 1, 1]
+    for weight in seen[1:]:
+        assert weight[0] == weight[1]
+        assert weight[1:].sum() == 3
+
+
+def test_a_difference_is_paired():
+    scores, groups = scores_of(500, missing=0), np.arange(500) // 2
+    ones = np.ones(500)
+    drawn = bootstrap_ratios({"a": (scores, ones), "b": (scores - 0.01, ones)}, groups)
+    difference = drawn["a"] - drawn["b"]
+    np.testing.assert_allclose(difference.interval(), [0.01] * 3, atol=1e-12)
+    assert difference.interval().excludes_zero
+    assert drawn["a"].interval().low < drawn["b"].interval().high
+    other = bootstrap_ratios({"b": (scores - 0.01, ones)}, groups)["b"]  # of another call
+    np.testing.assert_allclose((drawn["a"] - other).values, difference.values, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("groups", "settings"),
+    [(np.arange(20), {}), (np.arange(20) // 2, {"seed": 1}), (np.arange(20) // 2, {"resamples": 9})],
+)
+def test_what_was_not_drawn_alike_is_not_subtracted(groups, settings):
+    scores = {"mean": (np.ones(20), np.ones(20))}
+    one = bootstrap_ratios(scores, np.arange(20) // 2, resamples=10)["mean"]
+    other = bootstrap_ratios(scores, groups, **{"resamples": 10, **settings})["mean"]
+    with pytest.raises(ValueError, match="only figures with the same draws can be subtracted"):
+        one - other
+    with pytest.raises(ValueError, match="need figures with the same draws"):
+        simultaneous_intervals([one, other])
+
+
+def test_an_undefined_figure_is_nan_and_is_not_apart():
+    drawn = bootstrap_ratios({"none": (np.zeros(4), np.zeros(4)), "rare": ([1, 0, 0, 0], [1, 0, 0, 0])}, np.arange(4))
+    assert all(map(math.isnan, drawn["none"].interval()))
+    assert not drawn["none"].interval().excludes_zero
+    assert np.isnan(drawn["rare"].values).mean() == pytest.approx(0.75**4, abs=0.05)
+    assert drawn["rare"].interval() == (1, 1, 1)
+    empty = bootstrap(lambda weight: {"x": math.nan}, [])["x"]
+    assert all(map(math.isnan, empty.interval()))
+
+
+def normal_figures(n, shift, seed, resamples=400):
+    """Estimates of `n` independent quantities with the standard error 1, and ideal resamples of them."""
+    rng = np.random.default_rng(seed)
+    estimates = rng.normal(shift, 1, n)
+    return [Resampled(estimate, rng.normal(estimate, 1, resamples), "") for estimate in estimates]
+
+
+def test_simultaneous_intervals_miss_nothing_as_often_as_they_say():
+    each, together = 0, 0
+    for seed in range(300):
+        figures = normal_figures(20, 0, seed)
+        each += any(figure.interval().excludes_zero for figure in figures)
+        together += any(interval.excludes_zero for interval in simultaneous_intervals(figures))
+    assert each / 300 > 0.5  # 1 - 0.95^20 = 0.64
+    assert 0.02 < together / 300 < 0.09
+
+
+def test_simultaneous_intervals_know_their_width():
+    figures = normal_figures(20, 0, 0, resamples=40_000)
+    for figure, (estimate, low, high) in zip(figures, simultaneous_intervals(figures), strict=True):
+        assert estimate == figure.estimate
+        # the 97.5% quantile of a normal, raised to (1/20): 3.02 standard errors
+        assert high - estimate == pytest.approx(3.02, abs=0.06)
+        assert estimate - low == pytest.approx(high - estimate)
+    alone = simultaneous_intervals(figures[:1])[0]
+    np.testing.assert_allclose(alone, figures[0].interval(), atol=0.05)
+    assert simultaneous_intervals(figures * 3)[:20] == simultaneous_intervals(figures)  # a question asked three times
+    assert simultaneous_intervals([]) == []
+
+
+def test_a_figure_that_does_not_vary_or_is_undefined_widens_no_other():
+    figures = normal_figures(3, 0, 1)
+    constant = Resampled(0.0, np.zeros(400), "")
+    undefined = Resampled(math.nan, np.full(400, math.nan), "")
+    got = simultaneous_intervals([*figures, constant, undefined])
+    assert got[:3] == simultaneous_intervals(figures)
+    assert got[3] == (0, 0, 0)
+    assert all(map(math.isnan, got[4]))
+
+
+@pytest.mark.parametrize(
+    ("ratio", "message"),
+    [
+        (([1.0], [1.0, 1.0]), r"numerator of r: expected the shape \(2,\), got \(1,\)"),
+        (([1.0, 1.0], [1.0]), r"denominator of r: expected the shape \(2,\), got \(1,\)"),
+        (([1.0, math.nan], [1.0, 1.0]), "numerator of r: image 1 is not finite"),
+    ],
+)
+def test_wrong_ratios_are_named(ratio, message):
+    with pytest.raises(ValueError, match=message):
+        bootstrap_ratios({"r": ratio}, ["a", "b"])
+
+
+def test_wrong_settings_of_the_others_are_named():
+    with pytest.raises(ValueError, match="resamples: expected 1 or more, got 0"):
+        bootstrap(weighted_mean(np.ones(2)), [1, 2], resamples=0)
+    with pytest.raises(ValueError, match="level: expected a share between 0 and 1, got 95"):
+        simultaneous_intervals([], level=95)
+    with pytest.raises(ValueError, match="level: expected a share between 0 and 1, got 95"):
+        bootstrap(weighted_mean(np.ones(2)), [1, 2])["mean"].interval(95)

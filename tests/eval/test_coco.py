@@ -10,6 +10,7 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from hilum.eval import coco
 from hilum.eval.coco import COCO_IOU, coco_ap
 from hilum.eval.competition import IOU_THRESHOLDS
 
@@ -17,6 +18,16 @@ NONE = np.empty((0, 4))
 BOX = np.array([[100.0, 100.0, 200.0, 200.0]])
 HALF = np.array([[100.0, 100.0, 200.0, 100.0]])  # IoU 1/2 with BOX
 FAR = np.array([[700.0, 700.0, 50.0, 50.0]])
+
+
+@pytest.fixture(autouse=True, params=["pycocotools", "faster-coco-eval"])
+def engine(request, monkeypatch):
+    """Every test runs with both."""
+    if request.param == "pycocotools":
+        monkeypatch.setattr(coco, "faster", None)
+    else:
+        pytest.importorskip("faster_coco_eval", reason="the extra 'faster' is not installed")
+    return request.param
 
 
 def random_data(n_images, seed):
@@ -55,8 +66,8 @@ def ap_through_files(data, iou_thresholds, folder):
     (folder / "truth.json").write_text(json.dumps(dataset))
     (folder / "results.json").write_text(json.dumps(results))
     with contextlib.redirect_stdout(io.StringIO()):
-        coco = COCO(folder / "truth.json")
-        evaluation = COCOeval(coco, coco.loadRes(str(folder / "results.json")), "bbox")
+        annotated = COCO(folder / "truth.json")
+        evaluation = COCOeval(annotated, annotated.loadRes(str(folder / "results.json")), "bbox")
         if iou_thresholds is not None:
             evaluation.params.iouThrs = np.array(iou_thresholds)
         evaluation.evaluate()
@@ -72,6 +83,41 @@ def test_ap_is_that_of_pycocotools(own_thresholds, tmp_path):
     theirs = ap_through_files(data, None if own_thresholds else IOU_THRESHOLDS, tmp_path)
     assert 0.05 < ours < 0.95
     assert ours == pytest.approx(theirs, abs=1e-12)
+
+
+def tied_data(n_images, seed):
+    """Few places, sizes and confidences: exact thresholds, equal IoUs and equal confidences come up all the time."""
+    rng = np.random.default_rng(seed)
+
+    def some(most):
+        n = rng.integers(0, most + 1)
+        return np.column_stack([rng.integers(0, 6, n), rng.integers(0, 3, n), rng.integers(1, 11, n), np.full(n, 3)])
+
+    truth, boxes = [some(4) for _ in range(n_images)], [some(6) for _ in range(n_images)]
+    return truth, boxes, [rng.choice([0.1, 0.5, 0.9], len(rows)) for rows in boxes]
+
+
+def test_both_engines_give_the_same(monkeypatch):
+    pytest.importorskip("faster_coco_eval", reason="the extra 'faster' is not installed")
+    for seed in range(60):
+        data = random_data(40, seed) if seed % 6 == 0 else tied_data(1 + seed // 2, seed)
+        for thresholds in (COCO_IOU, IOU_THRESHOLDS, (0.5,)):
+            with monkeypatch.context() as patch:
+                installed = coco_ap(*data, iou_thresholds=thresholds)
+                patch.setattr(coco, "faster", None)
+                assert coco_ap(*data, iou_thresholds=thresholds) == pytest.approx(installed, abs=1e-9, nan_ok=True)
+
+
+def test_the_faster_one_is_used_where_it_is_installed(engine, monkeypatch):
+    def unused(*args):
+        raise AssertionError(args)
+
+    monkeypatch.setattr(coco, "COCOeval", unused)
+    if engine == "faster-coco-eval":
+        assert coco_ap([BOX], [BOX], [np.ones(1)], iou_thresholds=COCO_IOU) == pytest.approx(1)
+    else:
+        with pytest.raises(AssertionError):
+            coco_ap([BOX], [BOX], [np.ones(1)], iou_thresholds=COCO_IOU)
 
 
 def test_perfect():

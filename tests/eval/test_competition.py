@@ -196,20 +196,101 @@ def test_score_is_that_of_the_rules_text(images, strict):
     assert competition_score(*arrays(images), strict=strict) == pytest.approx(expected, abs=1e-12, nan_ok=True)
 
 
-def test_counts_are_those_of_cocoeval():
-    # COCOeval matches at or above the threshold and gives a tie to the later box, so images with ties are left out.
-    def has_ties(truth, boxes, confidence):
-        overlaps = [[iou for iou in (exact_iou(box, t) for t in truth) if iou] for box in boxes]
-        return any(len(set(row)) < len(row) for row in overlaps)
+def hits_of_cocoeval(data, strict):
+    """Which boxes COCOeval matches, image by image and by falling confidence, (boxes, 8).
 
-    images = [image for image in random_images(2500, seed=8) if not has_ties(*image)]
-    data = arrays(images)
-    matched = evaluate_images(*data, iou_thresholds=IOU_THRESHOLDS).evalImgs
-    theirs = [np.zeros(8) if image is None else (image["dtMatches"] > 0).sum(axis=1) for image in matched]
-    ours = match_counts(*data, strict=False).true_positive
-    np.testing.assert_array_equal(ours, theirs)
-    assert len(images) > 1000
-    assert (ours != match_counts(*data).true_positive).any()
+    Its definition differs in three points (see `hilum.eval.coco`), each of which is levelled here, so that nothing is
+    left out: it matches at or above the threshold, which is above it for the next double up; of equal IoUs it takes the
+    last truth box, which is the first in reverse order; and no image here has more than its 100 boxes.
+    """
+    truth, boxes, confidence = data
+    assert max(map(len, boxes), default=0) <= 100
+    thresholds = np.nextafter(IOU_THRESHOLDS, 1) if strict else IOU_THRESHOLDS
+    evaluation = evaluate_images([t[::-1] for t in truth], boxes, confidence, iou_thresholds=thresholds)
+    hits = [(image["dtMatches"] > 0).T for image in evaluation.evalImgs if image is not None and len(image["dtIds"])]
+    return np.concatenate([np.zeros((0, 8), dtype=bool), *hits])
+
+
+def check_against_cocoeval(data, strict):
+    """Box by box, which says more than counts."""
+    matches = competition._match(*data, strict=strict)
+    theirs = hits_of_cocoeval(data, strict)
+    hits_so_far = np.cumsum(theirs, axis=0)
+    before_image = np.concatenate([np.zeros((1, 8), dtype=int), hits_so_far])[np.flatnonzero(matches.rank == 0)]
+    of_image = np.cumsum(matches.rank == 0) - 1
+    np.testing.assert_array_equal(matches.hits_so_far, hits_so_far - before_image[of_image])
+    return theirs
+
+
+@settings(max_examples=500, deadline=None)
+@given(data_sets, st.booleans())
+def test_matching_is_that_of_cocoeval(images, strict):
+    check_against_cocoeval(arrays(images), strict)
+
+
+def test_matching_of_many_images_is_that_of_cocoeval():
+    data = arrays(random_images(3000, seed=8))
+    strict, at_or_above = check_against_cocoeval(data, strict=True), check_against_cocoeval(data, strict=False)
+    # The cases would tell: some hit a threshold exactly, and some have equal IoUs.
+    assert (strict != at_or_above).any()
+    backwards = [t[::-1] for t in data[0]], *data[1:]
+    assert (hits_of_cocoeval(data, strict=True) != hits_of_cocoeval(backwards, strict=True)).any()
+
+
+def test_matching_of_boxes_in_fractions_of_pixels_is_that_of_cocoeval():
+    rng = np.random.default_rng(10)
+    truth = [rng.uniform([0, 0, 100, 100], [700, 700, 300, 300], (n, 4)) for n in rng.integers(0, 5, 1500)]
+    near = [
+        t[rng.integers(0, max(len(t), 1), 6 * (len(t) > 0))] + rng.normal(0, 15, (6 * (len(t) > 0), 4)) for t in truth
+    ]
+    confidence = [rng.random(len(b), dtype=np.float32) for b in near]
+    theirs = check_against_cocoeval((truth, near, confidence), strict=True)
+    assert 0.2 < theirs.mean() < 0.8
+
+
+@st.composite
+def exactly_at_a_threshold(draw):
+    """A truth box and a predicted one of whole pixels whose IoU is percent/100 to the last digit."""
+    percent = draw(st.sampled_from(range(40, 80, 5)))
+    height, left, top = draw(st.integers(1, 1024)), draw(st.integers(0, 1000)), draw(st.integers(0, 1000))
+    if draw(st.booleans()):  # the one inside the other: widths as percent to 100
+        unit = 100 // math.gcd(percent, 100)
+        width = unit * draw(st.integers(1, 1024 // unit))
+        inside = width * percent // 100
+        boxes = [left, top, width, height], [left + draw(st.integers(0, width - inside)), top, inside, height]
+    else:  # of one size, moved by d: (w - d) / (w + d)
+        unit = (100 + percent) // math.gcd(100 + percent, 100 - percent)
+        width = unit * draw(st.integers(1, 1024 // unit))
+        shift = width * (100 - percent) // (100 + percent)
+        boxes = [left, top, width, height], [left + shift, top, width, height]
+    truth, box = draw(st.permutations(boxes))
+    assert exact_iou(truth, box) == Fraction(percent, 100)
+    return truth, box, percent
+
+
+@settings(max_examples=1000, deadline=None)
+@given(exactly_at_a_threshold())
+def test_an_iou_of_exactly_a_threshold(case):
+    truth, box, percent = case
+    data = arrays([([truth], [box], [0.9])])
+    passed = (percent - 40) // 5  # thresholds below
+    assert match_counts(*data).true_positive.sum() == passed
+    assert match_counts(*data, strict=False).true_positive.sum() == passed + 1
+    assert competition_score(*data) == passed / 8
+
+
+@settings(max_examples=1000, deadline=None)
+@given(
+    st.tuples(st.integers(0, 700), st.integers(0, 700), st.integers(1, 324), st.integers(1, 324)),
+    st.tuples(st.integers(-40, 40), st.integers(-40, 40), st.integers(-40, 40), st.integers(-40, 40)),
+    st.booleans(),
+)
+def test_whole_pixels_are_compared_without_rounding(truth, change, strict):
+    box = [*np.add(truth[:2], change[:2]).tolist(), *np.maximum(np.add(truth[2:], change[2:]), 1).tolist()]
+    iou = exact_iou(truth, box)
+    expected = [iou > threshold or (iou == threshold and not strict) for threshold in EXACT_THRESHOLDS]
+    counts = match_counts(*arrays([([truth], [box], [0.9])]), strict=strict)
+    np.testing.assert_array_equal(counts.true_positive[0], expected)
 
 
 def check_curve(data, strict, thresholds=None):
@@ -235,7 +316,8 @@ def test_curve_of_many_images_is_the_slow_loop():
     truth, boxes, _ = arrays(random_images(1000, seed=9))
     rng = np.random.default_rng(0)
     confidence = [rng.random(len(b)).round(3) for b in boxes]
-    curve = check_curve((truth, boxes, confidence), strict=True, thresholds=range(0, 900, 45))
+    chosen = rng.choice(len(np.unique(np.concatenate(confidence))), 100, replace=False)
+    curve = check_curve((truth, boxes, confidence), strict=True, thresholds=chosen)
     assert curve.score[-1] == pytest.approx(competition_score(truth, boxes, confidence), abs=1e-12)
 
 

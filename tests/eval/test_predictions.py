@@ -1,6 +1,8 @@
 """Predictions on disk, whoever wrote them."""
 
+import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +10,11 @@ import numpy as np
 import pytest
 from supervision import Detections
 
+from hilum.datasets.boxes import xywh_to_xyxy
 from hilum.datasets.folder import Dataset, Split
 from hilum.errors import HilumError
-from hilum.eval.predictions import read_answer, write_predictions
+from hilum.eval.competition import competition_score
+from hilum.eval.predictions import read_about, read_answer, write_predictions
 from hilum.eval.submission import write_submission
 from hilum.predict import Result, no_detections
 
@@ -51,19 +55,171 @@ def test_failed_and_missing_images_are_named(split: Split, tmp_path: Path) -> No
     write_predictions(tmp_path, [failed, result(split.image_ids[1]), result("stranger")])
     _, problems = read_answer(tmp_path, split)
     told = "\n".join(problems)
-    assert f"{split.image_ids[0]}: not predicted: not a DICOM file" in told
-    assert f"{len(split) - 1} of {len(split)} images of the train split are not in it" in told
+    assert f"images.csv, row 2 ({split.image_ids[0]}): not predicted: not a DICOM file" in told
+    missing = [split.image_ids[0], *split.image_ids[2:]]
+    assert f"{len(missing)} of {len(split)} images of the train split are not in it" in told
+    assert all(name in told for name in missing)
     assert "1 images are not in the train split" in told
 
 
-def test_coco_results_from_elsewhere(split: Split, tmp_path: Path) -> None:
-    entries = [
-        {"image_id": image, "category_id": 7, "bbox": BOX, "score": 0.5, "area": 1, "segmentation": []}
-        for image in split.coco_ids
+def test_a_folder_says_which_images_are_likely_to_show_an_opacity(split: Split, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    probabilities = rng.random(len(split)) * 1e-7
+    results = [
+        Result(name, no_detections(), probability, "unreadable" if not number else None)
+        for number, (name, probability) in enumerate(zip(split.image_ids, probabilities.tolist(), strict=True))
     ]
-    answer, problems = read_answer(coco(tmp_path / "r.json", entries), split)
+    write_predictions(tmp_path, results[::-1], split.coco_ids[::-1])
+    answer, _ = read_answer(tmp_path, split)
+    assert answer.probability is not None
+    assert np.isnan(answer.probability[0])
+    np.testing.assert_array_equal(answer.probability[1:], probabilities[1:])
+    of_results, _ = read_answer(coco(tmp_path / "r.json", [{"image_id": 1, "bbox": BOX, "score": 1}]), split)
+    assert of_results.probability is None
+
+
+ABOUT = {"run": "sample/unet", "confidence": 0.6, "floor": 0.01, "hilum": "0.1.0", "data_fingerprint": "ab"}
+
+
+def test_a_folder_knows_its_operating_point(split: Split, tmp_path: Path) -> None:
+    results = [result(name, [1, 2, 31, 44], [5, 5, 9, 9]) for name in split.image_ids]  # 0.9 and 0.5
+    write_predictions(tmp_path, results, split.coco_ids, {**ABOUT, "split": "train"})
+    assert read_about(tmp_path) == {**ABOUT, "split": "train"}
+    answer, problems = read_answer(tmp_path, split)
+    assert (answer.least, problems) == (0.6, [])
+    assert [len(boxes) for boxes in answer.kept()[0]] == [1] * len(split)
+    # What is asked for comes first, also where it is 0.
+    assert read_answer(tmp_path, split, 0.05)[0].least == 0.05
+    answer, problems = read_answer(tmp_path, split, 0.0)
+    assert answer.least == 0
+    assert problems == [f"{tmp_path}: boxes below a confidence of 0.01 were not written: 0 keeps no more"]
+    # Written anew without it, the folder does not keep what is no longer true.
+    write_predictions(tmp_path, results, split.coco_ids)
+    assert read_about(tmp_path) == {}
+    assert read_answer(tmp_path, split)[0].least == 0
+
+
+@pytest.mark.parametrize("about", ["[]", "{", '{"confidence": "high"}', '{"floor": 2}', '{"confidence": true}'])
+def test_a_damaged_record_is_refused(split: Split, tmp_path: Path, about: str) -> None:
+    write_predictions(tmp_path, [result(name) for name in split.image_ids], split.coco_ids)
+    (tmp_path / "about.json").write_text(about)
+    with pytest.raises(HilumError, match=r"about\.json: "):
+        read_answer(tmp_path, split)
+
+
+def test_predictions_of_another_split_say_so(split: Split, dataset: Path, tmp_path: Path) -> None:
+    val = Dataset.open(dataset).split("val")
+    write_predictions(tmp_path, [result(name) for name in val.image_ids], val.coco_ids, {"split": "val"})
+    with pytest.raises(HilumError, match=r"none of the .* they are of its val split"):
+        read_answer(tmp_path, split)
+
+
+@pytest.mark.parametrize("name", ["predictions.json", "predictions.csv", "images.csv"])
+def test_a_file_of_a_folder_stands_for_the_folder(split: Split, tmp_path: Path, name: str) -> None:
+    write_predictions(tmp_path, [result(image, [1, 2, 31, 44]) for image in split.image_ids], None, ABOUT)
+    answer, problems = read_answer(tmp_path / name, split)
+    assert problems == []
+    assert answer.least == 0.6
+    assert all((boxes == [1, 2, 30, 42]).all() for boxes in answer.boxes_xywh)
+
+
+def test_another_file_beside_a_folders_is_read_itself(split: Split, tmp_path: Path) -> None:
+    write_predictions(tmp_path, [result(image) for image in split.image_ids], split.coco_ids)
+    theirs = [{"image_id": image, "category_id": 1, "bbox": BOX, "score": 0.5} for image in split.coco_ids]
+    answer, _ = read_answer(coco(tmp_path / "theirs.json", theirs), split)
+    assert all((boxes == BOX).all() for boxes in answer.boxes_xywh)
+
+
+def test_two_pictures_of_one_name_are_not_put_together(split: Split, tmp_path: Path) -> None:
+    name = split.image_ids[0]
+    write_predictions(tmp_path, [result(name, [1, 2, 31, 44]), result(name, [5, 5, 9, 9])])
+    answer, problems = read_answer(tmp_path, split)
+    np.testing.assert_array_equal(answer.boxes_xywh[0], [[1, 2, 30, 42]])
+    assert f"images.csv, row 3 ({name}): is there twice; the first one counts" in problems[0]
+
+
+def test_one_number_for_two_images_is_refused(split: Split, tmp_path: Path) -> None:
+    write_predictions(tmp_path, [result(name) for name in split.image_ids[:2]], [4, 4])
+    with pytest.raises(HilumError, match=rf"row 3 .*coco_id 4 is that of {split.image_ids[0]} too"):
+        read_answer(tmp_path, split)
+
+
+def entries_of(images: Any, **more: Any) -> list[dict[str, Any]]:
+    return [{"image_id": image, "category_id": 1, "bbox": BOX, "score": 0.5, **more} for image in images]
+
+
+@pytest.mark.parametrize("form", ["number", "digits", "float", "name", "file", "path"])
+def test_images_by_number_or_by_name(split: Split, tmp_path: Path, form: str) -> None:
+    number, name = list(split.coco_ids), list(split.image_ids)
+    images = {
+        "number": number,
+        "digits": [str(image) for image in number],
+        "float": [float(image) for image in number],
+        "name": name,
+        "file": [f"{image}.jpg" for image in name],
+        "path": [f"images\\{image}.DCM" for image in name],
+    }[form]
+    answer, problems = read_answer(coco(tmp_path / "r.json", entries_of(images, area=1, segmentation=[])), split)
     assert problems == []
     assert all((boxes == BOX).all() for boxes in answer.boxes_xywh)
+
+
+def named(split: Split, *names: str) -> Split:
+    return replace(split, image_ids=(*names, *split.image_ids[len(names) :]))
+
+
+def test_names_of_digits(split: Split, tmp_path: Path) -> None:
+    first, second = split.coco_ids[:2]
+    # Some tools write the image 0900 as the number 900.
+    by_name = named(split, "0900")
+    for image in ("0900", 900, first):
+        answer, _ = read_answer(coco(tmp_path / "r.json", entries_of([image])), by_name)
+        np.testing.assert_array_equal(answer.boxes_xywh[0], [BOX])
+    # One image has the other's number for a name: as text it is a name, as a number it may be both.
+    both = named(split, str(second))
+    answer, _ = read_answer(coco(tmp_path / "r.json", entries_of([str(second)])), both)
+    assert [len(boxes) for boxes in answer.boxes_xywh[:2]] == [1, 0]
+    with pytest.raises(HilumError, match=rf"entry 1: image_id {second} may be the number of one image and the name"):
+        read_answer(coco(tmp_path / "r.json", entries_of([second])), both)
+    same = named(split, str(first))
+    assert len(read_answer(coco(tmp_path / "r.json", entries_of([first])), same)[0].boxes_xywh[0]) == 1
+
+
+def test_categories(split: Split, tmp_path: Path) -> None:
+    path = tmp_path / "r.json"
+    answer, problems = read_answer(coco(path, ["text", *entries_of(split.coco_ids, category_id=0)]), split)
+    assert all((boxes == BOX).all() for boxes in answer.boxes_xywh)
+    assert problems[0] == f"{path}: every box has category_id 0; taken for opacity, which is 1"
+    first = split.coco_ids[0]
+    mixed = [*entries_of(split.coco_ids), *entries_of([first, first], category_id=7)]
+    answer, problems = read_answer(coco(path, mixed), split)
+    assert all((boxes == BOX).all() for boxes in answer.boxes_xywh)
+    where = f"{path}, entry {len(split) + 1} ({split.image_ids[0]})"
+    assert problems[0] == f"{where}: category_id 7, where 1 is opacity; left out"
+    assert len(problems) == 2
+    without = entries_of(split.coco_ids)
+    for entry in without:
+        del entry["category_id"]
+    assert read_answer(coco(path, without), split)[1] == []
+
+
+def test_what_is_doubtful_is_kept_and_named(split: Split, tmp_path: Path) -> None:
+    path, (first, second) = tmp_path / "r.json", split.coco_ids[:2]
+    size, _ = split.sizes_wh[0].tolist()
+    wide = entries_of([first], bbox=[0, 0, size + 1, 5])
+    answer, problems = read_answer(coco(path, [*wide, *entries_of([second], score=-3), *entries_of([second])]), split)
+    assert len(answer.boxes_xywh[0]) == 1
+    # A confidence below 0 is part of the answer too.
+    np.testing.assert_array_equal(answer.kept()[1][1], [-3, 0.5])
+    assert f"entry 1 ({split.image_ids[0]}): bbox [0, 0, {size + 1}, 5] reaches out of the" in problems[0]
+    assert f"entry 2 ({split.image_ids[1]}): score -3 is outside 0..1; kept as it is" in problems[1]
+
+
+def test_a_flood_of_bad_entries_is_cut(split: Split, tmp_path: Path) -> None:
+    bad = entries_of([10**6 + number for number in range(1000)])
+    _, problems = read_answer(coco(tmp_path / "r.json", [*entries_of(split.coco_ids), *bad]), split)
+    assert len(problems) == 21
+    assert problems[-1].endswith("r.json: and 980 more boxes of images that are not among those looked at")
 
 
 @pytest.mark.parametrize(
@@ -72,15 +228,19 @@ def test_coco_results_from_elsewhere(split: Split, tmp_path: Path) -> None:
         "text",
         {"image_id": 1, "score": 0.5},
         {"image_id": 1, "bbox": BOX[:3], "score": 0.5},
-        {"image_id": 1, "bbox": [0, 0, 0, 5], "score": 0.5},
         {"image_id": 1, "bbox": [0, 0, "wide", 5], "score": 0.5},
         {"image_id": 1, "bbox": BOX, "score": float("nan")},
         {"image_id": 1, "bbox": BOX, "score": 10**400},
         {"image_id": [1], "bbox": BOX, "score": 0.5},
+        {"image_id": True, "bbox": BOX, "score": 0.5},
+        {"image_id": "9" * 5000, "bbox": BOX, "score": 0.5},
+        {"image_id": float("inf"), "bbox": BOX, "score": 0.5},
+        {"image_id": 1, "category_id": [1], "bbox": BOX, "score": 0.5},
+        {"image_id": 1, "bbox": [0, 0, 0, 5], "score": 0.5},
     ],
 )
 def test_a_bad_entry_is_named_and_left_out(split: Split, tmp_path: Path, bad: Any) -> None:
-    good = [{"image_id": image, "bbox": BOX, "score": 0.5} for image in split.coco_ids]
+    good = entries_of(split.coco_ids)
     answer, problems = read_answer(coco(tmp_path / "r.json", [*good, bad]), split)
     assert len(problems) == 1
     assert f"entry {len(good) + 1}" in problems[0]
@@ -101,7 +261,9 @@ def test_a_submission(split: Split, tmp_path: Path) -> None:
     ("name", "text", "message"),
     [
         ("a.json", "{", "cannot be read as JSON"),
+        ("a.json", "[" * 100_000, "cannot be read as JSON"),
         ("a.json", "{}", "a list of objects"),
+        ("a.json", '{"images": [], "annotations": []}', "is a COCO data set, which holds the truth; give COCO results"),
         ("a.json", "[]", "none of the"),
         ("a.csv", "a,b\n", "patientId"),
         ("a.txt", "", "expected a run"),
@@ -117,3 +279,37 @@ def test_what_is_not_predictions_is_refused(split: Split, tmp_path: Path, name: 
 def test_a_folder_that_is_not_one_of_predictions_is_refused(split: Split, tmp_path: Path) -> None:
     with pytest.raises(HilumError, match=r"images\.csv"):
         read_answer(tmp_path, split)
+
+
+def test_a_file_that_is_not_there(split: Split, tmp_path: Path) -> None:
+    for name in ("a.json", "a.csv", "folder"):
+        with pytest.raises(HilumError, match=f"{name}: no such file or folder"):
+            read_answer(tmp_path / name, split)
+
+
+@pytest.mark.parametrize("name", ["stage1_a.csv", "stage1_b.csv", "stage1_c.csv"])
+def test_real_submissions_through_a_split(shared: Path, split: Split, name: str) -> None:
+    folder = shared / "metric_cases/submissions"
+    expected = json.loads((folder / "expected.json").read_text())[name]
+    truth: dict[str, list[list[float]]] = {}
+    with (shared / "rsna_tables/stage_2_train_labels.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            boxes = truth.setdefault(row["patientId"], [])
+            if row["Target"] == "1":
+                boxes.append([float(row[side]) for side in ("x", "y", "width", "height")])
+    ids = [line.partition(",")[0].strip() for line in (folder / name).read_text().splitlines()[1:]]
+    whole = of_size_1024(split, tuple(ids), [np.array(truth[image]).reshape(-1, 4) for image in ids])
+    answer, problems = read_answer(folder / name, whole)
+    # Nothing is wrong with them but boxes that somebody drew over the edge.
+    assert all("reaches out of the 1024 x 1024 image; kept as it is" in line for line in problems if "more" not in line)
+    assert competition_score(whole.boxes_xywh, *answer.kept()) == pytest.approx(expected["score"], abs=1e-12)
+
+
+def of_size_1024(split: Split, ids: tuple[str, ...], boxes_xywh: list[Any]) -> Split:
+    return replace(
+        split,
+        coco_ids=tuple(range(1, len(ids) + 1)),
+        image_ids=ids,
+        sizes_wh=np.full((len(ids), 2), 1024),
+        boxes_xyxy=tuple(xywh_to_xyxy(boxes) for boxes in boxes_xywh),
+    )

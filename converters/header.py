@@ -1,0 +1,142 @@
+"""The needed tags of a DICOM file as plain text: which of them may leave it, and what they say of the picture.
+
+Only the standard library is imported: whoever reads plain files needs no more.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+Header = Mapping[int, str]
+"""The needed tags of a file as text: tag number -> value stripped of padding, several values joined by a backslash,
+US and SS as decimal numbers; "SQ" for a sequence that is there. Absent tags are absent, empty ones are empty."""
+
+# The allow-list: what may be written beside a picture. Everything else in a file stays there.
+SEX, AGE, VIEW = 0x00100040, 0x00101010, 0x00185101
+SPACINGS = (0x00280030, 0x00181164)  # Pixel Spacing, else Imager Pixel Spacing
+PATIENT_ID = 0x00100020  # read for a keyed hash alone
+SAMPLES, PHOTOMETRIC, FRAMES, ROWS, COLUMNS = 0x00280002, 0x00280004, 0x00280008, 0x00280010, 0x00280011
+BITS_STORED = 0x00280101
+WINDOW_CENTRE, WINDOW_WIDTH, VOI_FUNCTION = 0x00281050, 0x00281051, 0x00281056
+RESCALE_INTERCEPT, RESCALE_SLOPE = 0x00281052, 0x00281053
+MODALITY_LUT, VOI_LUT, PRESENTATION_SHAPE = 0x00283000, 0x00283010, 0x20500020
+HEADER_TAGS = frozenset(
+    {
+        0x00080016,  # SOP Class UID
+        PATIENT_ID,
+        SEX,
+        AGE,
+        VIEW,
+        *SPACINGS,
+        SAMPLES,
+        PHOTOMETRIC,
+        0x00280006,  # Planar Configuration
+        FRAMES,
+        ROWS,
+        COLUMNS,
+        0x00280100,  # Bits Allocated
+        BITS_STORED,
+        0x00280102,  # High Bit
+        0x00280103,  # Pixel Representation
+        0x00280120,  # Pixel Padding Value
+        0x00280121,  # Pixel Padding Range Limit
+        WINDOW_CENTRE,
+        WINDOW_WIDTH,
+        RESCALE_INTERCEPT,
+        RESCALE_SLOPE,
+        VOI_FUNCTION,
+        MODALITY_LUT,
+        VOI_LUT,
+        PRESENTATION_SHAPE,
+    }
+)
+# PS3.3 C.8.7.1.1.2, C.8.1.2.1.1 and what is usual beside it. Any other text could be a name.
+_VIEWS = frozenset(
+    ["AP", "PA", "LL", "RL", "RLD", "LLD", "RLO", "LLO", "LAO", "RAO", "LPO", "RPO", "LAT", "LATERAL", "ML", "LM"]
+)
+_OLDEST_YEARS = 89
+
+
+@dataclass(frozen=True, slots=True)
+class Tags:
+    """What may leave a DICOM file; None where absent or not understood.
+
+    Attributes:
+        sex: "F", "M" or "O" (0010,0040).
+        age_years: (0010,1010), also where it is a bare number, as in the challenge.
+        view: View Position (0018,5101), such as "PA" or "AP".
+        spacing_mm: row spacing (0028,0030), else at the detector (0018,1164).
+    """
+
+    sex: str | None
+    age_years: int | None
+    view: str | None
+    spacing_mm: float | None
+
+
+NO_TAGS = Tags(None, None, None, None)
+
+
+def tags_of(header: Header) -> Tags:
+    """The tags that may leave the file."""
+    sex, age, view = (header.get(tag, "").upper() for tag in (SEX, AGE, VIEW))
+    return Tags(
+        sex=sex if sex in {"F", "M", "O"} else None,
+        age_years=_age_years(age),
+        view=view if view in _VIEWS else None,
+        spacing_mm=next((value for tag in SPACINGS for value in numbers(header, tag)[:1] if value > 0), None),
+    )
+
+
+def capped(tags: Tags) -> Tags:
+    """Ages above 89 as 90, for they are rare enough to point at a person (45 CFR 164.514(b)(2)(i)(C))."""
+    if tags.age_years is None or tags.age_years <= _OLDEST_YEARS:
+        return tags
+    return replace(tags, age_years=_OLDEST_YEARS + 1)
+
+
+def kept_as_stored(header: Header) -> bool:
+    """Whether an 8-bit grey picture with this header is shown as it is stored.
+
+    One frame, white bones, no table, and a window, if any, that covers all values.
+    """
+    window = window_of(header)
+    return (
+        header.get(PHOTOMETRIC) == "MONOCHROME2"
+        and header.get(SAMPLES, "1") in {"", "1"}
+        and header.get(FRAMES, "1") in {"", "0", "1"}
+        and (window is None or (window[0] - window[1] / 2 <= 0.5 and window[0] + window[1] / 2 >= 255))
+        and VOI_LUT not in header
+        and MODALITY_LUT not in header
+        and (numbers(header, RESCALE_SLOPE) or [1.0])[0] == 1
+        and (numbers(header, RESCALE_INTERCEPT) or [0.0])[0] == 0
+        and header.get(PRESENTATION_SHAPE) != "INVERSE"
+    )
+
+
+def window_of(header: Header, number: int = 1) -> tuple[float, float] | None:
+    """Centre and width of the window of this number, from 1; None where there is none that can be used."""
+    centres, widths = numbers(header, WINDOW_CENTRE), numbers(header, WINDOW_WIDTH)
+    if min(len(centres), len(widths)) < number or widths[number - 1] < 1:
+        return None
+    return centres[number - 1], widths[number - 1]
+
+
+def numbers(header: Header, tag: int) -> list[float]:
+    """The values of a tag as numbers; none where one of them is none."""
+    if not header.get(tag):
+        return []
+    try:
+        values = [float(part) for part in header[tag].split("\\")]
+    except ValueError:
+        return []
+    return values if all(map(math.isfinite, values)) else []
+
+
+def _age_years(text: str) -> int | None:
+    match = re.fullmatch(r"(\d{1,3})([DWMY]?)", text)
+    if not match:
+        return None
+    in_a_year = {"": 1, "Y": 1, "M": 12, "W": 52, "D": 365}
+    return int(match[1]) // in_a_year[match[2]]

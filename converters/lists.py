@@ -1,0 +1,115 @@
+"""Read lists that name images: ids, one a line or as a column of a CSV, and whose each image is."""
+
+import csv
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from hilum.errors import HilumError
+
+ID_COLUMNS = ("patientid", "image_id")
+PATIENT_COLUMNS = ("patient", "nih_patient")
+_SHOWN = 10
+
+
+def read_id_list(path: Path) -> dict[str, int]:
+    """Ids of images and the line that names each, from a text file with one a line or a CSV with a column `patientId`.
+
+    Raises:
+        HilumError: not readable, empty, or a line names no id or one that is there already; one line a problem.
+    """
+    table = _read(path)
+    header = [name.strip().lower() for name in table[0][1]] if table else []
+    if any(name in header for name in ID_COLUMNS):
+        named = [(line, values[0]) for line, values in _columns(path, table, ID_COLUMNS)]
+    else:
+        named = [(line, ",".join(cells).strip()) for line, cells in table]
+    lines: dict[str, int] = {}
+    problems = []
+    for line, image_id in named:
+        if not image_id or "," in image_id:
+            problems.append(f"line {line}: expected one image id, found {image_id[:60]!r}")
+        elif image_id in lines:
+            problems.append(f"line {line}: {image_id[:128]} is named on line {lines[image_id]} already")
+        else:
+            lines[image_id] = line
+    if not named:
+        problems.append("names no image")
+    refuse(path, problems)
+    return lines
+
+
+def read_named_ids(path: Path) -> set[str]:
+    """The ids in the column `patientId` of a label table, where an image has a row for each box.
+
+    Raises:
+        HilumError: not readable as a table, or without this column.
+    """
+    return {values[0] for _, values in _columns(path, _read(path), ID_COLUMNS)}
+
+
+def read_patient_map(path: Path) -> dict[str, str]:
+    """Image id -> person, from a CSV with the columns `patientId` and `patient` or `nih_patient`.
+
+    Raises:
+        HilumError: not readable as a table, without these columns, or an image has two patients.
+    """
+    lines: dict[str, int] = {}
+    patients: dict[str, str] = {}
+    problems = []
+    for line, (image_id, patient) in _columns(path, _read(path), ID_COLUMNS, PATIENT_COLUMNS):
+        if not patient:
+            continue
+        first = lines.setdefault(image_id, line)
+        if patients.setdefault(image_id, patient) != patient:
+            problems.append(f"line {line}: image {image_id[:128]} has another patient than on line {first}")
+    refuse(path, problems)
+    return patients
+
+
+def refuse(path: Path, problems: list[str]) -> None:
+    """Raise if there is a problem; the first of them are told, a line each.
+
+    Raises:
+        HilumError: there is one.
+    """
+    if problems:
+        more = [f"{path}: and {len(problems) - _SHOWN:,} more like these"] if len(problems) > _SHOWN else []
+        raise HilumError("\n".join([*(f"{path}: {problem}" for problem in problems[:_SHOWN]), *more]))
+
+
+def refuse_unknown(path: Path, lines: Mapping[str, int], known: Mapping[str, object], where: Path) -> None:
+    """Raise for the ids of a list that a dataset folder does not have.
+
+    Raises:
+        HilumError: there is one; one line each.
+    """
+    unknown = [(line, image_id) for image_id, line in lines.items() if image_id not in known]
+    refuse(path, [f"line {line}: {where} has no image {image_id[:128]}" for line, image_id in sorted(unknown)])
+
+
+def _read(path: Path) -> list[tuple[int, list[str]]]:
+    """The lines that are not empty, numbered as an editor shows them."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file)
+            return [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
+    except OSError as error:
+        raise HilumError(f"{path}: cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise HilumError(f"{path}: is no text in UTF-8 with ids or comma-separated columns") from error
+
+
+def _columns(
+    path: Path, table: list[tuple[int, list[str]]], *wanted: tuple[str, ...]
+) -> Iterator[tuple[int, list[str]]]:
+    """Values of the wanted columns, each of which goes by any of its names, capitals or not."""
+    header = [name.strip().lower() for name in table[0][1]] if table else []
+    places = []
+    for names in wanted:
+        place = next((header.index(name) for name in names if name in header), None)
+        if place is None:
+            shown = ", ".join(header)[:200] or "nothing"
+            raise HilumError(f"{path}: expected a column {' or '.join(map(repr, names))}, found {shown}")
+        places.append(place)
+    for line, cells in table[1:]:
+        yield line, [cells[place].strip() if place < len(cells) else "" for place in places]

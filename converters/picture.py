@@ -1,0 +1,271 @@
+"""Convert one DICOM file into one picture, and its boxes into one label file: what a worker does.
+
+A plain file's JPEG stream is kept, which costs little more than a copy; OpenCV and pydicom are imported only where
+something has to be decoded.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from hilum.converters.files import write_atomically
+from hilum.converters.header import BITS_STORED, NO_TAGS, PATIENT_ID, Header, Tags, capped, tags_of
+from hilum.converters.jpeg import JpegStream
+from hilum.converters.plain import read_plain
+from hilum.converters.source import SourceFile
+from hilum.converters.yolo import boxes_to_yolo
+from hilum.errors import HilumError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from pydicom import Dataset
+
+Box = tuple[float, float, float, float]
+JPEG_QUALITY = 95
+
+
+@dataclass(frozen=True, slots=True)
+class Rendering:
+    """How pictures are written.
+
+    Attributes:
+        window: which of a file's windows is applied, from 1.
+        bits: 16 keeps what has more than 8, as PNG; a picture of 8 stays one of 8.
+        longer_side_px: larger pictures are reduced to it; None leaves all as they are.
+        format: "jpg" or "png" for all; None keeps JPEG streams as they are and writes the rest as PNG, without loss.
+    """
+
+    window: int = 1
+    bits: Literal[8, 16] = 8
+    longer_side_px: int | None = None
+    format: Literal["jpg", "png"] | None = None
+
+    @property
+    def keeps_streams(self) -> bool:
+        """Whether a JPEG stream may stay as it is."""
+        return self.longer_side_px is None and self.format != "png"
+
+
+AS_IS = Rendering()
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A converted picture, or why there is none.
+
+    Attributes:
+        image_id: its name; in the challenge that is `patientId`.
+        file_name: in its folder.
+        size_wh: as written.
+        source_size_wh: as in the DICOM file; boxes are given in its pixels.
+        untouched: whether the JPEG stream of the DICOM file was kept.
+        sha256: of the picture file.
+        tags: what may leave the file.
+        patient: whose it is, as a keyed hash; empty without a key, and where the file does not say.
+        source_sha256: of the DICOM file; empty where the stream was kept, for that is made anew as fast as checked.
+        reason: why it was left out.
+    """
+
+    image_id: str
+    file_name: str = ""
+    size_wh: tuple[int, int] = (0, 0)
+    source_size_wh: tuple[int, int] = (0, 0)
+    untouched: bool = False
+    sha256: str = ""
+    tags: Tags = NO_TAGS
+    patient: str = ""
+    source_sha256: str = ""
+    reason: str | None = None
+
+    @property
+    def scale_xy(self) -> tuple[float, float]:
+        """Written pixels a source pixel."""
+        return self.size_wh[0] / self.source_size_wh[0], self.size_wh[1] / self.source_size_wh[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One file to convert.
+
+    Attributes:
+        file: the DICOM file.
+        image_id: safe to be a file's name.
+        pictures: folder for the picture.
+        labels: folder for the label file; None for an unlabelled picture.
+        boxes_xywh: source pixels.
+        known: what an earlier, interrupted run made of this file.
+    """
+
+    file: SourceFile
+    image_id: str
+    pictures: str
+    labels: str | None
+    boxes_xywh: tuple[Box, ...] = ()
+    known: Picture | None = None
+
+
+def convert_pictures(jobs: Sequence[Job], rendering: Rendering, key: bytes | None) -> list[Picture]:
+    """Convert files one after the other; a worker's share of the work."""
+    return [convert_picture(job, rendering, key) for job in jobs]
+
+
+def convert_picture(job: Job, rendering: Rendering = AS_IS, key: bytes | None = None) -> Picture:
+    """Write the picture and the label file of one DICOM file.
+
+    Args:
+        job: which file, and where to.
+        rendering: how.
+        key: where given, the patient's id becomes a keyed hash and great ages are capped.
+
+    Raises:
+        OSError: the dataset folder cannot be written. What is wrong with the file itself is the picture's `reason`.
+    """
+    try:
+        content = job.file.read()
+        picture, data = _converted(content, job, rendering, key)
+    except HilumError as error:
+        return Picture(job.image_id, reason=str(error))
+    if data is not None:
+        write_atomically(f"{job.pictures}/{picture.file_name}", data)
+    if job.labels is not None:
+        write_atomically(f"{job.labels}/{job.image_id}.txt", _label(job.boxes_xywh, picture))
+    return picture
+
+
+def inside(box_xywh: Box, size_wh: tuple[int, int]) -> Box | None:
+    """The part of a box that lies in the picture; None where there is none."""
+    x, y, width, height = box_xywh
+    left, top = max(x, 0.0), max(y, 0.0)
+    right, bottom = min(x + width, size_wh[0]), min(y + height, size_wh[1])
+    return (left, top, right - left, bottom - top) if right > left and bottom > top else None
+
+
+def scaled(box_xywh: Box, scale_xy: tuple[float, float]) -> Box:
+    """A box of the source picture in the pixels of the written one."""
+    x, y, width, height = box_xywh
+    return x * scale_xy[0], y * scale_xy[1], width * scale_xy[0], height * scale_xy[1]
+
+
+def pseudonym(key: bytes, kind: str, name: str) -> str:
+    """A name's keyed hash, 64 bits of HMAC-SHA-256 (RFC 2104): without the key nobody can try names out."""
+    return hmac.digest(key, f"{kind}\0{name}".encode(errors="surrogateescape"), "sha256").hex()[:16]
+
+
+def _label(boxes_xywh: Sequence[Box], picture: Picture) -> str:
+    kept = [part for box in boxes_xywh if (part := inside(box, picture.source_size_wh))]
+    if not kept:
+        return ""
+    return boxes_to_yolo(np.array([scaled(box, picture.scale_xy) for box in kept]), picture.size_wh)
+
+
+def _converted(content: bytes, job: Job, rendering: Rendering, key: bytes | None) -> tuple[Picture, bytes | None]:
+    """The picture and its bytes; None instead of bytes where an earlier run has written them."""
+    plain = read_plain(content)
+    if plain is not None and rendering.keeps_streams:
+        data, size_wh = plain.stream.data, plain.stream.size_wh
+        tags, patient = _tags_and_patient(plain.header, key)
+        name = f"{job.image_id}.jpg"
+        return Picture(job.image_id, name, size_wh, size_wh, True, _sha256(data), tags, patient), data
+    source_sha256 = _sha256(content)
+    if job.known and job.known.source_sha256 == source_sha256 and _is_there(job, job.known):
+        return job.known, None
+    from hilum.converters.dicom import header_of, plain_jpeg, read_dicom
+
+    dataset = read_dicom(content)
+    header = header_of(dataset)
+    tags, patient = _tags_and_patient(header, key)
+    stream = plain_jpeg(dataset)
+    if stream is not None and rendering.keeps_streams:
+        data, size_wh, source_size_wh, ending = stream.data, stream.size_wh, stream.size_wh, "jpg"
+    else:
+        pixels, source_size_wh = _rendered(dataset, header, stream, rendering)
+        size_wh, (data, ending) = (pixels.shape[1], pixels.shape[0]), _encoded(pixels, rendering)
+    picture = Picture(
+        job.image_id,
+        f"{job.image_id}.{ending}",
+        size_wh,
+        source_size_wh,
+        stream is not None and rendering.keeps_streams,
+        _sha256(data),
+        tags,
+        patient,
+        source_sha256,
+    )
+    return picture, data
+
+
+def _rendered(
+    dataset: "Dataset", header: Header, stream: JpegStream | None, rendering: Rendering
+) -> tuple["NDArray[np.uint8 | np.uint16]", tuple[int, int]]:
+    """The pixels to write, and the size (width, height) that the file itself has."""
+    import cv2
+
+    from hilum.converters.dicom import dicom_to_gray8, dicom_to_gray16
+
+    cv2.setNumThreads(1)  # one picture a process is faster than one picture on all cores
+    longer = rendering.longer_side_px
+    pixels: NDArray[np.uint8 | np.uint16] | None = None
+    if stream is not None and longer is not None:
+        pixels = _decode_reduced(stream, longer)
+    if pixels is not None and stream is not None:
+        size_wh = stream.size_wh
+    else:
+        deep = rendering.bits > 8 and float(header.get(BITS_STORED) or 0) > 8
+        pixels = (dicom_to_gray16 if deep else dicom_to_gray8)(dataset, window=rendering.window)
+        size_wh = (pixels.shape[1], pixels.shape[0])
+    if longer is None or max(size_wh) <= longer:
+        return pixels, size_wh
+    reduced_wh = tuple(max(1, round(side * longer / max(size_wh))) for side in size_wh)
+    return np.asarray(cv2.resize(pixels, reduced_wh, interpolation=cv2.INTER_AREA)), size_wh
+
+
+def _decode_reduced(stream: JpegStream, longer_side_px: int) -> "NDArray[np.uint8] | None":
+    """Decode at an eighth, a quarter or half of the size, where that is still no smaller than what is wanted.
+
+    JPEG gives these for less than the whole: the lower coefficients of each block are the smaller picture. Only where
+    the sides divide, for else the picture would be wider than its boxes think, by a part of a pixel.
+    """
+    import cv2
+
+    flags = {
+        8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
+        4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+        2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+    }
+    for divisor, flag in flags.items():
+        if max(stream.size_wh) >= divisor * longer_side_px and not any(side % divisor for side in stream.size_wh):
+            pixels = cv2.imdecode(np.frombuffer(stream.data, np.uint8), flag | cv2.IMREAD_IGNORE_ORIENTATION)
+            return None if pixels is None else np.asarray(pixels, np.uint8)
+    return None
+
+
+def _encoded(pixels: "NDArray[np.uint8 | np.uint16]", rendering: Rendering) -> tuple[bytes, str]:
+    import cv2
+
+    if rendering.format == "jpg":
+        return cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes(), "jpg"
+    return cv2.imencode(".png", pixels)[1].tobytes(), "png"
+
+
+def _tags_and_patient(header: Header, key: bytes | None) -> tuple[Tags, str]:
+    tags = tags_of(header)
+    if key is None:
+        return tags, ""
+    patient_id = header.get(PATIENT_ID, "")
+    return capped(tags), pseudonym(key, "patient", patient_id) if patient_id else ""
+
+
+def _is_there(job: Job, known: Picture) -> bool:
+    try:
+        return _sha256(Path(job.pictures, known.file_name).read_bytes()) == known.sha256
+    except OSError:
+        return False
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,329 @@
+"""Split a dataset folder anew, into `DATA/splits/NAME`: no picture is moved, copied or converted again.
+
+A further split is a dataset folder but for its pictures and labels, which stay two folders up. It is built beside its
+place and renamed into it, so that nobody ever meets half of one.
+"""
+
+import json
+import math
+import re
+import secrets
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from hilum import __version__
+from hilum.converters.coco import CATEGORIES, coco_json
+from hilum.converters.files import csv_text, write_atomically
+from hilum.converters.lists import read_id_list, read_named_ids, read_patient_map, refuse, refuse_unknown
+from hilum.converters.splits import (
+    DEFAULT_SHARES,
+    LEAVES,
+    VAL_SHARE,
+    coarsen,
+    deal_around,
+    deal_at_random,
+    deal_folds,
+    split_by_group,
+)
+from hilum.datasets.folder import CONVERSION, PARENT, SPLITS, Dataset
+from hilum.datasets.leaks import Facts, facts_of, leak_check
+from hilum.errors import HilumError
+
+By = Literal["patient", "image"]
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Train, val and holdout with these shares, stratified."""
+
+    shares: tuple[float, float, float] = (DEFAULT_SHARES["train"], DEFAULT_SHARES["val"], DEFAULT_SHARES["holdout"])
+    by: By = "patient"
+
+
+@dataclass(frozen=True)
+class Folds:
+    """So many splits, stratified; each image is in holdout once."""
+
+    folds: int
+    by: By = "patient"
+
+
+@dataclass(frozen=True)
+class Stage1:
+    """The challenge's `stage1-test`: held out are the images that the stage 1 label table lacks."""
+
+    table: Path
+    val_share: float = VAL_SHARE
+    keep_shared: bool = False
+
+
+@dataclass(frozen=True)
+class Report:
+    """The report's own: so many held out at random by image; val is dealt likewise."""
+
+    holdout: int
+    val_share: float = VAL_SHARE
+
+
+@dataclass(frozen=True)
+class Lists:
+    """Held out is what a file lists; val too, or dealt by patient."""
+
+    holdout: Path
+    val: Path | None = None
+    val_share: float = VAL_SHARE
+    keep_shared: bool = False
+
+
+Kind = Shares | Folds | Stage1 | Report | Lists
+
+
+@dataclass(frozen=True)
+class _Image:
+    """An image of the dataset folder as it stands there: its rows and entries are passed on, not made anew."""
+
+    row: dict[str, str]
+    coco: dict[str, Any]
+    boxes: list[dict[str, Any]]
+
+    @property
+    def image_id(self) -> str:
+        return self.row["image_id"]
+
+    @property
+    def person(self) -> str:
+        """A patient and an image of an unknown one must not meet under one name."""
+        return f"patient {self.row['patient']}" if self.row["patient"] else f"image {self.image_id}"
+
+    @property
+    def traits(self) -> tuple[str, ...]:
+        """Class, view, sex, decade of life: the rarer a combination, the more of them are dropped from the end."""
+        try:
+            age_years = float(self.row.get("age_years") or math.nan)
+        except ValueError:
+            age_years = math.nan
+        decade = f"{age_years // 10:.0f}"
+        kind = self.row.get("class") or ("opacity" if self.boxes else "no opacity")
+        return kind, self.row.get("view") or "", self.row.get("sex") or "", decade
+
+    @property
+    def facts(self) -> Facts:
+        return facts_of(self.row, opacity=bool(self.boxes))
+
+
+def resplit(
+    path: Path, name: str, kind: Kind, *, seed: int = 0, patients: Path | None = None, overwrite: bool = False
+) -> list[Path]:
+    """Write a further split of a dataset folder, or one a fold.
+
+    Args:
+        path: the dataset folder.
+        name: of the split below `path/splits`; folds are `name-0`, `name-1`, ...
+        kind: which images go where.
+        seed: the same seed gives the same bytes.
+        patients: a patient map; counts before what the folder says.
+        overwrite: replace splits of these names.
+
+    Returns:
+        The folders that were written; `datasets/leaks.py` says what leaks in them.
+
+    Raises:
+        HilumError: nothing is written then; one line a problem.
+    """
+    data = Dataset.open(path)
+    if data.is_further_split:
+        raise HilumError(f"{path}: is a split itself; split the dataset folder, {data.root}")
+    if not _NAME.fullmatch(name):
+        raise HilumError(f"{name!r}: no name for a split; use letters, digits, '.', '_' and '-'")
+    names = [f"{name}-{fold}" for fold in range(kind.folds)] if isinstance(kind, Folds) else [name]
+    folders = [path / "splits" / name for name in names]
+    _refuse_taken(folders, overwrite=overwrite)
+    if isinstance(kind, Folds) and (stray := path / "splits" / f"{name}-{kind.folds}").exists():
+        raise HilumError(f"{stray}: is of a set of more folds; remove that, or give another name than {name!r}")
+    images = _read_images(data, read_patients(patients, data) if patients else {})
+    if not images:
+        raise HilumError(f"{path}: has no labelled image to split")
+    dealt = _deal(images, kind, seed, path)
+    for splits, folder in zip(dealt, folders, strict=True):
+        if empty := [split for split in SPLITS if split not in splits]:
+            left = f"of {len(images):,} images none would be left for {' and '.join(empty)}"
+            raise HilumError(f"{folder}: {left}; nothing was written")
+    about: dict[str, Any] = {
+        PARENT: data.fingerprint,
+        "kind": type(kind).__name__.lower(),
+        "seed": seed,
+        "options": {key: value.name if isinstance(value, Path) else value for key, value in asdict(kind).items()},
+        "patients_from": patients.name if patients else "metadata.csv",
+    }
+    built: dict[Path, Path] = {}
+    try:
+        yaml = data.yaml_path.read_bytes()
+        for splits, folder in zip(dealt, folders, strict=True):
+            built[folder] = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part")
+            _write(built[folder], images, splits, about, yaml)
+        for folder, part in built.items():
+            _put(part, folder)
+    except OSError as error:
+        raise HilumError(f"{error.filename or path}: {error.strerror}") from error
+    finally:
+        for part in built.values():
+            shutil.rmtree(part, ignore_errors=True)
+    return folders
+
+
+def read_patients(path: Path, data: Dataset) -> dict[str, str]:
+    """The part of a patient map that is about a dataset folder: image id -> person.
+
+    Raises:
+        HilumError: not readable as a map, or it knows none of the images.
+    """
+    patients = {image_id: patient for image_id, patient in read_patient_map(path).items() if image_id in data.metadata}
+    if not patients:
+        raise HilumError(f"{path}: has none of the {len(data.metadata):,} images of {data.path}; give the right map")
+    return patients
+
+
+def _refuse_taken(folders: Sequence[Path], *, overwrite: bool) -> None:
+    """What is no split of hilum's is never replaced, and a split only when asked."""
+    problems = []
+    for folder in folders:
+        if not folder.exists() and not folder.is_symlink():
+            continue
+        try:
+            ours = PARENT in json.loads((folder / CONVERSION).read_text(encoding="utf-8"))
+        except (OSError, ValueError, TypeError):
+            ours = False
+        if not ours or folder.is_symlink():
+            problems.append(f"{folder}: exists and is no split of hilum's; give another name")
+        elif not overwrite:
+            problems.append(f"{folder}: exists; --overwrite replaces it")
+    if problems:
+        raise HilumError("\n".join(problems))
+
+
+def _read_images(data: Dataset, patients: Mapping[str, str]) -> list[_Image]:
+    """All images of the folder, in the order of their COCO ids."""
+    images = []
+    for name in SPLITS:
+        path = data.annotations_path(name)
+        try:
+            coco = json.loads(path.read_bytes())
+            boxes: dict[int, list[dict[str, Any]]] = {image["id"]: [] for image in coco["images"]}
+            for annotation in coco["annotations"]:
+                boxes[annotation["image_id"]].append(annotation)
+            for image in coco["images"]:
+                row = data.metadata[Path(image["file_name"]).stem]
+                row = {**row, "patient": patients.get(row["image_id"], row["patient"])}
+                images.append(_Image(row, image, boxes[image["id"]]))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise HilumError(f"{path}: damaged ({type(error).__name__}: {error}); convert again") from error
+    return sorted(images, key=lambda image: int(image.coco["id"]))
+
+
+def _deal(images: Sequence[_Image], kind: Kind, seed: int, path: Path) -> list[list[str]]:
+    """The name of a split, or `LEAVES`, for each image; once a split that is to be written."""
+    ids = {image.image_id: None for image in images}
+    people, traits = [image.person for image in images], [image.traits for image in images]
+    match kind:
+        case Shares(shares, by):
+            groups = people if by == "patient" else list(ids)
+            strata = coarsen(traits, min(shares))
+            return [split_by_group(groups, strata, seed=seed, shares=dict(zip(SPLITS, shares, strict=True)))]
+        case Folds(folds, by):
+            groups = people if by == "patient" else list(ids)
+            if folds > len(set(groups)):
+                raise HilumError(f"{path}: {folds} folds of {len(set(groups))} {by}s cannot be made; take fewer folds")
+            return deal_folds(groups, traits, seed=seed, folds=folds)
+        case Report(holdout, val_share):
+            if holdout >= len(images):
+                raise HilumError(f"{path}: has {len(images):,} images; {holdout:,} cannot be held out of them")
+            return [deal_at_random(list(ids), seed=seed, holdout=holdout, val_share=val_share)]
+        case Stage1(table):
+            stage1 = read_named_ids(table)
+            absent = ids.keys() - stage1
+            if len(absent) in (0, len(ids)):
+                has = "none" if absent else "all"
+                raise HilumError(
+                    f"{table}: has {has} of the {len(ids):,} images of {path}; expected stage 1's label table "
+                    "(stage_1_train_labels.csv), which lacks those of its test set"
+                )
+            given = ["holdout" if image_id in absent else "" for image_id in ids]
+        case Lists(holdout, val):
+            named = {"holdout": read_id_list(holdout)} | ({"val": read_id_list(val)} if val else {})
+            for source, lines in zip((holdout, val), named.values(), strict=False):
+                if source:
+                    refuse_unknown(source, lines, ids, path)
+            if val:
+                twice = [
+                    f"line {line}: {image_id} is in {holdout} too, on line {named['holdout'][image_id]}"
+                    for image_id, line in named["val"].items()
+                    if image_id in named["holdout"]
+                ]
+                refuse(val, twice)
+            given = [next((side for side, lines in named.items() if image_id in lines), "") for image_id in ids]
+    return [deal_around(given, people, traits, seed=seed, val_share=kind.val_share, keep_shared=kind.keep_shared)]
+
+
+def _write(out: Path, images: Sequence[_Image], splits: Sequence[str], about: Mapping[str, Any], yaml: bytes) -> None:
+    """Write a split into a new folder."""
+    (out / "annotations").mkdir(parents=True)
+    sides = {name: [i for i, split in zip(images, splits, strict=True) if split == name] for name in SPLITS}
+    for name, side in sides.items():
+        boxes = [box for image in side for box in image.boxes]
+        coco = {
+            "images": [image.coco for image in side],
+            "annotations": [{**box, "id": number} for number, box in enumerate(boxes, start=1)],
+            "categories": CATEGORIES,
+        }
+        write_atomically(out / "annotations" / f"{name}.json", coco_json(coco))
+        lines = "".join(f"./../../images/{image.coco['file_name']}\n" for image in side)
+        write_atomically(out / f"{name}.txt", lines)
+    write_atomically(out / "data.yaml", yaml)
+    stays = [{**i.row, "split": split} for i, split in zip(images, splits, strict=True) if split != LEAVES]
+    write_atomically(out / "metadata.csv", csv_text(list(stays[0]), [list(row.values()) for row in stays]))
+    held_out = {image.person for image in sides["holdout"]}
+    left = [
+        ["image", image.image_id, "", "", f"shares a patient with {'holdout' if image.person in held_out else 'val'}"]
+        for image, split in zip(images, splits, strict=True)
+        if split == LEAVES
+    ]
+    write_atomically(out / "left_out.csv", csv_text(["what", "image_id", "file", "row", "reason"], left))
+    leaks = leak_check({name: [image.facts for image in side] for name, side in sides.items()})
+    record = {
+        "hilum": __version__,
+        "complete": True,
+        **about,
+        "patients_known": leaks["patients_known"],
+        "images_without_patient": sum(not row["patient"] for row in stays),
+        "patients_on_both_sides": {"-".join(pair["between"]): pair["patients"] for pair in leaks["pairs"]},
+        "images": len(stays),
+        "boxes": sum(len(image.boxes) for side in sides.values() for image in side),
+        "positive_images": sum(bool(image.boxes) for side in sides.values() for image in side),
+        "classes": dict(sorted(Counter(row.get("class") or "unknown" for row in stays).items())),
+        "splits": {
+            name: {"images": len(side), "positive_images": sum(bool(image.boxes) for image in side)}
+            for name, side in sides.items()
+        },
+        "left_out": dict(sorted(Counter(entry[-1] for entry in left).items())),
+    }
+    write_atomically(out / CONVERSION, json.dumps(record, indent=1) + "\n")
+
+
+def _put(part: Path, folder: Path) -> None:
+    """Rename `part` to `folder`, over an earlier split; that comes back if it fails."""
+    if not folder.exists():
+        part.rename(folder)
+        return
+    earlier = part.with_suffix(".old")
+    folder.rename(earlier)
+    try:
+        part.rename(folder)
+    except BaseException:
+        earlier.rename(folder)
+        raise
+    shutil.rmtree(earlier)

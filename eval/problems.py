@@ -1,0 +1,43 @@
+"""What was wrong with an input: one line a problem, and never a flood of them."""
+
+from collections import Counter
+
+MOST_LINES = 20
+
+
+class Problems:
+    """Collects lines by kind; beyond the twentieth of a kind they are only counted."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self._lines: dict[str, list[str]] = {}
+        self._count: Counter[str] = Counter()
+
+    def add(self, kind: str, line: str) -> None:
+        """Adds one line.
+
+        Args:
+            kind: What such problems are called in the plural: "boxes without a size".
+            line: Where, what was given, what was done.
+        """
+        self._count[kind] += 1
+        lines = self._lines.setdefault(kind, [])
+        if len(lines) < MOST_LINES:
+            lines.append(line)
+
+    def lines(self) -> list[str]:
+        """Returns kind by kind, in the order in which they first came up, up to 20 lines and how many more there are.
+
+        Examples:
+            >>> problems = Problems("a.csv")
+            >>> for row in range(2, 50):
+            ...     problems.add("rows without an id", f"a.csv, row {row}: no id")
+            >>> problems.lines()[-2:]
+            ['a.csv, row 21: no id', 'a.csv: and 28 more rows without an id']
+        """
+        told: list[str] = []
+        for kind, lines in self._lines.items():
+            told += lines
+            if more := self._count[kind] - len(lines):
+                told.append(f"{self._source}: and {more} more {kind}")
+        return told

@@ -1,0 +1,350 @@
+"""Does the answer work as well for everybody? Each stratum against the rest, with what chance alone would show.
+
+Strata of images are given by a factor: a label an image ("AP", "PA"), "" where unknown; images of unknown label are in
+no stratum and in no rest. Compared are
+
+* for any factor (view, sex, age group): competition score, sensitivity, false positives an image, AUROC of the image;
+* for images without truth boxes, by class (Normal against Not Normal): false positives an image, and the share of
+  images with any;
+* for truth boxes, by size: sensitivity; by number in the image: sensitivity and competition score.
+
+Patients are resampled once for all comparisons, so a patient with images on both sides counts on both. One gap in
+twenty leaves a 95% interval by chance; so a gap is pointed out only if an interval that holds for all gaps at once
+excludes zero (`hilum.eval.bootstrap.simultaneous_intervals`). That a gap is not pointed out does not show that there
+is none: look at how wide its interval is.
+"""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hilum.eval.bootstrap import (
+    Interval,
+    Resampled,
+    bootstrap,
+    bootstrap_ratios,
+    group_numbers,
+    simultaneous_intervals,
+)
+from hilum.eval.competition import image_scores
+from hilum.eval.image_level import checked_probability, ranking_statistic
+from hilum.eval.matching import match_boxes
+
+SCORE = "competition score"
+SENSITIVITY = "sensitivity"
+FALSE_POSITIVES = "false positives an image"
+FALSE_ALARMS = "images with a false positive"
+AUROC = "AUROC"
+
+BOX_SIZE_LIMITS = (0.045, 0.085)
+"""Shares of the image's area; about the terciles of the challenge's 9,555 training boxes (0.0439 and 0.0850)."""
+
+_BOX_SIZES = ("small", "medium", "large")
+_OLDEST = 120  # years; the challenge has ages up to 155, which are typing errors
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Gap:
+    """One stratum against the rest of its factor, in one measure. Intervals are NaN where nothing can be said.
+
+    Attributes:
+        factor, stratum, measure: What is compared: "view", "AP", "sensitivity".
+        items: What the figure of the stratum is taken over: images that count, images, or truth boxes.
+        patients: Groups that have such items in the stratum; for the AUROC those with positive images or those with
+            negative ones, whichever are fewer.
+        inside, outside: The figure in the stratum and in the rest, with their bootstrap intervals.
+        gap: Inside minus outside, with its interval by itself.
+        simultaneous: The same with the interval that holds for all gaps of the table at once.
+        separated: The simultaneous interval excludes zero: the gap is pointed out.
+    """
+
+    factor: str
+    stratum: str
+    measure: str
+    items: int
+    patients: int
+    inside: Interval
+    outside: Interval
+    gap: Interval
+    simultaneous: Interval
+    separated: bool
+
+
+@dataclass(frozen=True)
+class Strata:
+    """All gaps, and how many comparisons were made: a factor of two strata asks one question, not two."""
+
+    gaps: tuple[Gap, ...]
+    comparisons: int
+    level: float
+
+    @property
+    def separated(self) -> tuple[Gap, ...]:
+        """The gaps to point out."""
+        return tuple(gap for gap in self.gaps if gap.separated)
+
+
+@dataclass(frozen=True)
+class _Side:
+    """One side of a comparison: what each image adds to a ratio; for the AUROC, which images are on it (`rows`)."""
+
+    numerator: Array  # (images,)
+    denominator: Array  # (images,)
+    rows: NDArray[np.int64] | None = None
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    factor: str
+    stratum: str
+    measure: str
+    n_strata: int
+    inside: _Side
+    outside: _Side
+
+
+def age_group(age: str) -> str:
+    """Returns "<20", "20-39", "40-59", "60-79" or "80+" for an age in years; "" for what is none, or above 120.
+
+    Examples:
+        >>> [age_group(age) for age in ("7", "039", "40", "80.5", "155", "")]
+        ['<20', '20-39', '40-59', '80+', '', '']
+    """
+    try:
+        years = float(age)
+    except ValueError:
+        return ""
+    if not 0 <= years <= _OLDEST:
+        return ""
+    return ("<20", "20-39", "40-59", "60-79", "80+")[min(int(years // 20), 4)]
+
+
+def box_size_group(boxes_xywh: NDArray[Any], size_wh: ArrayLike) -> list[str]:
+    """Returns "small", "medium" or "large" for each box, (N,), by its share of the image's area.
+
+    Args:
+        boxes_xywh: (N, 4) in pixels.
+        size_wh: Width and height of the image in pixels.
+
+    Examples:
+        >>> box_size_group(np.array([[0, 0, 20, 20], [0, 0, 25, 20], [50, 50, 40, 40]]), (100, 100))
+        ['small', 'medium', 'large']
+    """
+    width, height = np.asarray(size_wh, dtype=np.float64)
+    boxes = np.asarray(boxes_xywh, dtype=np.float64).reshape(-1, 4)
+    sizes = np.searchsorted(BOX_SIZE_LIMITS, boxes[:, 2] * boxes[:, 3] / (width * height), side="right")
+    return [_BOX_SIZES[size] for size in sizes]
+
+
+def box_count_group(n_boxes: int) -> str:
+    """Returns "1", "2" or "3 or more"; "" for none.
+
+    Examples:
+        >>> [box_count_group(n) for n in range(5)]
+        ['', '1', '2', '3 or more', '3 or more']
+    """
+    return "" if n_boxes < 1 else str(n_boxes) if n_boxes < 3 else "3 or more"
+
+
+def compare_strata(
+    truth_xywh: Sequence[NDArray[Any]],
+    boxes_xywh: Sequence[NDArray[Any]],
+    confidence: Sequence[NDArray[Any]],
+    groups: Sequence[Hashable] | NDArray[Any],
+    *,
+    factors: Mapping[str, Sequence[str]],
+    classes: Sequence[str] | None = None,
+    sizes_wh: NDArray[Any] | None = None,
+    probability: ArrayLike | None = None,
+    level: float = 0.95,
+    least_patients: int = 10,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Strata:
+    """Compares every stratum with the rest of its factor.
+
+    Args:
+        truth_xywh: The truth boxes of each image, (T, 4), in pixels.
+        boxes_xywh: The predicted boxes of each image, (N, 4), in pixels: the answer at the operating point.
+        confidence: The confidence of each predicted box, (N,).
+        groups: The group of each image, (images,): its patient, or the image's own id where patients are unknown.
+        factors: Labels of the images by factor, (images,) each, "" where unknown: view, sex, age group.
+        classes: The class of each image, (images,), "" where unknown; compared on images without truth boxes.
+        sizes_wh: Width and height of each image, (images, 2), in pixels; truth boxes are compared by size if given.
+        probability: Of each image, (images,) 0..1; the AUROC is compared if given.
+        level: Of the intervals.
+        least_patients: Strata or rests of fewer get their figure, but no gap: a handful of patients resampled says
+            nothing of how much a handful varies.
+        resamples: How many resamples to draw.
+        seed: Of the random numbers.
+
+    Returns:
+        The gaps by factor, measure and stratum. Unknown labels, and factors with fewer than two strata, are left out.
+
+    Raises:
+        ValueError: As in `hilum.eval.competition.match_counts` and `bootstrap.bootstrap`, or labels, classes, sizes or
+            probabilities are not one an image.
+    """
+    group = group_numbers(groups)
+    n_images = len(truth_xywh)
+    if len(group) != n_images:
+        raise ValueError(f"groups: expected one entry an image, {n_images}, got {len(group)}")
+    labelled = {**factors, **({"class of images without opacity": classes} if classes is not None else {})}
+    for name, labels in labelled.items():
+        if len(labels) != n_images:
+            raise ValueError(f"{name}: expected one label an image, {n_images}, got {len(labels)}")
+
+    matches = match_boxes(truth_xywh, boxes_xywh, confidence)
+    scores = image_scores(truth_xywh, boxes_xywh, confidence)
+    n_truth = np.array([len(boxes) for boxes in truth_xywh], dtype=np.float64)
+    hits = np.array([np.count_nonzero(match >= 0) for match in matches], dtype=np.float64)
+    false = np.array([len(match) for match in matches], dtype=np.float64) - hits
+    one = np.ones(n_images)
+    measures: dict[str, tuple[Array, Array]] = {
+        SCORE: (np.nan_to_num(scores), (~np.isnan(scores)).astype(np.float64)),
+        SENSITIVITY: (hits, n_truth),
+        FALSE_POSITIVES: (false, one),
+        FALSE_ALARMS: ((false > 0).astype(np.float64), one),
+    }
+
+    comparisons: list[_Comparison] = []
+    for name, labels in factors.items():
+        comparisons += _by_image(name, labels, measures, [SCORE, SENSITIVITY, FALSE_POSITIVES])
+        if probability is not None:
+            comparisons += _by_image(name, labels, {AUROC: (one, one)}, [AUROC])
+    if classes is not None:
+        without = ["" if n else label for n, label in zip(n_truth, classes, strict=True)]
+        comparisons += _by_image("class of images without opacity", without, measures, [FALSE_POSITIVES, FALSE_ALARMS])
+    counts = [box_count_group(int(n)) for n in n_truth]
+    comparisons += _by_image("number of boxes", counts, measures, [SCORE, SENSITIVITY])
+    if sizes_wh is not None:
+        comparisons += _by_box_size(truth_xywh, matches, np.asarray(sizes_wh))
+
+    positive = n_truth > 0
+    chance = None if probability is None else checked_probability(positive, probability)[1]
+    figures = _resample(comparisons, positive, chance, group, resamples=resamples, seed=seed)
+    compared = [
+        min(_n_patients(side, group, positive) for side in (comparison.inside, comparison.outside)) >= least_patients
+        and np.isfinite(inside.estimate - outside.estimate)
+        for comparison, (inside, outside) in zip(comparisons, figures, strict=True)
+    ]
+    gaps = [inside - outside for (inside, outside), use in zip(figures, compared, strict=True) if use]
+    together = iter(zip(gaps, simultaneous_intervals(gaps, level=level), strict=True))
+    nothing = Interval(float("nan"), float("nan"), float("nan"))
+    table, questions = [], 0.0
+    for comparison, (inside, outside), use in zip(comparisons, figures, compared, strict=True):
+        gap, simultaneous = nothing, nothing
+        if use:
+            difference, simultaneous = next(together)
+            gap = difference.interval(level)
+            questions += 0.5 if comparison.n_strata == 2 else 1  # the two sides of one question
+        table.append(
+            Gap(
+                factor=comparison.factor,
+                stratum=comparison.stratum,
+                measure=comparison.measure,
+                items=int(comparison.inside.denominator.sum()),
+                patients=_n_patients(comparison.inside, group, positive),
+                inside=inside.interval(level),
+                outside=outside.interval(level),
+                gap=gap,
+                simultaneous=simultaneous,
+                separated=simultaneous.excludes_zero,
+            )
+        )
+    return Strata(tuple(table), round(questions), level)
+
+
+def _by_image(
+    factor: str, labels: Sequence[str], measures: Mapping[str, tuple[Array, Array]], names: Sequence[str]
+) -> list[_Comparison]:
+    label = np.asarray(labels, dtype=np.str_)
+    strata = sorted(set(label.tolist()) - {""})
+    if len(strata) < 2:
+        return []
+    comparisons = []
+    for name in names:
+        for stratum in strata:
+            sides = [
+                _Side(
+                    measures[name][0] * rows,
+                    measures[name][1] * rows,
+                    np.flatnonzero(rows) if name == AUROC else None,
+                )
+                for rows in (label == stratum, (label != stratum) & (label != ""))
+            ]
+            comparisons.append(_Comparison(factor, stratum, name, len(strata), *sides))
+    return comparisons
+
+
+def _by_box_size(
+    truth_xywh: Sequence[NDArray[Any]], matches: Sequence[NDArray[np.int64]], sizes_wh: NDArray[Any]
+) -> list[_Comparison]:
+    if sizes_wh.shape != (len(truth_xywh), 2):
+        raise ValueError(f"sizes_wh: expected the shape ({len(truth_xywh)}, 2), got {sizes_wh.shape}")
+    boxes, found = (np.zeros((len(_BOX_SIZES), len(truth_xywh))) for _ in range(2))
+    for image, (truth, match) in enumerate(zip(truth_xywh, matches, strict=True)):
+        if len(truth):
+            sizes = np.array([_BOX_SIZES.index(size) for size in box_size_group(truth, sizes_wh[image])])
+            np.add.at(boxes[:, image], sizes, 1)
+            np.add.at(found[:, image], sizes[match[match >= 0]], 1)
+    present = np.flatnonzero(boxes.sum(axis=1))
+    return [
+        _Comparison(
+            "box size",
+            _BOX_SIZES[size],
+            SENSITIVITY,
+            len(present),
+            _Side(found[size], boxes[size]),
+            _Side(found.sum(axis=0) - found[size], boxes.sum(axis=0) - boxes[size]),
+        )
+        for size in present
+        if len(present) > 1
+    ]
+
+
+def _resample(
+    comparisons: Sequence[_Comparison],
+    positive: NDArray[np.bool_],
+    probability: Array | None,
+    group: NDArray[np.int64],
+    *,
+    resamples: int,
+    seed: int,
+) -> list[tuple[Resampled, Resampled]]:
+    """The figures inside and outside of each comparison, all of the same draws."""
+    sides = {
+        f"{number} {where}": (comparison.measure, side)
+        for number, comparison in enumerate(comparisons)
+        for where, side in (("inside", comparison.inside), ("outside", comparison.outside))
+    }
+    figures = bootstrap_ratios(
+        {name: (side.numerator, side.denominator) for name, (measure, side) in sides.items() if measure != AUROC},
+        group,
+        resamples=resamples,
+        seed=seed,
+    )
+    if probability is not None:
+        rankings = {
+            name: (side.rows, ranking_statistic(positive[side.rows], probability[side.rows]))
+            for name, (measure, side) in sides.items()
+            if measure == AUROC and side.rows is not None
+        }
+
+        def statistic(weight: Array) -> dict[str, float]:
+            return {name: ranking(weight[rows])["auroc"] for name, (rows, ranking) in rankings.items()}
+
+        figures.update(bootstrap(statistic, group, resamples=resamples, seed=seed))
+    return [(figures[f"{number} inside"], figures[f"{number} outside"]) for number in range(len(comparisons))]
+
+
+def _n_patients(side: _Side, group: NDArray[np.int64], positive: NDArray[np.bool_]) -> int:
+    if side.rows is None:
+        return len(np.unique(group[side.denominator > 0]))
+    rows = side.rows
+    return min(len(np.unique(group[rows[kind]])) for kind in (positive[rows], ~positive[rows]))

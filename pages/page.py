@@ -1,0 +1,244 @@
+"""One HTML page that needs nothing but itself: style and pictures inside, no script, no request to anywhere.
+
+Whatever is given is plain text and is escaped here, once; nothing that comes from a file can become markup.
+"""
+
+import base64
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+
+from hilum import __version__
+from hilum.converters.files import write_atomically
+from hilum.errors import HilumError
+from hilum.eval.pictures import NOT_A_DEVICE
+
+GENERATOR = '<meta name="generator" content="hilum'
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure.
+
+    Attributes:
+        name: of its PNG file, without the ending.
+        png: the file's content.
+        alt: what one who cannot see it should know.
+    """
+
+    name: str
+    png: bytes
+    alt: str
+
+    @property
+    def size_wh(self) -> tuple[int, int]:
+        """Pixels, from the PNG header (PNG specification, 11.2.2)."""
+        width, height = struct.unpack(">II", self.png[16:24])
+        return width, height
+
+
+@dataclass(frozen=True)
+class Table:
+    """A small table of one row or more; the first column names the row, and columns of numbers are set to the right."""
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Section:
+    """One thing worth knowing.
+
+    Attributes:
+        finding: it, in a sentence.
+        text: paragraphs: what the figure shows and why it matters.
+        wide: the picture takes the page's whole width, below the text.
+    """
+
+    title: str
+    finding: str
+    text: Sequence[str] = ()
+    picture: Picture | None = None
+    table: Table | None = None
+    wide: bool = False
+
+
+@dataclass(frozen=True)
+class Part:
+    """Sections under one heading."""
+
+    title: str
+    sections: Sequence[Section]
+
+
+@dataclass(frozen=True)
+class Page:
+    """A whole page.
+
+    Attributes:
+        figures: the numbers to see first: (number, what it counts).
+        footer: lines on where it comes from.
+    """
+
+    title: str
+    summary: str
+    figures: Sequence[tuple[str, str]]
+    parts: Sequence[Part]
+    footer: Sequence[str] = field(default=())
+
+    @property
+    def pictures(self) -> list[Picture]:
+        """All pictures, from top to bottom."""
+        sections = [section for part in self.parts for section in part.sections]
+        return [section.picture for section in sections if section.picture]
+
+
+def page_html(page: Page) -> str:
+    """Render a page; the same page gives the same bytes."""
+    contents = "".join(f'<li><a href="#part-{n}">{escape(p.title)}</a></li>' for n, p in enumerate(page.parts, 1))
+    figures = "".join(f"<div><dt>{escape(what)}</dt><dd>{escape(number)}</dd></div>" for number, what in page.figures)
+    parts = "".join(
+        f'<section class="part"><h2 id="part-{number}">{escape(part.title)}</h2>'
+        f"{''.join(map(_section, part.sections))}</section>\n"
+        for number, part in enumerate(page.parts, 1)
+    )
+    footer = "".join(f"<p>{escape(line)}</p>" for line in (NOT_A_DEVICE, *page.footer))
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+{GENERATOR} {escape(__version__)}">
+<meta name="robots" content="noindex">
+<link rel="icon" href="data:,">
+<title>{escape(page.title)}</title>
+<style>{_STYLE}</style>
+</head>
+<body>
+<header><h1>{escape(page.title)}</h1><p class="summary">{escape(page.summary)}</p>
+<dl class="figures">{figures}</dl>
+<nav aria-label="Contents"><ol>{contents}</ol></nav></header>
+<main>
+{parts}</main>
+<footer>{footer}</footer>
+</body>
+</html>
+"""
+
+
+def write_page(path: Path, page: Page) -> None:
+    """Write the page, and its pictures as PNG files beside it; the page comes last.
+
+    Raises:
+        HilumError: the folder cannot be written to.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for picture in page.pictures:
+            write_atomically(path.with_name(f"{picture.name}.png"), picture.png)
+        write_atomically(path, page_html(page))
+    except OSError as error:
+        raise HilumError(f"{error.filename or path}: cannot be written ({error.strerror or error})") from error
+
+
+def _section(section: Section) -> str:
+    text = "".join(f"<p>{escape(paragraph)}</p>" for paragraph in section.text)
+    table = _table(section.table) if section.table else ""
+    words = f'<div class="words"><p class="finding">{escape(section.finding)}</p>{text}{table}</div>'
+    kind = "wide" if section.wide else "beside" if section.picture else "plain"
+    picture = _picture(section.picture) if section.picture else ""
+    return f'<article class="{kind}"><h3>{escape(section.title)}</h3>{words}{picture}</article>\n'
+
+
+def _picture(picture: Picture) -> str:
+    width, height = picture.size_wh
+    data = base64.b64encode(picture.png).decode("ascii")
+    return (
+        f'<figure><img src="data:image/png;base64,{data}" width="{width}" height="{height}" '
+        f'alt="{escape(picture.alt)}"></figure>'
+    )
+
+
+def _table(table: Table) -> str:
+    def cell(tag: str, text: str, *, number: bool) -> str:
+        return f"<{tag}{' class=number' * number}>{escape(text)}</{tag.split(maxsplit=1)[0]}>"
+
+    # A column is one of numbers, and its heading stands above them, where every cell starts with a digit.
+    numbers = [
+        at > 0 and all(text[:1].isdigit() for text in column) for at, column in enumerate(zip(*table.rows, strict=True))
+    ]
+    header = "".join(
+        cell("th scope=col", name, number=number) for name, number in zip(table.header, numbers, strict=True)
+    )
+    rows = "".join(
+        "<tr>"
+        + "".join(
+            cell("td" if at else "th scope=row", text, number=number)
+            for at, (text, number) in enumerate(zip(row, numbers, strict=True))
+        )
+        + "</tr>"
+        for row in table.rows
+    )
+    return f"<table><thead><tr>{header}</tr></thead><tbody>{rows}</tbody></table>"
+
+
+_STYLE = """
+:root { color-scheme: light; --ink: #1b2329; --quiet: #55626c; --line: #d9dfe3; --accent: #0072b2; }
+* { box-sizing: border-box; }
+html { -webkit-text-size-adjust: 100%; scroll-behavior: smooth; }
+body { margin: 0 auto; padding: 0 1.25rem; max-width: 72rem; background: #fff; color: var(--ink);
+  font: 1rem/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif;
+  overflow-wrap: break-word; }
+header { padding: 3.5rem 0 0; }
+h1 { margin: 0 0 .5rem; font-size: clamp(1.8rem, 5vw, 2.6rem); line-height: 1.15; letter-spacing: -.02em; }
+h2 { margin: 0 0 1.75rem; padding-top: 2.75rem; border-top: 2px solid var(--ink); font-size: 1.6rem;
+  line-height: 1.2; letter-spacing: -.01em; }
+h3 { margin: 0 0 .6rem; font-size: .85rem; line-height: 1.3; text-transform: uppercase; letter-spacing: .06em;
+  color: var(--quiet); }
+p { margin: 0 0 .8rem; max-width: 42rem; }
+a { color: var(--accent); }
+.summary { font-size: 1.15rem; color: var(--quiet); }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(8.5rem, 1fr)); gap: 1rem 1.5rem;
+  margin: 2rem 0; padding: 1.25rem 0; border: solid var(--line); border-width: 1px 0; }
+.figures div { display: flex; flex-direction: column-reverse; justify-content: flex-end; }
+.figures dd { margin: 0; font-size: 1.75rem; font-weight: 650; line-height: 1.15; letter-spacing: -.02em; }
+.figures dt { font-size: .875rem; line-height: 1.35; color: var(--quiet); }
+nav ol { display: flex; flex-wrap: wrap; gap: .4rem 1.5rem; margin: 0 0 3.5rem; padding: 0; list-style: none; }
+.part { padding-bottom: 1rem; }
+article { margin-bottom: 3.5rem; }
+.finding { font-size: 1.3rem; font-weight: 600; line-height: 1.35; letter-spacing: -.005em; }
+figure { margin: 0; }
+img { display: block; width: 100%; height: auto; }
+table { margin: 1rem 0 1.25rem; border-collapse: collapse; font-size: .9rem; line-height: 1.4; }
+th, td { padding: .4rem 1.25rem .4rem 0; border-bottom: 1px solid var(--line); text-align: left;
+  vertical-align: top; font-weight: 400; }
+thead th { color: var(--quiet); font-size: .8rem; vertical-align: bottom; }
+th:last-child, td:last-child { padding-right: 0; }
+.number { white-space: nowrap; text-align: right; font-variant-numeric: tabular-nums; }
+footer { padding: 1.5rem 0 3rem; border-top: 2px solid var(--ink); font-size: .875rem; color: var(--quiet); }
+footer p { max-width: none; margin: 0 0 .3rem; }
+footer p:first-child { font-weight: 650; color: var(--ink); }
+@media (min-width: 56rem) {
+  .beside { display: grid; grid-template-columns: minmax(0, 5fr) minmax(0, 8fr); column-gap: 3rem; }
+  .beside h3 { grid-column: 1 / -1; }
+}
+@media (max-width: 40rem) {
+  header { padding-top: 2rem; }
+  .wide figure { overflow-x: auto; margin-right: -1.25rem; }
+  .wide img { width: 44rem; max-width: none; }
+}
+@media print {
+  @page { margin: 15mm; }
+  body { max-width: none; padding: 0; font-size: 10pt; }
+  nav { display: none; }
+  header { padding: 0; }
+  h2 { padding-top: 1rem; }
+  h2, h3, .finding { break-after: avoid; }
+  article { break-inside: avoid; margin-bottom: 1.5rem; }
+  .beside { display: grid; grid-template-columns: minmax(0, 5fr) minmax(0, 6fr); column-gap: 1.5rem; }
+  .beside h3 { grid-column: 1 / -1; }
+}
+"""

@@ -1,0 +1,163 @@
+"""Conversion that was killed, and goes on."""
+
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+
+import pytest
+
+from hilum.converters import picture as picture_module
+from hilum.converters.convert import MARKER, convert
+from hilum.converters.journal import JOURNAL
+from hilum.datasets.folder import Dataset
+from hilum.errors import HilumError
+
+
+class Stop(Exception):  # noqa: N818
+    """Ends a conversion where a test wants it to end."""
+
+
+@pytest.fixture(scope="module")
+def mixed_source(make_small_source, make_dicom, make_picture, tmp_path_factory):
+    """150 labelled pictures: two thirds plain, one third such as have to be decoded."""
+    folder = make_small_source(tmp_path_factory.mktemp("mixed") / "source", 150)
+    for number in range(1, 150, 3):
+        pixels = make_picture(number, 400, 300).astype("uint16") * 200
+        (folder / "stage_2_train_images" / f"img{number:02d}.dcm").write_bytes(make_dicom(pixels))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(mixed_source, tree_bytes, tmp_path_factory):
+    out = tmp_path_factory.mktemp("undisturbed") / "data"
+    convert(mixed_source, out)
+    return tree_bytes(out)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_killed_at_random_moments_it_ends_with_the_same_bytes(mixed_source, undisturbed, tree_bytes, tmp_path, seed):
+    rng = random.Random(seed)
+    out = tmp_path / "data"
+    command = [sys.executable, "-m", "hilum", "convert", str(mixed_source), str(out), "--workers", str(1 + seed % 2)]
+    interrupted = 0
+    for latest in (0.05, 0.2, 0.5, 0.8):  # seconds after it has begun
+        process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        deadline = time.monotonic() + 60
+        while not (out / MARKER).exists() and time.monotonic() < deadline:
+            time.sleep(0.005)
+        time.sleep(rng.random() * latest)
+        if rng.random() < 0.5:  # the parent alone: its workers go on with what they have
+            process.kill()
+        else:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        try:
+            Dataset.open(out)
+            break  # it had finished before it was killed
+        except HilumError as error:
+            interrupted += "was interrupted" in str(error)
+    else:
+        assert subprocess.run(command, check=False, capture_output=True).returncode == 0
+    assert interrupted > 0
+    assert tree_bytes(out) == undisturbed
+
+
+def stop_after(files):
+    def progress(done, total):
+        if done >= files:
+            raise Stop
+
+    return progress
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """Counts the pictures that are decoded."""
+    seen = []
+    rendered = picture_module._rendered
+
+    def count(*args):
+        seen.append(1)
+        return rendered(*args)
+
+    monkeypatch.setattr(picture_module, "_rendered", count)
+    return seen
+
+
+def test_what_was_decoded_is_not_decoded_again(mixed_source, undisturbed, tree_bytes, tmp_path, decoded):
+    out = tmp_path / "data"
+    with pytest.raises(Stop):
+        convert(mixed_source, out, progress=stop_after(100))
+    first = len(decoded)
+    assert first > 20
+    (out / JOURNAL).write_bytes((out / JOURNAL).read_bytes()[:-10])  # killed while it wrote the last line
+    convert(mixed_source, out)
+    assert len(decoded) == 52 + 1  # 50 labelled, 2 unlabelled, and the one whose line was cut
+    assert tree_bytes(out) == undisturbed
+
+
+def test_a_file_that_changed_meanwhile_is_noticed(mixed_source, make_dicom, make_picture, tree_bytes, tmp_path):
+    source, out = tmp_path / "source", tmp_path / "data"
+    shutil.copytree(mixed_source, source)
+    with pytest.raises(Stop):
+        convert(source, out, progress=stop_after(100))
+    pixels = make_picture(777, 400, 300).astype("uint16") * 200
+    (source / "stage_2_train_images" / "img01.dcm").write_bytes(make_dicom(pixels))  # was decoded
+    shutil.copy(
+        source / "stage_2_train_images" / "img02.dcm", source / "stage_2_train_images" / "img03.dcm"
+    )  # was kept as it is
+    convert(source, out)
+    convert(source, tmp_path / "fresh")
+    assert tree_bytes(out) == tree_bytes(tmp_path / "fresh")
+
+
+@pytest.mark.parametrize("damage", ["pictures", "journal", "settings"])
+def test_what_the_journal_says_is_checked(mixed_source, undisturbed, tree_bytes, tmp_path, decoded, damage):
+    out = tmp_path / "data"
+    with pytest.raises(Stop):
+        convert(mixed_source, out, progress=stop_after(100))
+    if damage == "pictures":
+        for path in (out / "images").glob("*.png"):
+            path.write_bytes(path.read_bytes()[:-1])
+    elif damage == "journal":
+        (out / JOURNAL).write_bytes((out / JOURNAL).read_bytes().replace(b'"sha256"', b'"sha257"'))
+    else:
+        shutil.rmtree(out)
+        with pytest.raises(Stop):
+            convert(mixed_source, out, rendering=picture_module.Rendering(window=2), progress=stop_after(100))
+    before = len(decoded)
+    convert(mixed_source, out)
+    assert len(decoded) - before == 52
+    assert tree_bytes(out) == undisturbed
+
+
+def test_a_full_disk_leaves_no_half_file_and_says_so(sample_source, tree_bytes, tmp_path):
+    """A limit on the size of files stands in for the disk: the write stops half way in the same manner."""
+    out = tmp_path / "data"
+    convert(sample_source, tmp_path / "whole")
+    whole = tree_bytes(tmp_path / "whole")
+    limit = sorted(len(content) for name, content in whole.items() if name.startswith("images/"))[8]
+
+    def little_room():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+    command = [sys.executable, "-m", "hilum", "convert", str(sample_source), str(out), "--workers", "1"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, preexec_fn=little_room)
+    assert done.returncode == 1
+    assert "File too large; the same command again goes on" in done.stderr
+    assert "Traceback" not in done.stderr
+    for name, content in tree_bytes(out).items():
+        if name.startswith(("images/", "labels/")):
+            assert content == whole[name]
+    assert subprocess.run(command, check=False, capture_output=True).returncode == 0
+    assert tree_bytes(out) == whole

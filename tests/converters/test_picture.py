@@ -1,0 +1,131 @@
+"""Sizes, formats and depths of the pictures that are written, and boxes that follow."""
+
+import csv
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from hilum.converters.convert import convert
+from hilum.converters.picture import Job, Rendering, convert_picture, pseudonym
+from hilum.converters.source import SourceFile
+from hilum.converters.yolo import yolo_to_boxes
+from hilum.errors import HilumError
+
+
+@pytest.fixture
+def converted(tmp_path):
+    """Convert one file's content; gives its record and the pixels as written."""
+
+    def one(content, rendering, boxes=()):
+        (tmp_path / "x.dcm").write_bytes(content)
+        job = Job(SourceFile("x.dcm", str(tmp_path / "x.dcm")), "x", str(tmp_path), str(tmp_path), boxes)
+        picture = convert_picture(job, rendering)
+        assert picture.reason is None
+        return picture, cv2.imread(str(tmp_path / picture.file_name), cv2.IMREAD_UNCHANGED)
+
+    return one
+
+
+SIZES = [(1024, 1024), (1000, 800), (801, 1203), (640, 480), (2140, 1760)]
+
+
+@pytest.mark.parametrize("size_wh", SIZES)
+@pytest.mark.parametrize("longer", [64, 200, 256, 333, 512])
+def test_boxes_are_true_to_a_hundredth_of_a_pixel_there_and_back(
+    make_dicom, make_jpeg, converted, tmp_path, size_wh, longer
+):
+    width, height = size_wh
+    pixels = np.full((height, width), 60, np.uint8)
+    boxes = ((10.0, 20.0, 101.5, 250.25), (width - 33.0, height - 77.0, 33.0, 77.0))
+    picture, written = converted(make_dicom(pixels, jpeg=make_jpeg(pixels)), Rendering(longer_side_px=longer), boxes)
+    assert max(written.shape) == longer
+    assert (written.shape[1], written.shape[0]) == picture.size_wh
+    assert picture.source_size_wh == size_wh
+    found = yolo_to_boxes((tmp_path / "x.txt").read_text(), picture.size_wh)
+    back = found / np.array([*picture.scale_xy, *picture.scale_xy])
+    assert np.allclose(back, boxes, rtol=0, atol=0.01)
+
+
+@pytest.mark.parametrize("size_wh", SIZES)
+def test_a_reduced_picture_is_where_its_boxes_are(make_dicom, make_jpeg, converted, size_wh):
+    """A bright block: its centre of mass in the written picture is the centre of its box."""
+    width, height = size_wh
+    pixels = np.zeros((height, width), np.uint8)
+    pixels[200:400, 120:300] = 250
+    picture, written = converted(
+        make_dicom(pixels, jpeg=make_jpeg(pixels)), Rendering(longer_side_px=250, format="png")
+    )
+    rows, columns = np.mgrid[: written.shape[0], : written.shape[1]] + 0.5
+    weight = written.astype(float) / written.sum()
+    centre = np.array([(columns * weight).sum(), (rows * weight).sum()])
+    assert np.abs(centre / picture.scale_xy - [210, 300]).max() < 0.2
+
+
+def test_a_smaller_decode_gives_the_picture_that_the_whole_decode_gives(sample_source, converted):
+    content = next(sample_source.glob("*_train_images/*.dcm")).read_bytes()
+    _, whole = converted(content, Rendering(format="png"))
+    for longer in (128, 256, 320, 512, 600):
+        _, reduced = converted(content, Rendering(longer_side_px=longer, format="png"))
+        expected = cv2.resize(whole, (longer, longer), interpolation=cv2.INTER_AREA)
+        assert np.abs(reduced.astype(float) - expected).mean() < 1
+
+
+def test_smaller_pictures_are_left_as_they_are(make_dicom, make_jpeg, make_picture, converted):
+    pixels = make_picture(1)
+    picture, written = converted(make_dicom(pixels), Rendering(longer_side_px=500))
+    assert picture.size_wh == picture.source_size_wh == (64, 48)
+    assert (written == pixels).all()
+
+
+@pytest.mark.parametrize(("form", "start"), [("jpg", b"\xff\xd8"), ("png", b"\x89PNG")])
+def test_a_format_is_kept_to(make_dicom, make_jpeg, make_picture, tmp_path, converted, form, start):
+    pixels = make_picture(1)
+    for content in (make_dicom(pixels), make_dicom(pixels, jpeg=make_jpeg(pixels))):
+        picture, written = converted(content, Rendering(format=form))
+        assert (tmp_path / picture.file_name).read_bytes().startswith(start)
+        assert np.abs(written.astype(int) - pixels).mean() < 4
+    assert picture.untouched == (form == "jpg")
+
+
+def test_16_bits_are_kept_where_there_are_more_than_8(make_dicom, make_picture, converted):
+    deep = np.random.default_rng(0).permutation(64 * 48).astype(np.uint16).reshape(48, 64)
+    picture, written = converted(make_dicom(deep, BitsStored=12, HighBit=11), Rendering(bits=16))
+    assert written.dtype == np.uint16
+    assert picture.file_name.endswith(".png")
+    assert len(np.unique(written)) > 3000  # of 3,072
+    assert (np.diff(written.ravel()[np.argsort(deep.ravel(), kind="stable")].astype(int)) >= 0).all()
+    _, flat = converted(make_dicom(make_picture(1)), Rendering(bits=16))
+    assert flat.dtype == np.uint8
+
+
+def test_16_bits_do_not_go_into_a_jpeg(sample_source, tmp_path):
+    with pytest.raises(HilumError, match="16 bits"):
+        convert(sample_source, tmp_path / "data", rendering=Rendering(bits=16, format="jpg"))
+
+
+def test_a_reduced_dataset_agrees_with_itself(sample_source, tmp_path):
+    """YOLO labels, COCO boxes and metadata say the same, and what the whole one says, scaled."""
+    convert(sample_source, tmp_path / "whole")
+    convert(sample_source, tmp_path / "small", rendering=Rendering(longer_side_px=256))
+    for name in ("train", "val", "holdout"):
+        whole, small = (
+            json.loads((tmp_path / folder / "annotations" / f"{name}.json").read_text())
+            for folder in ("whole", "small")
+        )
+        assert [image["id"] for image in whole["images"]] == [image["id"] for image in small["images"]]
+        for one, other in zip(whole["annotations"], small["annotations"], strict=True):
+            assert np.allclose(np.array(one["bbox"]) / 4, other["bbox"], rtol=0, atol=1e-9)
+    with (tmp_path / "small" / "metadata.csv").open() as file:
+        rows = {row["image_id"]: row for row in csv.DictReader(file)}
+    with (tmp_path / "whole" / "metadata.csv").open() as file:
+        for row in csv.DictReader(file):
+            assert float(rows[row["image_id"]]["spacing_mm"]) == pytest.approx(float(row["spacing_mm"]) * 4)
+            assert (rows[row["image_id"]]["width"], row["width"]) == ("256", "1024")
+
+
+def test_pseudonyms_depend_on_key_kind_and_name():
+    names = {pseudonym(key, kind, name) for key in (b"1" * 32, b"2" * 32) for kind in "ab" for name in ("x", "y")}
+    assert len(names) == 8
+    assert pseudonym(b"1" * 32, "a", "x") == pseudonym(b"1" * 32, "a", "x")

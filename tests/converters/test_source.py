@@ -1,0 +1,157 @@
+import struct
+import zipfile
+import zlib
+from contextlib import suppress
+
+import pytest
+
+from hilum.converters import source as source_module
+from hilum.converters.source import list_files
+from hilum.errors import HilumError
+
+
+def contents(source, out):
+    files, left_out = list_files(source, out)
+    return {file.name: file.read() for file in files}, {entry.file: entry.reason for entry in left_out}
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "data"
+
+
+def zipped(path, members, method=zipfile.ZIP_DEFLATED):
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return path
+
+
+MEMBERS = {"a/b/one.dcm": b"1" * 5000, "two.csv": b"x,y\n", "a/empty": b""}
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_zip_is_read_in_place(tmp_path, out, method):
+    assert contents(zipped(tmp_path / "k.zip", MEMBERS, method), out) == (MEMBERS, {})
+    assert not out.exists()
+
+
+def test_a_folder_and_the_zip_of_it_hold_the_same(tmp_path, out):
+    folder = tmp_path / "folder"
+    for name, content in MEMBERS.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    assert contents(folder, out) == contents(zipped(tmp_path / "k.zip", MEMBERS), out)
+
+
+@pytest.mark.parametrize("inner", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize("outer", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_zip_in_a_zip_is_a_folder(tmp_path, out, inner, outer):
+    nested = zipped(tmp_path / "inner.zip", MEMBERS, inner).read_bytes()
+    found, left_out = contents(zipped(tmp_path / "k.zip", {"deep/images.zip": nested, "z": b"0"}, outer), out)
+    assert found == {**{f"deep/images.zip/{name}": content for name, content in MEMBERS.items()}, "z": b"0"}
+    assert left_out == {}
+    assert out.exists() == (outer == zipfile.ZIP_DEFLATED)  # only a packed one has to be unpacked
+
+
+def test_the_dataset_folder_is_no_part_of_the_source(tmp_path):
+    (tmp_path / "x.dcm").write_bytes(b"x")
+    (tmp_path / "data" / "images").mkdir(parents=True)
+    (tmp_path / "data" / "images" / "y.jpg").write_bytes(b"y")
+    assert contents(tmp_path, tmp_path / "data")[0] == {"x.dcm": b"x"}
+
+
+def test_names_that_lead_out_are_refused(tmp_path, out):
+    members = {"../x.dcm": b"1", "a/../../y": b"2", "/etc/z": b"3", "C:\\w": b"4", "fine.dcm": b"5"}
+    found, left_out = contents(zipped(tmp_path / "k.zip", members), out)
+    assert found == {"fine.dcm": b"5"}
+    assert len(left_out) == 4
+    assert set(left_out.values()) == {"its name leads out of the zip"}
+
+
+def test_encrypted_and_exotic_members_are_named(tmp_path, out):
+    path = zipped(tmp_path / "k.zip", {"secret.dcm": b"1", "fine.dcm": b"2"})
+    raw = bytearray(path.read_bytes())
+    raw[raw.index(b"PK\1\2") + 8] |= 1  # the encryption flag of the first entry
+    path.write_bytes(raw)
+    found, left_out = contents(path, out)
+    assert found == {"fine.dcm": b"2"}
+    assert "encrypted" in left_out["secret.dcm"]
+    path = zipped(tmp_path / "l.zip", {"odd.dcm": b"1" * 100}, zipfile.ZIP_LZMA)
+    with pytest.raises(HilumError, match="empty"):
+        list_files(path, out)
+
+
+def test_a_member_that_unpacks_to_more_than_it_says_is_refused_in_little_memory(tmp_path, out):
+    bomb = zlib.compressobj(9, zlib.DEFLATED, -15)
+    packed = bomb.compress(bytes(64 << 20)) + bomb.flush()
+    path = zipped(tmp_path / "k.zip", {"bomb.dcm": b"x" * 1000}, zipfile.ZIP_STORED)
+    raw = path.read_bytes()
+    crc = zlib.crc32(b"x" * 1000)
+    local = struct.pack("<4s5H3L2H", b"PK\3\4", 20, 0, 8, 0, 0, crc, len(packed), 1000, 8, 0) + b"bomb.dcm"
+    central = struct.pack("<4s6H3L5H2L", b"PK\1\2", 20, 20, 0, 8, 0, 0, crc, len(packed), 1000, 8, 0, 0, 0, 0, 0, 0)
+    central += b"bomb.dcm"
+    end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 1, 1, len(central), len(local) + len(packed), 0)
+    path.write_bytes(local + packed + central + end)
+    assert raw != path.read_bytes()
+    files, _ = list_files(path, out)
+    with pytest.raises(HilumError, match="size or checksum"):
+        files[0].read()
+
+
+def test_overlapping_members_are_refused(tmp_path, out):
+    path = zipped(tmp_path / "k.zip", {"one.dcm": b"1" * 500, "two.dcm": b"2" * 500}, zipfile.ZIP_STORED)
+    raw = bytearray(path.read_bytes())
+    second = raw.rindex(b"PK\1\2")
+    raw[second + 42 : second + 46] = struct.pack("<L", 10)  # its offset, inside the first
+    path.write_bytes(raw)
+    found, left_out = contents(path, out)
+    assert list(found) == ["one.dcm"]
+    assert "zip bombs" in left_out["two.dcm"]
+
+
+def test_what_is_too_large_is_not_read(tmp_path, out, monkeypatch):
+    monkeypatch.setattr(source_module, "MAX_FILE_BYTES", 1 << 10)
+    found, left_out = contents(zipped(tmp_path / "k.zip", {"large": bytes(5000), "small": b"1"}), out)
+    assert found == {"small": b"1"}
+    assert "larger than" in left_out["large"]
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "large").write_bytes(bytes(5000))
+    files, _ = list_files(tmp_path / "folder", out)
+    with pytest.raises(HilumError, match="larger than"):
+        files[0].read()
+
+
+def test_damage_is_said_and_never_a_traceback(tmp_path, out):
+    path = zipped(tmp_path / "k.zip", {f"{n}.dcm": bytes([n]) * 3000 for n in range(6)})
+    original = path.read_bytes()
+    for at in range(0, len(original), 7):
+        raw = bytearray(original)
+        raw[at] ^= 0x55
+        path.write_bytes(raw)
+        try:
+            files, _ = list_files(path, out)
+        except HilumError:
+            continue
+        for file in files:
+            with suppress(HilumError):
+                assert file.read() in {bytes([n]) * 3000 for n in range(6)}
+
+
+def test_what_is_no_source_is_said(tmp_path, out):
+    (tmp_path / "file").write_bytes(b"1")
+    (tmp_path / "folder").mkdir()
+    for path, said in [("gone", "no such"), ("file", "neither a folder nor a zip"), ("folder", "is empty")]:
+        with pytest.raises(HilumError, match=said):
+            list_files(tmp_path / path, out)
+
+
+def test_a_pipe_in_the_tree_is_not_waited_for(tmp_path, out):
+    import os
+
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "x.dcm").write_bytes(b"x")
+    (tmp_path / "broken").symlink_to(tmp_path / "nowhere")
+    found, left_out = contents(tmp_path, out)
+    assert found == {"x.dcm": b"x"}
+    assert left_out.keys() == {"pipe", "broken"}

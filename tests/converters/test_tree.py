@@ -1,0 +1,175 @@
+"""A hospital's tree: any depth, any names, no labels, and nothing that identifies a person gets out."""
+
+import csv
+import json
+import shutil
+import stat
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pydicom
+import pytest
+
+from hilum.converters.convert import KEY, SOURCES, convert
+from hilum.datasets.folder import Dataset
+from hilum.errors import HilumError
+
+
+def rows(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(line for line in file if not line.startswith("#")))
+
+
+@pytest.fixture
+def tree(tmp_path, make_dicom, make_jpeg, make_picture, make_segment, planted_name):
+    """Pictures of two persons in folders of their names, with names wherever names can hide, and other files."""
+    family = planted_name.split("^")[0]
+    top = tmp_path / f"archive of {family}"
+    pixels = make_picture(1)
+    jpeg = make_jpeg(pixels)
+    jpeg = jpeg[:2] + make_segment(0xFE, planted_name.encode()) + make_segment(0xE1, planted_name.encode()) + jpeg[2:]
+    with pydicom.config.disable_value_validation():
+        secrets = {
+            "PatientComments": planted_name,
+            "ViewPosition": family[:4].upper(),
+            "PatientSex": planted_name,
+            "StudyDescription": f"thorax {planted_name}",
+        }
+        files = {
+            f"{family}/2019/IM0001": make_dicom(pixels, jpeg=jpeg, PatientAge="093Y", PatientID="17"),
+            f"{family}/2020/x.dcm": make_dicom(make_picture(2), PatientAge="089Y", PatientID="17", **secrets),
+            f"Other/{planted_name}.DCM": make_dicom(make_picture(3), PatientAge="007M", PatientID="18"),
+            "Other/deep/er/1.2.840": make_dicom(make_picture(4).astype("uint16") * 16, PatientID=planted_name),
+            f"Other/{family}.txt": planted_name.encode(),
+            "DICOMDIR": b"\0" * 128 + b"DICM" + planted_name.encode(),
+            f"{family}/report.dcm": make_dicom(None),
+            f"{family}/cut.dcm": make_dicom(pixels, jpeg=jpeg)[:-40],
+            f"{family}/colour.dcm": make_dicom(
+                np.random.default_rng(0).integers(0, 255, (20, 20, 3), np.uint8),
+                SamplesPerPixel=3,
+                PhotometricInterpretation="RGB",
+                PlanarConfiguration=0,
+                Rows=20,
+                Columns=20,
+            ),
+        }
+    for name, content in files.items():
+        (top / name).parent.mkdir(parents=True, exist_ok=True)
+        (top / name).write_bytes(content)
+    dataset = pydicom.dcmread(top / family / "2019" / "IM0001")
+    dataset.private_block(0x0011, planted_name, create=True).add_new(0x01, "LO", planted_name)
+    dataset.save_as(top / family / "2019" / "IM0001")
+    return top
+
+
+def test_nothing_that_identifies_a_person_gets_out(tree, tmp_path, tree_bytes, planted_name):
+    out = tmp_path / "data"
+    done = subprocess.run(
+        [sys.executable, "-m", "hilum", "convert", tree.name, str(out)],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=tree.parent,
+    )
+    assert done.returncode == 0, done.stderr
+    for part in planted_name.split("^"):
+        for spelling in (part, part.upper(), part[:4].upper()):
+            assert spelling not in done.stdout + done.stderr
+            for name, content in tree_bytes(out).items():
+                assert spelling not in name
+                assert name == SOURCES or spelling.encode() not in content, name
+    assert "do not share" in done.stderr
+    assert planted_name in (out / SOURCES).read_text()
+    assert (out / SOURCES).read_text().lower().startswith("# do not share")
+
+
+def test_pictures_have_keyed_names_and_the_way_back_is_whole(tree, tmp_path):
+    out = tmp_path / "data"
+    record = convert(tree, out)
+    assert (record["images"], record["unlabelled_images"], record["left_out"]) == (0, 4, {"file": 5})
+    assert "source" not in record
+    back = {row["image_id"]: row["file"] for row in rows(out / SOURCES)}
+    assert sorted(back.values()) == sorted(p.relative_to(tree).as_posix() for p in tree.rglob("*") if p.is_file())
+    pictures = rows(out / "unlabelled" / "metadata.csv")
+    assert sorted(row["image_id"] for row in pictures) == sorted(path.stem for path in Dataset.open(out).unlabelled())
+    assert all(len(row["image_id"]) == 16 and set(row["image_id"]) <= set("0123456789abcdef") for row in pictures)
+    by_file = {back[row["image_id"]].rsplit("/")[-1]: row for row in pictures}
+    first, second = by_file["IM0001"], by_file["x.dcm"]
+    assert first["patient"] == second["patient"] != by_file["1.2.840"]["patient"] != ""
+    assert (first["age_years"], second["age_years"]) == ("90", "89")  # above 89 capped
+    assert (second["sex"], second["view"]) == ("", "")  # not of the terms of the standard
+    reasons = {back[row["image_id"]].rsplit("/")[-1]: row["reason"] for row in rows(out / "left_out.csv")}
+    assert all(row["file"] == "" for row in rows(out / "left_out.csv"))
+    assert "not a DICOM file" in next(reason for name, reason in reasons.items() if name.endswith(".txt"))
+    assert "DICOMDIR" in reasons["DICOMDIR"]
+    assert "no pixel data" in reasons["report.dcm"]
+    assert "cut short" in reasons["cut.dcm"]
+    assert "colour" in reasons["colour.dcm"]
+
+
+def test_the_key_decides_the_names(tree, tmp_path, tree_bytes):
+    key = tmp_path / "keys" / "site.key"
+    convert(tree, tmp_path / "one", key=key)
+    convert(tree, tmp_path / "two", key=key)
+    assert tree_bytes(tmp_path / "one") == tree_bytes(tmp_path / "two")
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    assert not (tmp_path / "one" / KEY).exists()
+    convert(tree, tmp_path / "three")
+    assert {p.stem for p in Dataset.open(tmp_path / "three").unlabelled()}.isdisjoint(
+        p.stem for p in Dataset.open(tmp_path / "one").unlabelled()
+    )
+    key.write_text("abc\n")
+    with pytest.raises(HilumError, match="32 hexadecimal digits"):
+        convert(tree, tmp_path / "four", key=key)
+
+
+def test_a_tree_in_a_zip_gives_the_same_pictures(tree, tmp_path, tree_bytes):
+    key = tmp_path / "key"
+    with zipfile.ZipFile(tmp_path / "tree.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(tree.rglob("*")):
+            archive.write(path, path.relative_to(tree))
+    convert(tree, tmp_path / "one", key=key)
+    convert(tmp_path / "tree.zip", tmp_path / "two", key=key)
+    assert tree_bytes(tmp_path / "one") == tree_bytes(tmp_path / "two")
+
+
+def test_a_name_that_leads_out_of_the_zip_is_hidden_too(tree, tmp_path, tree_bytes, planted_name):
+    with zipfile.ZipFile(tmp_path / "tree.zip", "w") as archive:
+        archive.write(tree / "Other" / "deep" / "er" / "1.2.840", "fine")
+        archive.writestr(f"../{planted_name}", b"x")
+    before = {path for path in tmp_path.rglob("*") if not path.is_relative_to(tree)}
+    convert(tmp_path / "tree.zip", tmp_path / "data")
+    assert all(
+        p.is_relative_to(tmp_path / "data")
+        for p in tmp_path.rglob("*")
+        if p not in before and not p.is_relative_to(tree)
+    )
+    for name, content in tree_bytes(tmp_path / "data").items():
+        assert name == SOURCES or planted_name.encode() not in content
+
+
+def test_a_tree_without_a_radiograph_says_why(tmp_path):
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "a.txt").write_text("x")
+    with pytest.raises(HilumError, match="no picture among the 1 files could be converted: 1 x not a DICOM file"):
+        convert(tmp_path / "tree", tmp_path / "data")
+
+
+def test_options_of_the_other_layout_are_refused(tree, tmp_path, sample_source):
+    with pytest.raises(HilumError, match="Kaggle's layout"):
+        convert(tree, tmp_path / "data", patients=sample_source / "patient_map.csv")
+    with pytest.raises(HilumError, match="ids are public"):
+        convert(sample_source, tmp_path / "data", key=tmp_path / "key")
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_challenge_in_a_zip_gives_the_same_bytes(sample_source, tmp_path, tree_bytes):
+    archive = shutil.make_archive(str(tmp_path / sample_source.name), "zip", sample_source)
+    convert(sample_source, tmp_path / "one")
+    convert(tmp_path / archive, tmp_path / "two")
+    one, two = tree_bytes(tmp_path / "one"), tree_bytes(tmp_path / "two")
+    records = [json.loads(files.pop("conversion.json")) for files in (one, two)]
+    assert one == two
+    assert {**records[0], "source": ""} == {**records[1], "source": ""}
