@@ -9,7 +9,7 @@ import json
 import secrets
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
@@ -34,6 +34,7 @@ SOURCES, KEY = "sources.csv", "sources.key"
 _IMAGES, _UNLABELLED = "images", "unlabelled/images"
 _FOLDERS = (_IMAGES, "labels", "annotations", _UNLABELLED)
 _CHUNK = 32  # files a task: few enough to lose little, many enough to be worth the way to a worker
+_OTHER_CASE = "taken for this id, from which it differs in case"
 _DO_NOT_SHARE = "# Do not share this file: it leads from the names in the dataset back to the files of patients.\n"
 
 
@@ -132,22 +133,37 @@ class _Tables:
     """The challenge's tables, read before anything is written."""
 
     def __init__(self, layout: Layout, patients: Path | None) -> None:
-        self.labels = rsna.read_labels(layout.labels.read(), layout.labels.name)
+        self.labels = rsna.read_labels(_content(layout.labels), layout.labels.name)
         self.classes: dict[str, str] = {}
         self.left_out = list(self.labels.left_out)
         self.classes_name = layout.classes.name if layout.classes else None
         if layout.classes:
-            self.classes, problems = rsna.read_classes(layout.classes.read(), layout.classes.name)
+            self.classes, problems = rsna.read_classes(_content(layout.classes), layout.classes.name)
             self.left_out += problems
+            self.classes = self._respelt(self.classes, self.classes_name or "")
         self.patients: dict[str, str] = {}
         if patients:
             try:
                 self.patients = rsna.read_patients(patients.read_bytes(), str(patients))
             except OSError as error:
                 raise HilumError(f"{patients}: cannot be read: {error.strerror}") from error
+            self.patients = self._respelt(self.patients, patients.name)
             if self.labels.boxes and not self.labels.boxes.keys() & self.patients.keys():
                 count = len(self.labels.boxes)
                 raise HilumError(f"{patients}: none of the {count} images is in this patient map; give the right one")
+
+    def _respelt(self, table: dict[str, str], name: str) -> dict[str, str]:
+        """The table with ids as the label table spells them, where they differ in case."""
+        respelt = rsna.match_case(table, self.labels.boxes)
+        self.left_out += [LeftOut("note", image_id, name, None, _OTHER_CASE) for image_id in respelt.values()]
+        return {respelt.get(image_id, image_id): value for image_id, value in table.items()}
+
+
+def _content(table: SourceFile) -> bytes:
+    try:
+        return table.read()
+    except HilumError as error:
+        raise HilumError(f"{table.name}: {error}") from error
 
 
 def _convert_challenge(
@@ -283,9 +299,12 @@ def _read_or_make_key(path: Path) -> bytes:
     return key
 
 
-def _by_id(files: Sequence[SourceFile], wanted: Iterable[str], left_out: list[LeftOut]) -> dict[str, SourceFile]:
+def _by_id(files: Sequence[SourceFile], wanted: Collection[str], left_out: list[LeftOut]) -> dict[str, SourceFile]:
     """Files by image id; ids that differ from the table's in case alone take the table's."""
-    by_case = {image_id.casefold(): image_id for image_id in wanted}
+    files = sorted(
+        files, key=lambda file: file.stem not in wanted
+    )  # of two that differ in case the table's comes first
+    respelt = rsna.match_case((file.stem for file in files), wanted)
     found: dict[str, SourceFile] = {}
     seen: dict[str, SourceFile] = {}
     for file in files:
@@ -299,11 +318,11 @@ def _by_id(files: Sequence[SourceFile], wanted: Iterable[str], left_out: list[Le
         elif not rsna.SAFE_ID.fullmatch(stem):
             leave_out("the file name holds characters other than letters, digits, '.', '_' and '-'")
         elif stem.casefold() in seen:
-            leave_out(f"the same id as {seen[stem.casefold()].name}", stem)
+            leave_out(f"the same id as {seen[stem.casefold()].name}, but for its case perhaps", stem)
         else:
-            image_id = by_case.get(stem.casefold(), stem)
+            image_id = respelt.get(stem, stem)
             if image_id != stem:
-                leave_out(f"its id differs from the table's, {image_id}, in case; taken as the same", image_id)
+                left_out.append(LeftOut("note", image_id, file.name, None, _OTHER_CASE))
             found[image_id] = seen[stem.casefold()] = file
     return found
 
@@ -347,7 +366,11 @@ def _boxes_inside(picture: Picture, labels: rsna.Labels, table: str, left_out: l
 def _class_contradictions(images: Sequence[Labelled], tables: _Tables) -> list[LeftOut]:
     if tables.classes_name is None:
         return []
-    problems = []
+    unknown = {entry.image_id for entry in tables.labels.left_out if entry.what == "image"}
+    problems = [
+        LeftOut("class", image_id, tables.classes_name, None, "its image is not in the label table")
+        for image_id in sorted(tables.classes.keys() - tables.labels.boxes.keys() - unknown)
+    ]
     for image in images:
         image_id, count = image.picture.image_id, len(image.boxes_xywh)
         said = tables.classes.get(image_id)

@@ -14,7 +14,6 @@ import csv
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from hilum.errors import HilumError
 
@@ -54,16 +53,6 @@ class LeftOut:
     reason: str
 
 
-@dataclass(frozen=True)
-class Source:
-    """A folder laid out as Kaggle's download."""
-
-    train_images: Path
-    test_images: Path | None
-    labels: Path
-    classes: Path | None
-
-
 @dataclass
 class Labels:
     """The label table by image.
@@ -77,26 +66,6 @@ class Labels:
     rows: int = 0
     boxes: dict[str, list[tuple[float, float, float, float, int]]] = field(default_factory=dict)
     left_out: list[LeftOut] = field(default_factory=list)
-
-
-def find_source(folder: Path) -> Source:
-    """Find the tables and picture folders of Kaggle's layout, of stage 1 or stage 2.
-
-    Raises:
-        HilumError: no such folder, an empty one, or one without labels or pictures.
-    """
-    if not folder.is_dir():
-        raise HilumError(f"{folder}: no such folder; give the folder with Kaggle's CSV files and picture folders")
-    entries = sorted(folder.iterdir())
-    if not entries:
-        raise HilumError(f"{folder}: the folder is empty; expected Kaggle's CSV files and picture folders")
-    labels = _only(entries, "_train_labels.csv", folder)
-    images = _only(entries, "_train_images", folder)
-    missing = [name for name, path in [("*_train_labels.csv", labels), ("*_train_images/", images)] if path is None]
-    if labels is None or images is None:
-        seen = ", ".join(path.name + "/" * path.is_dir() for path in entries[:6])
-        raise HilumError(f"{folder}: {' and '.join(missing)} not found; expected Kaggle's layout, found {seen}")
-    return Source(images, _only(entries, "_test_images", folder), labels, _only(entries, "_class_info.csv", folder))
 
 
 def read_labels(content: bytes, name: str) -> Labels:
@@ -450,11 +419,3 @@ def _quote(cell: str, length: int = 40) -> str:
 
 def _list(names: list[str], most: int = 8) -> str:
     return ", ".join(map(_quote, names[:most])) + f" and {len(names) - most} more" * (len(names) > most)
-
-
-def _only(entries: list[Path], ending: str, folder: Path) -> Path | None:
-    found = [path for path in entries if path.name.lower().endswith(ending)]
-    if len(found) > 1:
-        names = ", ".join(path.name for path in found)
-        raise HilumError(f"{folder}: {names}: one expected; keep those of one stage in the folder")
-    return found[0] if found else None

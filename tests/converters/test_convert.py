@@ -223,6 +223,28 @@ def test_an_interrupted_conversion_is_no_dataset_and_is_taken_up_again(source, t
     assert tree_bytes(tmp_path / "data") == tree_bytes(tmp_path / "clean")
 
 
+def test_ids_that_differ_in_case_alone_are_taken_as_the_same(source, write_table, tmp_path):
+    images = source / "stage_2_train_images"
+    (images / "img01.dcm").rename(images / "IMG01.dcm")
+    shutil.copy(images / "img02.dcm", images / "IMG02.dcm")
+    write_table(tmp_path / "map.csv", [["patientId", "patient"], *([f"IMG{n:02d}", f"p{n}"] for n in range(12))])
+    record = convert(source, tmp_path / "data", patients=tmp_path / "map.csv")
+    assert (record["images"], record["images_without_patient"]) == (12, 0)
+    found = [(row["what"], row["image_id"], row["file"]) for row in table(tmp_path / "data" / "left_out.csv")]
+    assert ("note", "img01", "stage_2_train_images/IMG01.dcm") in found
+    assert ("file", "IMG02", "stage_2_train_images/IMG02.dcm") in found
+    assert ("note", "img05", "map.csv") in found
+
+
+def test_a_class_without_an_image_in_the_label_table_is_said(source, tmp_path):
+    with (source / "stage_2_detailed_class_info.csv").open("a") as file:
+        file.write("stranger,Normal\n")
+    convert(source, tmp_path / "data")
+    assert [(row["what"], row["image_id"]) for row in table(tmp_path / "data" / "left_out.csv")] == [
+        ("class", "stranger")
+    ]
+
+
 def test_a_patient_map_keeps_patients_together(make_small_source, write_table, tmp_path):
     source = make_small_source(tmp_path / "source", 40)
     owners = [[f"img{n:02d}", f"person{n % 11}"] for n in range(38)]  # two images are not in the map

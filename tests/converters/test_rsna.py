@@ -2,14 +2,13 @@
 
 import csv
 import io
-from collections import Counter
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hilum.converters import rsna
-from hilum.converters.rsna import CLASSES, LABEL_COLUMNS, find_source, match_case, read_classes, read_patients
+from hilum.converters.rsna import CLASSES, LABEL_COLUMNS, match_case, read_classes, read_patients
 from hilum.errors import HilumError
 
 NAME = "stage_2_train_labels.csv"
@@ -458,37 +457,3 @@ def test_ids_meet_in_spite_of_their_case_only_where_there_is_one_answer():
     assert match_case(["AB", "aB"], ["ab"]) == {}
     assert match_case(["AB"], ["ab", "Ab"]) == {}
     assert match_case(["AB", "ab"], ["ab"]) == {}
-
-
-def test_a_source_that_is_none_is_refused(tmp_path):
-    with pytest.raises(HilumError, match="no such folder"):
-        find_source(tmp_path / "missing")
-    with pytest.raises(HilumError, match="empty"):
-        find_source(tmp_path)
-    (tmp_path / "stage_2_train_images").mkdir()
-    with pytest.raises(HilumError, match=r"_train_labels.csv not found.*stage_2_train_images/"):
-        find_source(tmp_path)
-    for stage in (1, 2):
-        (tmp_path / f"stage_{stage}_train_labels.csv").write_text(HEADER)
-    with pytest.raises(HilumError, match="one expected"):
-        find_source(tmp_path)
-
-
-def test_the_real_tables_are_read_whole_and_not_multiplied(shared):
-    tables = shared / "rsna_tables"
-    labels = rsna.read_labels((tables / "stage_2_train_labels.csv").read_bytes(), NAME)
-    assert (labels.rows, len(labels.boxes), labels.left_out) == (30227, 26684, [])
-    counts = Counter(len(boxes) for boxes in labels.boxes.values())
-    assert counts == {0: 26684 - 6012, 1: 2614, 2: 3266, 3: 119, 4: 13}
-    assert sum(number * images for number, images in counts.items()) == 9555
-    classes, problems = read_classes((tables / "stage_2_detailed_class_info.csv").read_bytes(), "c.csv")
-    assert problems == []
-    assert Counter(classes.values()) == {
-        "No Lung Opacity / Not Normal": 11821,
-        "Normal": 8851,
-        "Lung Opacity": 6012,
-    }
-    assert all((classes[image_id] == "Lung Opacity") == bool(boxes) for image_id, boxes in labels.boxes.items())
-    owner = read_patients((tables / "patient_map.csv").read_bytes(), "patient_map.csv")
-    assert owner.keys() == labels.boxes.keys()
-    assert len(set(owner.values())) == 11439
