@@ -264,7 +264,7 @@ def _by_image(
     factor: str, labels: Sequence[str], measures: Mapping[str, tuple[Array, Array]], names: Sequence[str]
 ) -> list[_Comparison]:
     label = np.asarray(labels, dtype=np.str_)
-    strata = sorted(set(label.tolist()) - {""})
+    strata = sorted(set(label.tolist()) - {""}, key=lambda name: (not name.startswith("<"), name))
     if len(strata) < 2:
         return []
     comparisons = []

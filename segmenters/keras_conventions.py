@@ -1,7 +1,36 @@
-"""What both of the report's networks inherit from Keras, in which it was written."""
+"""What the report's networks and their training inherit from Keras, in which it was written."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+
+class KerasAdam(torch.optim.Adam):
+    """Adam with epsilon where Keras has it: beside the root of the second moment as it is, not as it is corrected.
+
+    In PyTorch's terms Keras' epsilon is divided by sqrt(1 - beta2**step): 32 times as much in the first step, and
+    still 1.6 times after 500. It is what keeps a weight still whose gradient is rounding alone, such as a bias right
+    before a BatchNorm. This is the "epsilon hat" of Kingma and Ba, arXiv:1412.6980, section 2.
+
+    Args:
+        parameters: of the network.
+        lr: learning rate.
+        eps: Keras' epsilon; 1e-7 is its default.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], lr: float, *, eps: float = 1e-7) -> None:
+        super().__init__(parameters, lr=lr, eps=eps)
+        for group in self.param_groups:  # kept there, they are stored and loaded with the state
+            group |= {"keras_eps": eps, "steps": 0}
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One step; see `torch.optim.Adam.step`."""
+        for group in self.param_groups:
+            group["steps"] += 1
+            group["eps"] = group["keras_eps"] / (1 - group["betas"][1] ** group["steps"]) ** 0.5
+        return super().step(closure)
 
 
 def start_as_keras_does(network: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""What the segmenters minimise, and the report's own score of a mask.
+"""What the segmenters minimise, and the report's own two figures of a mask.
 
 The losses take logits and compute in float32, whatever the network ran in, so that sums over millions of pixels hold.
 """
@@ -85,6 +85,26 @@ def mean_iou(probability: Tensor, mask: Tensor) -> Tensor:
     intersection = (predicted * target).sum(1)
     union = predicted.sum(1) + target.sum(1) - intersection
     return ((intersection + 1) / (union + 1)).mean()
+
+
+def pixel_accuracy(probability: Tensor, mask: Tensor) -> Tensor:
+    """The figure that the capstone report printed, Keras' binary accuracy: the share of pixels that are rounded right.
+
+    Report it beside that of an all-background mask, 0.97353 on the competition's labels: the report's own 0.9739 and
+    0.9715 lie a hair above it and below it.
+
+    Args:
+        probability: (N, ...) in 0..1; exactly 0.5 is background, as in `mean_iou`.
+        mask: The same shape; 0 or 1, any type.
+
+    Returns:
+        A scalar in 0..1, float32.
+
+    Raises:
+        ValueError: If the shapes differ.
+    """
+    _check_same_shape(probability, mask)
+    return (probability.float().round() == mask.float()).float().mean()
 
 
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"iou_bce": iou_bce_loss, "bce": bce_loss, "iou": iou_loss}

@@ -103,12 +103,12 @@ def test_boxes_behind_the_highest_rate_are_looked_at_where_a_resample_needs_them
     truth = [BOX] * 4
     crowd = np.repeat(FAR, 200, axis=0)
     boxes = [crowd, np.vstack([crowd, BOX]), BOX, BOX]
-    confidence = [np.linspace(0.9, 0.8, 200), np.append(np.linspace(0.7, 0.6, 200), 0.1), *([np.array([0.65])] * 2)]
-    statistic = froc_statistic(rank_boxes(truth, boxes, confidence), rates=(1, 60))
-    without = froc_statistic(rank_boxes(truth[1:], boxes[1:], confidence[1:]), rates=(1, 60))(np.ones(3))
-    assert statistic(np.array([0.0, 1, 1, 1])) == without
-    assert without["froc 1"] == 0
-    assert without["froc 60"] == pytest.approx(2 / 3)
+    confidence = [np.linspace(0.9, 0.8, 200), np.append(np.linspace(0.7, 0.6, 200), 0.1), *([np.array([0.75])] * 2)]
+    statistic = froc_statistic(rank_boxes(truth, boxes, confidence), rates=(1,))
+    without = froc_statistic(rank_boxes(truth[1:], boxes[1:], confidence[1:]), rates=(1,))
+    assert statistic(np.ones(4))["froc 1"] == 0
+    assert statistic(np.array([0.0, 1, 1, 1])) == without(np.ones(3))
+    assert without(np.ones(3))["froc 1"] == pytest.approx(2 / 3)
 
 
 def test_nothing_predicted_finds_nothing():

@@ -138,6 +138,8 @@ def test_19_of_20_are_95_percent():
     probability = np.arange(1, 21) / 20
     assert threshold_at_sensitivity(np.ones(20), probability, 0.95) == 0.1
     assert threshold_at_sensitivity(np.ones(20), probability, 1) == 0.05
+    # 0.07 * 100 is 7.000000000000001
+    assert threshold_at_sensitivity(np.ones(100), np.arange(1, 101) / 100, 0.07) == 0.94
 
 
 @given(IMAGES)

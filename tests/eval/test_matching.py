@@ -19,6 +19,17 @@ def test_pairs_add_up_to_the_competition_s_counts_at_every_threshold(random_data
         np.testing.assert_array_equal([np.count_nonzero(pair >= 0) for pair in pairs], expected[:, column])
 
 
+def test_many_boxes_of_equal_confidence_go_in_the_order_given():
+    rng = np.random.default_rng(0)
+    truth = [np.array([[0, 0, 100, 100], [60, 0, 100, 100], [120, 0, 100, 100]])] * 20
+    boxes = [image[rng.integers(0, 3, 40)] + rng.integers(-20, 20, (40, 4)) for image in truth]
+    confidence = [rng.integers(0, 2, 40) / 2 for _ in truth]
+    for values, image, pair in zip(confidence, boxes, match_boxes(truth, boxes, confidence), strict=True):
+        order = sorted(range(40), key=lambda box: -values[box])  # Python's sort is stable
+        distinct = match_boxes(truth[:1], [image[order]], [np.arange(40, 0, -1)])[0]
+        np.testing.assert_array_equal(pair[order], distinct)
+
+
 def test_no_truth_box_is_taken_twice(random_data):
     for pair in match_boxes(*random_data(200, seed=2), iou=0.05):
         taken = pair[pair >= 0]

@@ -15,6 +15,12 @@ CASES = {
     "missed": ([[0, 0, 100, 100]], [[500, 0, 100, 100]], ["false beside opacity"], ["missed"]),
     "double": ([[0, 0, 100, 100]], [[0, 0, 100, 100], [5, 0, 100, 100]], ["found", "double"], ["found"]),
     "double, though small": ([[0, 0, 100, 100]], [[0, 0, 100, 100], [0, 0, 40, 40]], ["found", "double"], ["found"]),
+    "touches one that is found, but a free one more": (
+        [[0, 0, 100, 100], [160, 0, 100, 100]],
+        [[0, 0, 100, 100], [75, 0, 140, 100]],
+        ["found", "wrong size"],
+        ["found", "wrong size"],
+    ),
     "wrong size": ([[0, 0, 100, 100]], [[0, 0, 300, 100]], ["wrong size"], ["wrong size"]),
     "wrong place": ([[0, 0, 100, 100]], [[50, 0, 100, 100]], ["wrong size"], ["wrong size"]),
     "both too small": (
