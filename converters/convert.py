@@ -117,7 +117,8 @@ class _Work:
         """Convert the files of all jobs, in order; what an interrupted run has decoded is not decoded again."""
         convert_some = partial(convert_pictures, rendering=self.rendering, key=key)
         with Journal(self.out, self.rendering) as journal:
-            jobs = [replace(job, known=journal.known.get((job.pictures, job.image_id))) for job in jobs]
+            if journal.known:
+                jobs = [replace(job, known=journal.known.get((job.pictures, job.image_id))) for job in jobs]
             size = _CHUNK if self.executor else 1
             chunks = [jobs[start : start + size] for start in range(0, len(jobs), size)]
             results = (self.executor.map if self.executor else map)(convert_some, chunks)
@@ -173,15 +174,18 @@ def _convert_challenge(
     left_out = [*tables.left_out, *left_out, *layout.left_out]
     train = _by_id(layout.train_images, labels.boxes, left_out)
     test = _by_id(layout.test_images, (), left_out)
+    pictures, label_files, unlabelled_pictures = (str(out / name) for name in (_IMAGES, "labels", _UNLABELLED))
     jobs = [
-        Job(file, image_id, str(out / _IMAGES), str(out / "labels"), tuple(box[:4] for box in labels.boxes[image_id]))
+        Job(file, image_id, pictures, label_files, tuple(box[:4] for box in labels.boxes[image_id]))
         for image_id, file in train.items()
         if image_id in labels.boxes
     ]
-    jobs += [Job(file, image_id, str(out / _UNLABELLED), None) for image_id, file in test.items()]
+    jobs += [Job(file, image_id, unlabelled_pictures, None) for image_id, file in test.items()]
     images: list[Labelled] = []
     unlabelled: list[Picture] = []
     for job, picture in work.pictures(jobs, key=None):
+        if picture.note is not None:
+            left_out.append(LeftOut("note", job.image_id, job.file.name, None, picture.note))
         if picture.reason is not None:
             left_out.append(LeftOut("image", job.image_id, job.file.name, None, picture.reason))
         elif job.labels is None:
@@ -231,6 +235,8 @@ def _convert_tree(
         left_out.append(replace(entry, image_id=hidden, file=""))
         sources.append((hidden, entry.file))
     for job, picture in work.pictures(jobs, key=key):
+        if picture.note is not None:
+            left_out.append(LeftOut("note", job.image_id, "", None, picture.note))
         if picture.reason is None:
             pictures.append(picture)
         else:

@@ -159,8 +159,8 @@ def render_dicom(dataset: pydicom.Dataset, *, window: int = 1, bits: Literal[8, 
 
     Args:
         dataset: from `read_dicom`.
-        window: which of the views the file offers, from 1: its VOI LUTs, then its windows. Where it offers none, 1 is
-            the picture as it is.
+        window: which of the views the file offers, from 1: its VOI LUTs, then its windows. Where it offers none,
+            the picture is shown as it is, whatever the number.
         bits: of the result.
 
     Raises:
@@ -237,7 +237,7 @@ def _display(dataset: pydicom.Dataset, header: Header, pixels: PixelFormat, numb
     windows = [Window(centre, width, function) for centre, width in zip(centres, widths, strict=False)]
     tables = _tables(dataset, VOI_LUT, first_is_signed=is_signed) if VOI_LUT in header else []
     views: list[Window | LookUpTable] = [*tables, *windows]
-    if not 1 <= number <= max(1, len(views)):
+    if not 1 <= number <= len(views) and views:
         raise HilumError(f"window {number} was asked for, the file has {len(views)}")
     view = views[number - 1] if views else None
     return Display(

@@ -17,7 +17,7 @@ SEX, AGE, VIEW = 0x00100040, 0x00101010, 0x00185101
 SPACINGS = (0x00280030, 0x00181164)  # Pixel Spacing, else Imager Pixel Spacing
 PATIENT_ID = 0x00100020  # read for a keyed hash alone
 SAMPLES, PHOTOMETRIC, FRAMES, ROWS, COLUMNS = 0x00280002, 0x00280004, 0x00280008, 0x00280010, 0x00280011
-BITS_STORED = 0x00280101
+BITS_STORED, PIXEL_REPRESENTATION = 0x00280101, 0x00280103
 WINDOW_CENTRE, WINDOW_WIDTH, VOI_FUNCTION = 0x00281050, 0x00281051, 0x00281056
 RESCALE_INTERCEPT, RESCALE_SLOPE = 0x00281052, 0x00281053
 MODALITY_LUT, VOI_LUT, PRESENTATION_SHAPE = 0x00283000, 0x00283010, 0x20500020
@@ -38,7 +38,7 @@ HEADER_TAGS = frozenset(
         0x00280100,  # Bits Allocated
         BITS_STORED,
         0x00280102,  # High Bit
-        0x00280103,  # Pixel Representation
+        PIXEL_REPRESENTATION,
         0x00280120,  # Pixel Padding Value
         0x00280121,  # Pixel Padding Range Limit
         WINDOW_CENTRE,
@@ -51,6 +51,7 @@ HEADER_TAGS = frozenset(
         PRESENTATION_SHAPE,
     }
 )
+MAX_PIXELS = 1 << 26  # 67 megapixels; the largest detectors have some 30
 # PS3.3 C.8.7.1.1.2, C.8.1.2.1.1 and what is usual beside it. Any other text could be a name.
 _VIEWS = frozenset(
     ["AP", "PA", "LL", "RL", "RLD", "LLD", "RLO", "LLO", "LAO", "RAO", "LPO", "RPO", "LAT", "LATERAL", "ML", "LM"]
@@ -106,6 +107,8 @@ def kept_as_stored(header: Header) -> bool:
         header.get(PHOTOMETRIC) == "MONOCHROME2"
         and header.get(SAMPLES, "1") in {"", "1"}
         and header.get(FRAMES, "1") in {"", "0", "1"}
+        and header.get(BITS_STORED, "8") in {"", "8"}
+        and header.get(PIXEL_REPRESENTATION, "0") in {"", "0"}
         and (window is None or (window[0] - window[1] / 2 <= 0.5 and window[0] + window[1] / 2 >= 255))
         and VOI_LUT not in header
         and MODALITY_LUT not in header

@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
 from hilum.converters.files import write_atomically
-from hilum.converters.header import BITS_STORED, NO_TAGS, PATIENT_ID, Header, Tags, capped, tags_of
+from hilum.converters.header import BITS_STORED, NO_TAGS, PATIENT_ID, WINDOW_CENTRE, Header, Tags, capped, tags_of
 from hilum.converters.jpeg import JpegStream
 from hilum.converters.plain import read_plain
 from hilum.converters.source import SourceFile
@@ -22,6 +20,7 @@ from hilum.converters.yolo import boxes_to_yolo
 from hilum.errors import HilumError
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
     from pydicom import Dataset
 
@@ -45,10 +44,10 @@ class Rendering:
     longer_side_px: int | None = None
     format: Literal["jpg", "png"] | None = None
 
-    @property
-    def keeps_streams(self) -> bool:
-        """Whether a JPEG stream may stay as it is."""
-        return self.longer_side_px is None and self.format != "png"
+    def keeps_stream(self, header: Header) -> bool:
+        """Whether a JPEG stream that is shown as it is stored, in the file's first window if any, may stay as it is."""
+        as_stored = self.window == 1 or not header.get(WINDOW_CENTRE)
+        return as_stored and self.longer_side_px is None and self.format != "png"
 
 
 AS_IS = Rendering()
@@ -68,6 +67,7 @@ class Picture:
         tags: what may leave the file.
         patient: whose it is, as a keyed hash; empty without a key, and where the file does not say.
         source_sha256: of the DICOM file; empty where the stream was kept, for that is made anew as fast as checked.
+        note: what was decided on the way that somebody may want to look at.
         reason: why it was left out.
     """
 
@@ -80,6 +80,7 @@ class Picture:
     tags: Tags = NO_TAGS
     patient: str = ""
     source_sha256: str = ""
+    note: str | None = None
     reason: str | None = None
 
     @property
@@ -160,13 +161,13 @@ def _label(boxes_xywh: Sequence[Box], picture: Picture) -> str:
     kept = [part for box in boxes_xywh if (part := inside(box, picture.source_size_wh))]
     if not kept:
         return ""
-    return boxes_to_yolo(np.array([scaled(box, picture.scale_xy) for box in kept]), picture.size_wh)
+    return boxes_to_yolo((scaled(box, picture.scale_xy) for box in kept), picture.size_wh)
 
 
 def _converted(content: bytes, job: Job, rendering: Rendering, key: bytes | None) -> tuple[Picture, bytes | None]:
     """The picture and its bytes; None instead of bytes where an earlier run has written them."""
     plain = read_plain(content)
-    if plain is not None and rendering.keeps_streams:
+    if plain is not None and rendering.keeps_stream(plain.header):
         data, size_wh = plain.stream.data, plain.stream.size_wh
         tags, patient = _tags_and_patient(plain.header, key)
         name = f"{job.image_id}.jpg"
@@ -179,49 +180,54 @@ def _converted(content: bytes, job: Job, rendering: Rendering, key: bytes | None
     dataset = read_dicom(content)
     header = header_of(dataset)
     tags, patient = _tags_and_patient(header, key)
-    stream = plain_jpeg(dataset)
-    if stream is not None and rendering.keeps_streams:
+    stream, note = plain_jpeg(dataset), None
+    kept = stream is not None and rendering.keeps_stream(header)
+    if stream is not None and kept:
         data, size_wh, source_size_wh, ending = stream.data, stream.size_wh, stream.size_wh, "jpg"
     else:
-        pixels, source_size_wh = _rendered(dataset, header, stream, rendering)
+        pixels, source_size_wh, note = _rendered(dataset, header, stream, rendering)
         size_wh, (data, ending) = (pixels.shape[1], pixels.shape[0]), _encoded(pixels, rendering)
     picture = Picture(
         job.image_id,
         f"{job.image_id}.{ending}",
         size_wh,
         source_size_wh,
-        stream is not None and rendering.keeps_streams,
+        kept,
         _sha256(data),
         tags,
         patient,
         source_sha256,
+        note,
     )
     return picture, data
 
 
 def _rendered(
     dataset: "Dataset", header: Header, stream: JpegStream | None, rendering: Rendering
-) -> tuple["NDArray[np.uint8 | np.uint16]", tuple[int, int]]:
-    """The pixels to write, and the size (width, height) that the file itself has."""
+) -> tuple["NDArray[np.uint8] | NDArray[np.uint16]", tuple[int, int], str | None]:
+    """The pixels to write, the size (width, height) that the file itself has, and a note."""
     import cv2
+    import numpy as np
 
-    from hilum.converters.dicom import dicom_to_gray8, dicom_to_gray16
+    from hilum.converters.dicom import render_dicom
 
     cv2.setNumThreads(1)  # one picture a process is faster than one picture on all cores
     longer = rendering.longer_side_px
-    pixels: NDArray[np.uint8 | np.uint16] | None = None
+    pixels: NDArray[np.uint8] | NDArray[np.uint16] | None = None
+    note = None
     if stream is not None and longer is not None:
         pixels = _decode_reduced(stream, longer)
     if pixels is not None and stream is not None:
         size_wh = stream.size_wh
     else:
         deep = rendering.bits > 8 and float(header.get(BITS_STORED) or 0) > 8
-        pixels = (dicom_to_gray16 if deep else dicom_to_gray8)(dataset, window=rendering.window)
+        shown = render_dicom(dataset, window=rendering.window, bits=16 if deep else 8)
+        pixels, note = shown.pixels, shown.note
         size_wh = (pixels.shape[1], pixels.shape[0])
     if longer is None or max(size_wh) <= longer:
-        return pixels, size_wh
+        return pixels, size_wh, note
     reduced_wh = tuple(max(1, round(side * longer / max(size_wh))) for side in size_wh)
-    return np.asarray(cv2.resize(pixels, reduced_wh, interpolation=cv2.INTER_AREA)), size_wh
+    return np.asarray(cv2.resize(pixels, reduced_wh, interpolation=cv2.INTER_AREA)), size_wh, note
 
 
 def _decode_reduced(stream: JpegStream, longer_side_px: int) -> "NDArray[np.uint8] | None":
@@ -231,6 +237,7 @@ def _decode_reduced(stream: JpegStream, longer_side_px: int) -> "NDArray[np.uint
     the sides divide, for else the picture would be wider than its boxes think, by a part of a pixel.
     """
     import cv2
+    import numpy as np
 
     flags = {
         8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
@@ -244,7 +251,7 @@ def _decode_reduced(stream: JpegStream, longer_side_px: int) -> "NDArray[np.uint
     return None
 
 
-def _encoded(pixels: "NDArray[np.uint8 | np.uint16]", rendering: Rendering) -> tuple[bytes, str]:
+def _encoded(pixels: "NDArray[np.uint8] | NDArray[np.uint16]", rendering: Rendering) -> tuple[bytes, str]:
     import cv2
 
     if rendering.format == "jpg":

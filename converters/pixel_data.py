@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hilum.converters.header import BITS_STORED, COLUMNS, FRAMES, PHOTOMETRIC, ROWS, SAMPLES, Header
+from hilum.converters.header import BITS_STORED, COLUMNS, FRAMES, MAX_PIXELS, PHOTOMETRIC, ROWS, SAMPLES, Header
 from hilum.converters.jpeg import JpegStream, parse_jpeg
 from hilum.converters.rendering import Stored
 from hilum.errors import HilumError
@@ -29,7 +29,6 @@ _JPEG_2000 = {"1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"}
 _MONOCHROME = {"MONOCHROME1", "MONOCHROME2"}
 _COLOUR_SPACES = {"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_422", "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT"}
 
-MAX_PIXELS = 1 << 26  # 67 megapixels; the largest detectors have some 30
 _MAX_FRAGMENTS = 1 << 16
 # Radiographs take more than a bit a pixel. A small stream that unpacks to a huge picture is no radiograph.
 _PIXELS_OF_ANY_STREAM, _PIXELS_A_BYTE = 1 << 22, 500

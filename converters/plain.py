@@ -9,7 +9,7 @@ imported, so that a worker process is up at once.
 from dataclasses import dataclass
 from struct import Struct
 
-from hilum.converters.header import COLUMNS, HEADER_TAGS, ROWS, Header, kept_as_stored
+from hilum.converters.header import COLUMNS, HEADER_TAGS, MAX_PIXELS, ROWS, Header, kept_as_stored
 from hilum.converters.jpeg import JpegStream, parse_jpeg
 
 _TRANSFER_SYNTAX, _PIXEL_DATA = 0x00020010, 0x7FE00010
@@ -87,6 +87,8 @@ def read_plain(content: bytes) -> PlainRadiograph | None:
     except ValueError:
         return None
     if (stream.process, stream.bits, stream.components) != (0, 8, 1):
+        return None
+    if stream.size_wh[0] * stream.size_wh[1] > MAX_PIXELS:
         return None
     if stream.size_wh != (_number(header, COLUMNS), _number(header, ROWS)):
         return None

@@ -33,27 +33,34 @@ def split_by_group(
     Returns:
         The name of the split, one an image.
     """
-    names = list(shares)
-    share = np.array([shares[name] for name in names])
-    kinds = {kind: column for column, kind in enumerate(sorted(set(strata)))}
-    counts: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(len(kinds), np.int64))
+    of_stratum = Counter(strata)
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
     for group, kind in zip(groups, strata, strict=True):
-        counts[group][kinds[kind]] += 1
-    wanted = np.outer(share, np.sum(list(counts.values()), axis=0)) if counts else np.zeros((len(names), 0))
-    dealt = np.zeros_like(wanted)
+        counts[group][kind] += 1
+    # Plain numbers: a hundred thousand arrays of three would take most of the time of a conversion.
+    names = list(shares)
+    wanted = {name: {kind: max(shares[name] * n, 1e-9) for kind, n in of_stratum.items()} for name in names}
+    wanted_in_all = {name: max(shares[name] * len(strata), 1e-9) for name in names}
+    dealt = {name: dict.fromkeys(of_stratum, 0) for name in names}
+    dealt_in_all = dict.fromkeys(names, 0)
     order = sorted(counts)
     np.random.default_rng(seed).shuffle(order)
-    order.sort(key=lambda group: -int(counts[group].sum()))
+    order.sort(key=lambda group: -counts[group].total())
     home: dict[str, str] = {}
     for group in order:
-        count = counts[group]
-        touched = count > 0
-        # How full each split would be, by stratum and over all: the emptiest takes the group.
-        strata_fill = ((dealt[:, touched] + count[touched] / 2) / np.maximum(wanted[:, touched], 1e-9)) @ count[touched]
-        total_fill = (dealt.sum(axis=1) + count.sum() / 2) / np.maximum(wanted.sum(axis=1), 1e-9) * count.sum()
-        chosen = int(np.argmin(strata_fill + total_fill))
-        dealt[chosen] += count
-        home[group] = names[chosen]
+        count, size = sorted(counts[group].items()), counts[group].total()
+        emptiest, chosen = math.inf, names[0]
+        for name in names:
+            # How full the split would be, by stratum and over all: the emptiest takes the group.
+            its, want = dealt[name], wanted[name]
+            fill = sum((its[kind] + n / 2) / want[kind] * n for kind, n in count)
+            fill += (dealt_in_all[name] + size / 2) / wanted_in_all[name] * size
+            if fill < emptiest:
+                emptiest, chosen = fill, name
+        for kind, n in count:
+            dealt[chosen][kind] += n
+        dealt_in_all[chosen] += size
+        home[group] = chosen
     return [home[group] for group in groups]
 
 

@@ -1,26 +1,34 @@
 """YOLO's label format: one text file an image, one line a box, centre and size as shares of the picture."""
 
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # a worker that writes labels need not load NumPy
+    import numpy as np
+    from numpy.typing import NDArray
 
 CLASS_NAMES = {0: "opacity"}
 
 
-def boxes_to_yolo(boxes_xywh: NDArray[np.floating], size_wh: tuple[int, int]) -> str:
+def boxes_to_yolo(boxes_xywh: Iterable[Iterable[float]], size_wh: tuple[int, int]) -> str:
     """Lines `0 x_centre y_centre width height`; empty where there is no box, which makes the image a negative.
 
     Args:
         boxes_xywh: (boxes, 4) left, top, width, height in pixels.
         size_wh: the picture, pixels. Eight decimals keep a box to a ten-thousandth of a pixel at 10,000 px.
     """
-    left, top, width, height = np.asarray(boxes_xywh, np.float64).reshape(-1, 4).T
-    shares = np.stack([(left + width / 2) / size_wh[0], (top + height / 2) / size_wh[1]], axis=1)
-    shares = np.hstack([shares, np.stack([width / size_wh[0], height / size_wh[1]], axis=1)])
-    return "".join("0 " + " ".join(f"{value:.8f}" for value in row) + "\n" for row in shares.tolist())
+    across, down = size_wh
+    lines = []
+    for left, top, width, height in boxes_xywh:
+        shares = (left + width / 2) / across, (top + height / 2) / down, width / across, height / down
+        lines.append("0 " + " ".join(f"{share:.8f}" for share in shares) + "\n")
+    return "".join(lines)
 
 
-def yolo_to_boxes(text: str, size_wh: tuple[int, int]) -> NDArray[np.float64]:
+def yolo_to_boxes(text: str, size_wh: tuple[int, int]) -> "NDArray[np.float64]":
     """The way back: (boxes, 4) left, top, width, height in pixels."""
+    import numpy as np
+
     shares = np.array([line.split()[1:5] for line in text.splitlines()], np.float64).reshape(-1, 4)
     size = np.array([*size_wh, *size_wh], np.float64)
     pixels = shares * size

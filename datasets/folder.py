@@ -33,6 +33,7 @@ class Split:
         boxes_xyxy: one float64 (boxes, 4) an image, pixels; (0, 4) where there is no opacity.
         classes: Normal / No Lung Opacity / Not Normal / Lung Opacity; "" where unknown.
         patients: who the image is of; the image's own id where nobody said.
+        views, sexes, ages_years: as in `metadata.csv`; "" where unknown.
     """
 
     name: SplitName
@@ -43,6 +44,9 @@ class Split:
     boxes_xyxy: tuple[NDArray[np.float64], ...]
     classes: tuple[str, ...]
     patients: tuple[str, ...]
+    views: tuple[str, ...]
+    sexes: tuple[str, ...]
+    ages_years: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -150,6 +154,9 @@ class Dataset:
                 boxes_xyxy=tuple(xywh_to_xyxy(np.array(boxes[i["id"]])) for i in images),
                 classes=tuple(row["class"] for row in rows),
                 patients=tuple(row["patient"] or row["image_id"] for row in rows),
+                views=tuple(row["view"] for row in rows),
+                sexes=tuple(row["sex"] for row in rows),
+                ages_years=tuple(row["age_years"] for row in rows),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise HilumError(f"{source}: damaged ({type(error).__name__}: {error}); convert again") from error

@@ -1,8 +1,13 @@
-"""Train or reuse every config on the same data, measure all on holdout, and put them into one table."""
+"""Train or reuse every config on the same data, measure all on holdout, and put them side by side.
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+Whatever takes long is kept below the benchmark's folder as soon as it is there, runs, predictions and costs, each with
+what it was made from: the same command again goes on where it was interrupted, and does again only what has changed.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +18,24 @@ from hilum.config import ExperimentConfig
 from hilum.converters.files import write_atomically
 from hilum.datasets.boxes import xyxy_to_xywh
 from hilum.datasets.folder import Dataset, Split
-from hilum.datasets.pictures import read_picture
 from hilum.errors import HilumError
-from hilum.eval.baselines import average_boxes
-from hilum.eval.bootstrap import Interval, paired_difference
-from hilum.eval.measures import Answer, Measures, everywhere, measure, nothing, scores_of
+from hilum.eval.answer import Answer, Threshold, everywhere, has_opacity, image_thresholds, nothing
+from hilum.eval.baselines import average_boxes, empty_mask
+from hilum.eval.bootstrap import Interval, Resampled
+from hilum.eval.cost import describe_machine, measure_cost
+from hilum.eval.measures import Measures, measure
 from hilum.eval.pictures import choose_images, draw_comparison
+from hilum.eval.predictions import read_about, read_answer, write_predictions
 from hilum.eval.tables import table_csv, table_markdown, table_rows
-from hilum.predict import Predictor, detect_all, load
-from hilum.run import is_complete, parameter_count, read_json, run_config, write_json
-from hilum.train import same_experiment, train, training_seconds
+from hilum.predict import Predictor, load, predict_all
+from hilum.run import ENVIRONMENT, WEIGHTS, is_complete, read_json, run_config, write_json
+from hilum.train import same_experiment, train
+from hilum.training.log import read_log
 
 AVERAGE = "two average boxes"
 NOTHING = "nothing predicted"
-_TIMED = 20
+RESULTS = "results.json"
+CHOSEN_ON_VAL = "epochs, operating points and thresholds were chosen on val"
 
 
 @dataclass(frozen=True)
@@ -34,93 +43,94 @@ class Entry:
     """A row of the table.
 
     Attributes:
-        name: of the config, or of a baseline.
-        backend: None for a baseline.
-        measures: on holdout, at the operating point that was chosen on val.
-        above_nothing, above_average: paired difference of the competition score to the baseline, with its 95%
-            interval over patients.
-        parameters: values in the weights, BatchNorm's running ones included.
-        training_seconds: spent in epochs.
-        latency_ms: median for one picture, from the decoded array to its boxes.
+        name: of the config, with its seed where there are several; or of a baseline.
+        group: of the config, or of the baseline.
+        answer: on holdout.
+        measures: of that answer.
+        run: its folder; None for a baseline.
+        about: what else is known of the run: backend, seed, cost, log; plain values.
     """
 
     name: str
-    backend: str | None
+    group: str
+    answer: Answer
     measures: Measures
-    above_nothing: Interval
-    above_average: Interval
-    parameters: int | None = None
-    training_seconds: float | None = None
-    latency_ms: float | None = None
+    run: Path | None
+    about: Mapping[str, Any]
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return {
-            "name": self.name,
-            "backend": self.backend,
-            **self.measures.to_json(),
-            "above_nothing": self.above_nothing._asdict(),
-            "above_average_boxes": self.above_average._asdict(),
-            "parameters": self.parameters,
-            "training_seconds": self.training_seconds,
-            "latency_ms": self.latency_ms,
-        }
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What a benchmark found.
+
+    Attributes:
+        holdout: the split that is reported.
+        entries: the baselines, then the configs in their order.
+        results: all of it as plain values, as in `results.json`.
+    """
+
+    holdout: Split
+    entries: Sequence[Entry]
+    results: Mapping[str, Any]
 
 
 def benchmark(
-    data: Dataset, configs: Mapping[str, ExperimentConfig], out: Path, *, tell: Callable[[str], None]
-) -> list[Entry]:
-    """Compare configs on one data set.
-
-    Epochs and operating points are chosen on val; every figure is of holdout. A run below `out/runs` is reused when
-    its config, the data's fingerprint and hilum's version agree.
+    data: Dataset,
+    configs: Mapping[str, ExperimentConfig],
+    out: Path,
+    *,
+    seeds: int = 1,
+    tell: Callable[[str], None],
+    cost_seconds: float = 20.0,
+    command: str = "",
+) -> Benchmark:
+    """Train what is not trained yet, predict, measure on holdout, write the files.
 
     Args:
         data: the dataset folder.
-        configs: name -> resolved config.
-        out: folder for runs, `table.csv`, `table.md`, `results.json` and `comparison.png`.
-        tell: called with a line on what is being done.
+        configs: name -> config.
+        out: folder for `runs/<name>`, `predictions/<name>`, `results.json`, `table.csv`, `table.md`, `comparison.png`.
+        seeds: how many runs of each config, with seeds that count up from the config's own.
+        tell: called with a line now and then.
+        cost_seconds: for timing, a run.
+        command: that makes this again, for the record.
 
     Raises:
-        HilumError: the holdout split is empty, or a run folder holds something else.
+        HilumError: a run in `out` is of another config, of other data, or of another version of hilum.
     """
-    holdout = data.split("holdout")
+    holdout, val, training = data.split("holdout"), data.split("val"), data.split("train")
     if not len(holdout):
         raise HilumError(f"{data.path}: the holdout split has no image; convert more images")
-    for name, config in configs.items():  # before anything is trained
+    planned = list(_planned(configs, seeds))
+    for name, _, config in planned:  # all are checked before the first is trained
         _check_reusable(out / "runs" / name, config, data)
-    answers: dict[str, Answer] = {
-        NOTHING: nothing(holdout),
-        AVERAGE: everywhere(average_boxes(data.split("train"), holdout)),
-    }
-    entries: list[Entry] = []
-    costs: dict[str, dict[str, Any]] = {NOTHING: {"backend": None}, AVERAGE: {"backend": None}}
-    for name, config in configs.items():
-        run = out / "runs" / name
+    baselines = {NOTHING: nothing(holdout), AVERAGE: everywhere(average_boxes(training, holdout))}
+    entries = [
+        Entry(name, name, answer, measure(holdout, answer, {}), None, {"backend": None})
+        for name, answer in baselines.items()
+    ]
+    for name, group, config in planned:
+        run, kept = out / "runs" / name, out / "predictions" / name
         predictor = _trained(name, config, data, run, tell)
-        tell(f"{name}: predicts {len(holdout)} holdout images")
-        answers[name] = predict_split(predictor, holdout)
-        costs[name] = {
-            "backend": config.backend,
-            "parameters": parameter_count(run),
-            "training_seconds": training_seconds(run),
-            "latency_ms": _latency_ms(predictor, holdout),
+        answers = {
+            split.name: _predicted(predictor, run, data, split, kept / split.name, name, tell)
+            for split in (val, holdout)
         }
-    scores = {name: scores_of(holdout, answer) for name, answer in answers.items()}
-    for name, answer in answers.items():
-        entries.append(
-            Entry(
-                name=name,
-                measures=measure(holdout, answer),
-                above_nothing=paired_difference(scores[name], scores[NOTHING], holdout.patients),
-                above_average=paired_difference(scores[name], scores[AVERAGE], holdout.patients),
-                **costs[name],
-            )
-        )
-    _write(out, data, holdout, entries)
-    shown = {name: answer for name, answer in answers.items() if name in configs}
-    draw_comparison(holdout, shown, choose_images(holdout, 4, 2), out / "comparison.png")
-    return entries
+        thresholds: Mapping[str, Threshold] = image_thresholds(val, answers["val"])
+        tell(f"{name}: is measured")
+        about = {
+            "backend": config.backend,
+            "seed": config.seed,
+            "cost": _cost(predictor, run, holdout, kept / "cost.json", cost_seconds),
+            "log": read_log(run),
+            "pretraining": config.pretraining,
+            "reported": getattr(getattr(config, "report", None), "model_dump", dict)(),
+        }
+        measures = measure(holdout, answers["holdout"], thresholds)
+        entries.append(Entry(name, group, answers["holdout"], measures, run, about))
+    results = _results(data, holdout, val, entries, seeds, command)
+    _write(out, holdout, entries, results)
+    return Benchmark(holdout, entries, results)
 
 
 def predict_split(predictor: Predictor, split: Split) -> Answer:
@@ -129,16 +139,61 @@ def predict_split(predictor: Predictor, split: Split) -> Answer:
     Raises:
         HilumError: pictures that cannot be read, a line each: a score over the others would flatter.
     """
-    found = detect_all(predictor, split.paths)
-    boxes = [xyxy_to_xywh(detections.xyxy) for detections in found]
-    return Answer(boxes, [np.asarray(d.confidence, np.float64) for d in found], predictor.confidence)
+    results = predict_all(predictor, split.paths)
+    return Answer(
+        [xyxy_to_xywh(result.detections.xyxy) for result in results],
+        [np.asarray(result.detections.confidence, np.float64) for result in results],
+        predictor.confidence,
+        np.array([result.image_probability for result in results], np.float64),
+    )
+
+
+def compare_benchmarks(new: Path, old: Path, data: Dataset) -> list[dict[str, Any]]:
+    """Subtract an earlier benchmark's figures from a newer one's, name by name, on the same holdout images.
+
+    Returns:
+        For each name that both have: the name, both scores, and the paired difference as an interval.
+
+    Raises:
+        HilumError: one of them is no benchmark folder, or was made on other data; or no name is in both.
+    """
+    holdout = data.split("holdout")
+    measured: list[dict[str, Measures]] = []
+    for folder in (new, old):
+        results = read_json(folder / RESULTS)
+        if results.get("data_fingerprint") != data.fingerprint:
+            raise HilumError(f"{folder}: was made on other data or another split than {data.path}; nothing is paired")
+        names = [entry["name"] for entry in results["entries"] if entry["backend"] is not None]
+        answers = {name: read_answer(folder / "predictions" / name / "holdout", holdout)[0] for name in names}
+        measured.append({name: measure(holdout, answer, {}) for name, answer in answers.items()})
+    both = [name for name in measured[0] if name in measured[1]]
+    if not both:
+        raise HilumError(f"{new} and {old}: no config of the same name is in both")
+    return [
+        {
+            "name": name,
+            "new": measured[0][name].score._asdict(),
+            "old": measured[1][name].score._asdict(),
+            "difference": _difference(measured[0][name].figures["score"], measured[1][name].figures["score"]),
+        }
+        for name in both
+    ]
+
+
+def _planned(configs: Mapping[str, ExperimentConfig], seeds: int) -> Iterator[tuple[str, str, ExperimentConfig]]:
+    """Name of the run, name of the config, config."""
+    for group, config in configs.items():
+        for more in range(seeds):
+            seed = config.seed + more
+            name = group if seeds == 1 else f"{group}-seed{seed}"
+            yield name, group, config.model_copy(update={"seed": seed})
 
 
 def _check_reusable(run: Path, config: ExperimentConfig, data: Dataset) -> None:
     if is_complete(run) and not same_experiment(run, config, data):
         raise HilumError(
             f"{run}: a run of another config, other data or another version ({run_config(run).backend}, "
-            f"hilum {read_json(run / 'environment.json').get('hilum')}); delete it or give another --out"
+            f"hilum {read_json(run / ENVIRONMENT).get('hilum')}); delete it or give another --out"
         )
 
 
@@ -150,30 +205,108 @@ def _trained(name: str, config: ExperimentConfig, data: Dataset, run: Path, tell
     return train(config, data, run)
 
 
-def _latency_ms(predictor: Predictor, split: Split) -> float:
-    """Median time for one picture alone; the first few, which warm caches up, do not count."""
-    pictures = [read_picture(path) for path in split.paths[:_TIMED]]
-    warm_up = pictures[:3]
-    seconds = []
-    for picture in [*warm_up, *pictures]:
-        start = time.perf_counter()
-        predictor.backend.predict_batch([picture])
-        seconds.append(time.perf_counter() - start)
-    return float(np.median(seconds[len(warm_up) :]) * 1000)
-
-
-def _write(out: Path, data: Dataset, holdout: Split, entries: Sequence[Entry]) -> None:
+def _predicted(
+    predictor: Predictor, run: Path, data: Dataset, split: Split, folder: Path, name: str, tell: Callable[[str], None]
+) -> Answer:
+    """The run's answer on a split: read where it has been predicted, predicted and kept where not."""
     about = {
-        "hilum": __version__,
+        "run": name,
+        "weights": _weights_digest(run),
+        "confidence": predictor.confidence,
+        "split": split.name,
         "data_fingerprint": data.fingerprint,
-        "patients_known": data.patients_known,
-        "split": "holdout",
-        "images": len(holdout),
-        "positive_images": sum(len(boxes) > 0 for boxes in holdout.boxes_xyxy),
-        "chosen": "epochs and operating points were chosen on val; differences are paired",
+        "hilum": __version__,
     }
-    rows = table_rows([entry.to_json() for entry in entries])
-    results = {**about, "entries": [entry.to_json() for entry in entries]}
-    write_json(out / "results.json", results)
+    if (folder / "images.csv").is_file() and read_about(folder) == about:
+        return read_answer(folder, split)[0]
+    tell(f"{name}: predicts {len(split)} images of {split.name}")
+    write_predictions(folder, predict_all(predictor, split.paths), split.coco_ids, about)
+    return read_answer(folder, split)[0]
+
+
+def _cost(predictor: Predictor, run: Path, split: Split, path: Path, seconds: float) -> dict[str, Any]:
+    key = {"weights": _weights_digest(run), "machine": describe_machine(), "seconds": seconds}
+    if path.is_file():
+        kept = read_json(path)
+        if kept.get("of") == key:
+            return dict(kept["cost"])
+    cost = measure_cost(predictor, run, split.paths, seconds=seconds).to_json()
+    write_json(path, {"of": key, "cost": cost})
+    return dict(read_json(path)["cost"])  # as another time
+
+
+def _weights_digest(run: Path) -> str:
+    with (run / WEIGHTS).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def _results(
+    data: Dataset, holdout: Split, val: Split, entries: Sequence[Entry], seeds: int, command: str
+) -> dict[str, Any]:
+    by_name = {entry.name: entry.measures.figures["score"] for entry in entries}
+    rows = []
+    for entry in entries:
+        above = {
+            "above_nothing": _difference(by_name[entry.name], by_name[NOTHING]),
+            "above_average_boxes": _difference(by_name[entry.name], by_name[AVERAGE]),
+        }
+        rows.append({"name": entry.name, "group": entry.group, **entry.about, **entry.measures.to_json(), **above})
+    groups: dict[str, list[Resampled]] = {}
+    for entry in entries:
+        groups.setdefault(entry.group, []).append(by_name[entry.name])
+    means = {name: _mean(figures) for name, figures in groups.items()}
+    mask = empty_mask(val.boxes_xyxy, val.sizes_wh)
+    return {
+        "hilum": __version__,
+        "command": command,
+        "data_fingerprint": data.fingerprint,
+        "source": data.conversion.get("source"),
+        "patients_known": data.patients_known,
+        "patients_on_both_sides": data.conversion.get("patients_on_both_sides"),
+        "split": holdout.name,
+        "images": len(holdout),
+        "patients": len(set(holdout.patients)),
+        "positive_images": int(has_opacity(holdout).sum()),
+        "val_images": len(val),
+        "chosen": CHOSEN_ON_VAL,
+        "seeds": seeds,
+        "machine": describe_machine(),
+        "empty_mask_on_val": {"pixel_accuracy": mask.pixel_accuracy, "mean_iou": mask.mean_iou},
+        "groups": [
+            {
+                "name": name,
+                "runs": len(figures),
+                "score": means[name].interval()._asdict(),
+                "sd_over_seeds": float(np.std([f.estimate for f in figures], ddof=1)) if len(figures) > 1 else None,
+            }
+            for name, figures in groups.items()
+        ],
+        "differences": [
+            {"higher": a, "lower": b, "score": _difference(means[a], means[b])}
+            for a, b in (sorted(pair, key=lambda name: -means[name].estimate) for pair in combinations(means, 2))
+        ],
+        "entries": rows,
+    }
+
+
+def _mean(figures: Sequence[Resampled]) -> Resampled:
+    """The mean of several runs' figures, resample by resample: the same patients are drawn for all of them."""
+    return Resampled(
+        float(np.mean([figure.estimate for figure in figures])),
+        np.mean([figure.values for figure in figures], axis=0),
+        figures[0].draws,
+    )
+
+
+def _difference(a: Resampled, b: Resampled) -> dict[str, float]:
+    difference: Interval = (a - b).interval()
+    return difference._asdict()
+
+
+def _write(out: Path, holdout: Split, entries: Sequence[Entry], results: Mapping[str, Any]) -> None:
+    write_json(out / RESULTS, dict(results))
+    rows = table_rows(results)
     write_atomically(out / "table.csv", table_csv(rows))
-    write_atomically(out / "table.md", table_markdown(rows, about))
+    write_atomically(out / "table.md", table_markdown(rows, results))
+    shown = {entry.name: entry.answer for entry in entries if entry.run is not None}
+    draw_comparison(holdout, shown, choose_images(holdout, 4, 2), out / "comparison.png")

@@ -71,11 +71,11 @@ def _predict_and_tell() -> None:
     os.dup2(2, 1)  # libraries print what they like
     import torch
 
-    from hilum.predict import detect_all, load
+    from hilum.predict import load, predict_all
 
     asked = json.load(sys.stdin)
     try:
-        detect_all(load(asked["run"]), [Path(name) for name in asked["files"]])
+        predict_all(load(asked["run"]), [Path(name) for name in asked["files"]])
     except HilumError as error:
         sys.exit(str(error))
     devices = range(torch.cuda.device_count() if torch.cuda.is_initialized() else 0)  # type: ignore[no-untyped-call]

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from hilum.converters.files import write_atomically
 from hilum.datasets.folder import Split
 from hilum.datasets.pictures import read_picture
-from hilum.eval.measures import Answer, scores_of
+from hilum.eval.answer import Answer
+from hilum.eval.measures import scores_of
 
 # Okabe and Ito's colours, told apart by the colour-blind; the truth is always the first.
 COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#CC79A7", "#D55E00")

@@ -15,7 +15,7 @@ from hilum.converters.files import csv_text, write_atomically
 from hilum.datasets.boxes import xyxy_to_xywh
 from hilum.datasets.folder import Split
 from hilum.errors import HilumError
-from hilum.eval.measures import Answer
+from hilum.eval.answer import Answer
 from hilum.eval.problems import MOST_LINES, Problems
 from hilum.eval.submission import Predictions, image_name, reaches_out, read_submission
 from hilum.predict import Result

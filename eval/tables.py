@@ -1,4 +1,4 @@
-"""One table, three ways: terminal, CSV, Markdown."""
+"""The figures as one table, three ways: terminal, CSV, Markdown."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,28 +8,73 @@ from hilum.converters.files import csv_text
 from hilum.eval.pictures import NOT_A_DEVICE
 
 Row = dict[str, str]
+MASK_ROW = "all-background mask"
 
 
-def table_rows(entries: Sequence[Mapping[str, Any]]) -> list[Row]:
-    """Format entries (see `benchmark.Entry.to_json`; keys that an entry lacks stay empty) for people."""
-    return [
-        {
-            "name": str(entry["name"]),
-            "competition score [95%]": _interval(entry.get("score")),
-            "score, IoU >= t": _number(entry.get("score_at_or_above"), 3),
-            "above nothing [95%]": _interval(entry.get("above_nothing"), signed=True),
-            "above average boxes [95%]": _interval(entry.get("above_average_boxes"), signed=True),
-            "AP 0.40:0.75": _number(entry.get("ap_competition"), 3),
-            "AP 0.50:0.95": _number(entry.get("ap_coco"), 3),
-            "sensitivity": _number(entry.get("sensitivity"), 3),
-            "false positives an image": _number(entry.get("false_positives_per_image"), 3),
-            "confidence >=": _number(entry.get("least_confidence"), 3) if entry.get("backend", "") is not None else "",
-            "parameters": "" if entry.get("parameters") is None else f"{entry['parameters']:,}",
-            "training s": _number(entry.get("training_seconds"), 0),
-            "latency ms": _number(entry.get("latency_ms"), 1),
-        }
-        for entry in entries
-    ]
+def table_rows(results: Mapping[str, Any]) -> list[Row]:
+    """Format results (see `benchmark.Benchmark.results`; what an entry lacks stays empty) for people."""
+    rows = [_row(entry) for entry in results["entries"]]
+    mask = results.get("empty_mask_on_val")
+    if mask:  # it has no boxes, so it is a second face of the first baseline
+        rows.insert(1, {**rows[0], "name": MASK_ROW, **_mask(mask)})
+    return rows
+
+
+def _row(entry: Mapping[str, Any]) -> Row:
+    is_baseline = entry.get("backend", "") is None
+    points = {} if is_baseline else entry.get("image_points", {})
+    operating = points.get("operating point", {})
+    cost = entry.get("cost") or {}
+    alone, batched = cost.get("latency_alone") or {}, cost.get("latency_batched") or {}
+    log = [line for line in entry.get("log") or [] if line.get("val_score") is not None]
+    best: Mapping[str, Any] = max(log, key=lambda line: line["val_score"], default={})
+    bounds = entry.get("bounds") or {}
+    return {
+        "name": str(entry["name"]),
+        "competition score [95%]": _interval(entry.get("score")),
+        "score, IoU >= t": _number(entry.get("score_at_or_above"), 3),
+        "above nothing [95%]": _interval(entry.get("above_nothing"), signed=True),
+        "above average boxes [95%]": _interval(entry.get("above_average_boxes"), signed=True),
+        "with a perfect classifier": _number(bounds.get("perfect_classifier"), 3),
+        "with perfect boxes": _number(bounds.get("perfect_boxes"), 3),
+        "AP 0.40:0.75 [95%]": _interval(entry.get("ap_competition")),
+        "AP 0.50:0.95": _number(entry.get("ap_coco"), 3),
+        "box sensitivity [95%]": _interval(entry.get("sensitivity")),
+        "false positives an image [95%]": _interval(entry.get("false_positives_per_image")),
+        "FROC mean [95%]": _interval((entry.get("froc") or {}).get("mean")),
+        "image AUROC [95%]": _interval(entry.get("auroc")),
+        "image AP [95%]": _interval(entry.get("average_precision")),
+        "Brier score [95%]": _interval(entry.get("brier")),
+        "image sensitivity [95%]": _interval(operating.get("sensitivity")),
+        "image specificity [95%]": _interval(operating.get("specificity")),
+        "read sooner, share of worklist [95%]": _interval(entry.get("sooner_share")),
+        "confidence >=": "" if is_baseline else _number(entry.get("least_confidence"), 3),
+        **_mask({name: best.get(f"val_{name}") for name in ("pixel_accuracy", "mean_iou")}),
+        "pixel accuracy, as reported": _number((entry.get("reported") or {}).get("pixel_accuracy"), 4),
+        "parameters": _count(cost.get("parameters")),
+        "GFLOP an image": _number(cost.get("flops"), 2, 1e9),
+        "MB on disk": _number(cost.get("weights_bytes"), 1, 1e6),
+        "peak memory MB": _number((cost.get("peak_memory") or {}).get("resident_bytes"), 0, 1e6),
+        "latency ms p50 / p95": _pair(alone),
+        "latency ms in batches p50 / p95": _pair(batched),
+        "images/s from arrays": _number((cost.get("from_arrays") or {}).get("images_per_second"), 1),
+        "images/s from files": _number((cost.get("from_files") or {}).get("images_per_second"), 1),
+        "time outside the network": _percent(batched.get("outside_network")),
+        "training s": _number(cost.get("training_seconds"), 0),
+    }
+
+
+def _mask(figures: Mapping[str, float | None]) -> Row:
+    return {
+        "pixel accuracy on val": _number(figures["pixel_accuracy"], 4),
+        "mean IoU on val": _number(figures["mean_iou"], 4),
+    }
+
+
+def filled(rows: Sequence[Row]) -> list[Row]:
+    """The rows without columns that are empty in all of them."""
+    used = [key for key in rows[0] if any(row[key] for row in rows)]
+    return [{key: row[key] for key in used} for row in rows]
 
 
 def table_csv(rows: Sequence[Row]) -> str:
@@ -38,25 +83,34 @@ def table_csv(rows: Sequence[Row]) -> str:
 
 
 def table_markdown(rows: Sequence[Row], about: Mapping[str, Any]) -> str:
-    """The table as Markdown, with what has to be known to read it."""
-    header = list(rows[0])
-    lines = [f"| {' | '.join(header)} |", f"| --- |{' ---: |' * (len(header) - 1)}"]
-    lines += [f"| {' | '.join(row.values())} |" for row in rows]
-    return "\n".join(["# Benchmark", "", *lines, "", *notes(about), ""])
+    """The table as Markdown, one line a figure, with what has to be known to read it."""
+    rows = filled(rows)
+    lines = [f"|  | {' | '.join(row['name'] for row in rows)} |", f"| --- |{' ---: |' * len(rows)}"]
+    lines += [f"| {key} | {' | '.join(row[key] for row in rows)} |" for key in list(rows[0])[1:]]
+    differences = [
+        f"- {each['higher']} above {each['lower']}: {_interval(each['score'], signed=True)}"
+        for each in about.get("differences", [])
+    ]
+    paired = ["## Paired differences of the competition score [95%]", "", *differences, ""] if differences else []
+    return "\n".join(["# Benchmark", "", *lines, "", *paired, *notes(about), ""])
 
 
 def notes(about: Mapping[str, Any]) -> list[str]:
     """Lines that belong under a table."""
-    unit = (
-        "patients" if about["patients_known"] else "images (no patient map was given, so patients may be on two sides)"
-    )
+    unit = "patients" if about["patients_known"] else "images (no patient is known, so patients may be on two sides)"
+    leak = about.get("patients_on_both_sides")
     return [
-        (f"- {about['images']} {about['split']} images, {about['positive_images']} with opacity; {about['chosen']}."),
-        f"- Intervals: bootstrap over {unit}, 2,000 resamples.",
+        f"- {about['images']} {about['split']} images, {about['positive_images']} with opacity; {about['chosen']}.",
+        f"- Intervals: bootstrap over {unit}, 2,000 resamples; 500 for AP.",
+        *([f"- {leak} patients are on both sides of the split: figures flatter."] if leak else []),
         (
             "- Competition score: mean over images of TP/(TP+FP+FN), averaged over IoU > 0.40, 0.45, ..., 0.75; images "
-            "with neither truth nor prediction do not count. AP is COCO's, another figure. Sensitivity and false "
-            "positives: IoU > 0.40."
+            "with neither truth nor prediction do not count. AP is COCO's, another figure. Box sensitivity, false "
+            "positives and FROC: IoU > 0.40."
+        ),
+        (
+            "- With a perfect classifier: the same boxes, none on images without opacity. With perfect boxes: the true "
+            "boxes wherever it answers. Pixel accuracy is no result: a mask that is all background has it too."
         ),
         f"- Data {about['data_fingerprint']}, hilum {about['hilum']}.",
         f"- {NOT_A_DEVICE}",
@@ -64,28 +118,60 @@ def notes(about: Mapping[str, Any]) -> list[str]:
 
 
 def print_table(rows: Sequence[Row], title: str) -> None:
-    """Print the table to the terminal, turned on its side where there is more than one row: it is wider than most."""
+    """Print the table to the terminal, one line a figure: it is wider than most terminals."""
     from rich.console import Console
     from rich.table import Table
 
     table = Table(title=title, title_justify="left")
     table.add_column("")
+    rows = filled(rows)
     for row in rows:
         table.add_column(row["name"], justify="right", overflow="fold")
     for key in list(rows[0])[1:]:
-        if any(row[key] for row in rows):
-            table.add_row(key, *(row[key] for row in rows))
+        table.add_row(key, *(row[key] for row in rows))
     console = Console()
     # A pipe or a log file has no width of its own; rich would take 80 columns and fold names.
-    (console if console.is_terminal else Console(width=150)).print(table)
+    (console if console.is_terminal else Console(width=40 + 26 * len(rows))).print(table)
 
 
-def _interval(value: Mapping[str, float] | None, *, signed: bool = False) -> str:
-    if value is None or not math.isfinite(value["estimate"]):
+def print_differences(differences: Sequence[Mapping[str, Any]], title: str) -> None:
+    """Print what changed between two benchmarks."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("", "new [95%]", "old [95%]", "difference, paired [95%]", title=title, title_justify="left")
+    for each in differences:
+        parts = (_interval(each["new"]), _interval(each["old"]), _interval(each["difference"], signed=True))
+        table.add_row(each["name"], *parts)
+    Console().print(table)
+
+
+def _interval(value: Mapping[str, float | None] | None, *, signed: bool = False) -> str:
+    if value is None or not _is_number(value["estimate"]):
         return ""
     sign = "+" if signed else ""
-    return f"{value['estimate']:{sign}.3f} [{value['low']:{sign}.3f}, {value['high']:{sign}.3f}]"
+    text = f"{value['estimate']:{sign}.3f}"
+    if _is_number(value["low"]) and _is_number(value["high"]):
+        text += f" [{value['low']:{sign}.3f}, {value['high']:{sign}.3f}]"
+    return text
 
 
-def _number(value: float | None, decimals: int) -> str:
-    return "" if value is None or not math.isfinite(value) else f"{value:.{decimals}f}"
+def _number(value: float | None, decimals: int, unit: float = 1) -> str:
+    return f"{value / unit:.{decimals}f}" if value is not None and _is_number(value) else ""
+
+
+def _count(value: int | None) -> str:
+    return "" if value is None else f"{value:,}"
+
+
+def _percent(share: float | None) -> str:
+    return f"{share:.0%}" if share is not None and _is_number(share) else ""
+
+
+def _pair(latency: Mapping[str, float | None]) -> str:
+    parts = [_number(latency.get(name), 1) for name in ("p50_ms", "p95_ms")]
+    return " / ".join(parts) if all(parts) else ""
+
+
+def _is_number(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)

@@ -31,13 +31,12 @@ class ResNetConfig(SegmenterConfig):
 
     model: ResNetModel = ResNetModel()
 
+    def network(self) -> ResNet:
+        """The untrained network."""
+        return ResNet(**dict(self.model))
+
 
 class ResNetSegmenter(Segmenter):
     """Segments with the report's ResNet."""
 
     Config = ResNetConfig
-
-    @staticmethod
-    def build(config: ResNetConfig) -> ResNet:
-        """The untrained network."""
-        return ResNet(**dict(config.model))

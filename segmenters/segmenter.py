@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -14,11 +14,12 @@ from torch import Tensor, nn
 
 from hilum.config import ExperimentConfig, Table, read_config
 from hilum.datasets.cache import square_pictures
-from hilum.datasets.folder import Dataset, Split
+from hilum.datasets.folder import Dataset, Split, SplitName
 from hilum.datasets.letterbox import Letterbox
 from hilum.datasets.masks import boxes_to_mask
 from hilum.errors import HilumError
-from hilum.segmenters.losses import LOSSES
+from hilum.segmenters.keras_conventions import KerasAdam
+from hilum.segmenters.losses import LOSSES, mean_iou, pixel_accuracy
 from hilum.segmenters.masks_to_boxes import probability_to_boxes
 from hilum.training.checkpoint import load_weights
 from hilum.training.loop import fit, pick_device
@@ -45,12 +46,30 @@ class MasksToBoxes(Table):
     connectivity: Literal[4, 8] = 8
 
 
+class Report(Table):
+    """What the capstone report says of an attempt of its own, for a table that shows it beside what hilum measures.
+
+    Training reads none of it; but a config is refused whose network has other parameters than `parameters` says.
+    """
+
+    attempt: str
+    held_out: int = Field(gt=0, description="images, drawn at random")
+    parameters: int = Field(gt=0, description="BatchNorm's running statistics included")
+    trainable: int = Field(gt=0)
+    pixel_accuracy: float = Field(ge=0, le=1, description="on the images held out")
+
+
 class SegmenterConfig(ExperimentConfig):
-    """What both of the report's segmenters are told."""
+    """What both of the report's segmenters are told. A subclass adds `model` and gives `network`."""
 
     image_size: int = Field(ge=16, le=2048)
     train: Training
     boxes: MasksToBoxes = MasksToBoxes()
+    report: Report | None = None
+
+    @abstractmethod
+    def network(self) -> nn.Module:
+        """The untrained network: (N, 1, size, size) in 0..1 -> logits of the same shape."""
 
     @model_validator(mode="after")
     def _halves_evenly(self) -> Self:
@@ -59,9 +78,44 @@ class SegmenterConfig(ExperimentConfig):
             raise ValueError(f"image_size: expected a multiple of {2**depth} at depth {depth}, not {self.image_size}")
         return self
 
+    @model_validator(mode="after")
+    def _is_the_reports(self) -> Self:
+        if self.report is None:
+            return self
+        with torch.device("meta"):  # shapes without numbers
+            found = count_parameters(self.network())
+        if found != (self.report.parameters, self.report.trainable):
+            raise ValueError(
+                f"report: {self.report.attempt} has {self.report.parameters:,} parameters, {self.report.trainable:,} "
+                f"trainable; this `model` has {found.total:,} and {found.trainable:,}: leave it as it is, or set "
+                "report to null"
+            )
+        return self
+
+
+class ParameterCount(NamedTuple):
+    """Values in a network: BatchNorm's running statistics are in the total, and not trainable."""
+
+    total: int
+    trainable: int
+
+
+def count_parameters(network: nn.Module) -> ParameterCount:
+    """Count as Keras does. PyTorch's BatchNorm counts its batches too; Keras' does not."""
+    trainable = sum(parameter.numel() for parameter in network.parameters())
+    running = sum(buffer.numel() for buffer in network.buffers() if buffer.is_floating_point())
+    return ParameterCount(trainable + running, trainable)
+
+
+class MaskFigures(NamedTuple):
+    """What the report measured, over the squares that the network sees; `eval.baselines.empty_mask` is the floor."""
+
+    pixel_accuracy: float
+    mean_iou: float
+
 
 class Segmenter:
-    """A backend that segments box-shaped masks. A subclass gives `Config` and `build`."""
+    """A backend that segments box-shaped masks. A subclass gives `Config`."""
 
     Config: ClassVar[type[SegmenterConfig]]
 
@@ -69,27 +123,21 @@ class Segmenter:
         self._network = network.eval()
         self._config = config
 
-    @staticmethod
-    @abstractmethod
-    def build(config: Any) -> nn.Module:
-        """The untrained network: (N, 1, size, size) in 0..1 -> logits of the same shape."""
-
     @classmethod
     def train(cls, config: SegmenterConfig, data: Dataset, run: Path) -> Self:
         """See `hilum.backend.Backend.train`."""
         torch.manual_seed(config.seed)
-        segmenter = cls(cls.build(config).to(pick_device()), config)
+        segmenter = cls(config.network().to(pick_device()), config)
         settings = config.train
         train, val = data.split("train"), data.split("val")
         pictures = {name: square_pictures(data, name, config.image_size) for name in ("train", "val")}
         fit(
             segmenter._network,
-            # Keras' Adam, which the report used: its epsilon is 1e-7.
-            torch.optim.Adam(segmenter._network.parameters(), lr=settings.learning_rate, eps=1e-7),
+            KerasAdam(segmenter._network.parameters(), lr=settings.learning_rate),
             loss=LOSSES[settings.loss],
             batches=lambda epoch: _batches(pictures["train"], train, config, epoch),
             learning_rate=lambda epoch: SCHEDULES[settings.schedule](epoch, settings.epochs, settings.learning_rate),
-            validate=lambda: segmenter._score(pictures["val"], val),
+            validate=lambda: segmenter._validate(pictures["val"], val),
             epochs=settings.epochs,
             seed=config.seed,
             run=run,
@@ -100,7 +148,7 @@ class Segmenter:
     def load(cls, run: Path) -> Self:
         """See `hilum.backend.Backend.load`."""
         config = read_config(run, cls.Config)
-        network = cls.build(config)
+        network = config.network()
         load_weights(network, run)
         return cls(network.to(pick_device()), config)
 
@@ -110,16 +158,31 @@ class Segmenter:
             return []
         places = [Letterbox.fit((image.shape[1], image.shape[0]), self._config.image_size) for image in images]
         squares = np.stack([place.apply(image) for place, image in zip(places, images, strict=True)])
-        return self._detect(squares, places)
+        return self._detect(self._segment(squares), places)
+
+    def measure_masks(self, data: Dataset, name: SplitName) -> MaskFigures:
+        """The report's own figures, on a split.
+
+        Raises:
+            HilumError: the split is empty, or a picture cannot be read.
+        """
+        split = data.split(name)
+        if not len(split):
+            raise HilumError(f"{data.path}: the {name} split has no image")
+        return self._measure(square_pictures(data, name, self._config.image_size), split)[1]
 
     @torch.inference_mode()
-    def _detect(self, squares: NDArray[np.uint8], places: list[Letterbox]) -> list[Detections]:
+    def _segment(self, squares: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(N, size, size) pictures to as many maps of the probability of opacity."""
         device = next(self._network.parameters()).device
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             logits = self._network(_to_input(torch.from_numpy(squares)).to(device))
-        maps = logits.float().sigmoid()[:, 0].cpu().numpy()
+        maps: NDArray[np.float32] = logits.float().sigmoid()[:, 0].cpu().numpy()
         if not np.isfinite(maps).all():
             raise HilumError("the network's output is not finite: its weights are damaged; train again")
+        return maps
+
+    def _detect(self, maps: NDArray[np.float32], places: list[Letterbox]) -> list[Detections]:
         return [self._boxes(place.crop(map_), place.original_wh) for map_, place in zip(maps, places, strict=True)]
 
     def _boxes(self, probability: NDArray[np.float32], size_wh: tuple[int, int]) -> Detections:
@@ -133,14 +196,37 @@ class Segmenter:
         )
         return Detections(xyxy=boxes, confidence=confidence, class_id=np.zeros(len(boxes), int))
 
-    def _score(self, squares: NDArray[np.uint8], split: Split) -> float:
-        """Highest competition score on the threshold curve of a split."""
+    def _validate(self, squares: NDArray[np.uint8], split: Split) -> dict[str, float]:
+        """Figures of an epoch; `val_score` is the highest competition score on the threshold curve."""
+        found, figures = self._measure(squares, split)
+        further = {f"val_{name}": value for name, value in figures._asdict().items()}
+        return {"val_score": best_operating_point(split, found)[1], **further}
+
+    def _measure(self, squares: NDArray[np.uint8], split: Split) -> tuple[list[Detections], MaskFigures]:
+        """What is found in a split, and how good the masks are that it is found in."""
         size = self._config.image_size
-        places = [Letterbox.fit((int(width), int(height)), size) for width, height in split.sizes_wh]
         found: list[Detections] = []
+        sums = np.zeros(2)
         for start in range(0, len(split), 16):
-            found += self._detect(np.array(squares[start : start + 16]), places[start : start + 16])
-        return best_operating_point(split, found)[1]
+            numbers = range(start, min(start + 16, len(split)))
+            places = [_place(split, number, size) for number in numbers]
+            maps = self._segment(np.array(squares[start : start + 16]))
+            found += self._detect(maps, places)
+            probability = torch.from_numpy(maps)
+            masks = torch.from_numpy(np.stack([_mask(split, number, size) for number in numbers]))
+            sums += [len(maps) * float(figure(probability, masks)) for figure in (pixel_accuracy, mean_iou)]
+        return found, MaskFigures(*(sums / len(split)).tolist())
+
+
+def _place(split: Split, number: int, size: int) -> Letterbox:
+    width, height = split.sizes_wh[number]
+    return Letterbox.fit((int(width), int(height)), size)
+
+
+def _mask(split: Split, number: int, size: int) -> NDArray[np.uint8]:
+    boxes = _place(split, number, size).boxes_to_square(split.boxes_xyxy[number])
+    mask: NDArray[np.uint8] = boxes_to_mask(boxes, (size, size))
+    return mask
 
 
 def _to_input(squares: Tensor) -> Tensor:
@@ -160,9 +246,6 @@ def _batches(
         pictures = np.empty((len(chosen), size, size), np.uint8)
         masks = np.empty((len(chosen), size, size), np.uint8)
         for at, (number, flip) in enumerate(zip(chosen, rng.random(len(chosen)) < config.train.flip, strict=True)):
-            width, height = split.sizes_wh[number]
-            boxes = Letterbox.fit((int(width), int(height)), size).boxes_to_square(split.boxes_xyxy[number])
-            mask = boxes_to_mask(boxes, (size, size))
             step = -1 if flip else 1
-            pictures[at], masks[at] = squares[number][:, ::step], mask[:, ::step]
+            pictures[at], masks[at] = squares[number][:, ::step], _mask(split, number, size)[:, ::step]
         yield _to_input(torch.from_numpy(pictures)), torch.from_numpy(masks)[:, None].float()

@@ -22,13 +22,12 @@ class UNetConfig(SegmenterConfig):
 
     model: UNetModel = UNetModel()
 
+    def network(self) -> UNet:
+        """The untrained network."""
+        return UNet(**dict(self.model))
+
 
 class UNetSegmenter(Segmenter):
     """Segments with the report's UNet."""
 
     Config = UNetConfig
-
-    @staticmethod
-    def build(config: UNetConfig) -> UNet:
-        """The untrained network."""
-        return UNet(**dict(config.model))

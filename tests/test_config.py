@@ -1,4 +1,5 @@
 import pytest
+import torch
 import yaml
 
 from hilum.config import check_config, dump_config, find_config, load_config, read_mapping, shipped_configs
@@ -25,6 +26,51 @@ def test_every_shipped_config_loads_and_says_how_it_is_used(name):
     assert any(f"hilum train {name} " in line for line in header)
     assert path.read_text().startswith("#")
     assert check_config(yaml.safe_load(dump_config(config)), "dump") == config
+
+
+REPORT = {
+    # attempt: pixels, epochs, batch size, total and trainable parameters, images held out, printed pixel accuracy
+    "resnet_try_1": (320, None, None, 14_957_729, 14_947_297, 2_560, 0.9739),
+    "resnet_try_2": (320, 3, 16, 12_727_969, 12_718_305, 2_560, 0.9739),
+    "resnet_try_3": (320, 2, 32, 12_727_969, 12_718_305, 2_560, 0.9739),
+    "resnet_try_4": (256, 2, 48, 3_149_217, 3_144_673, 2_560, 0.9739),
+    "unet_try_1": (256, 5, 16, 10_700_546, 10_694_658, 5_000, 0.9715),
+    "unet_try_2": (320, 2, 16, 10_700_546, 10_694_658, 5_000, 0.9715),
+}
+
+
+@pytest.mark.parametrize("attempt", REPORT)
+def test_the_reports_attempts_are_its_own(attempt):
+    size, epochs, batch_size, total, trainable, held_out, accuracy = REPORT[attempt]
+    config = load_config(f"report/{attempt}")
+    with torch.device("meta"):
+        network = config.network()
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    running = sum(b.numel() for name, b in network.named_buffers() if name.endswith(("running_mean", "running_var")))
+    assert (parameters + running, parameters) == (total, trainable)
+    name, _, number = attempt.partition("_try_")
+    said = {"attempt": f"{'ResNet' if name == 'resnet' else 'UNet'} try {number}", "held_out": held_out}
+    said |= {"parameters": total, "trainable": trainable, "pixel_accuracy": accuracy}
+    assert config.report.model_dump() == said
+    assert config.backend == name
+    assert config.image_size == size
+    if epochs:  # the report leaves try 1's open
+        assert (config.train.epochs, config.train.batch_size) == (epochs, batch_size)
+    schedule = "cosine" if name == "resnet" else "constant"
+    assert (config.train.learning_rate, config.train.schedule, config.train.loss) == (1e-3, schedule, "iou_bce")
+    assert config.train.flip == 0.5
+    assert config.boxes.model_dump() == {"threshold": 0.5, "min_area_px": 1, "connectivity": 8}
+    header = "".join(line for line in find_config(f"report/{attempt}").read_text().splitlines() if line.startswith("#"))
+    assert f"--report {held_out} " in header
+    assert "What the report leaves open" in header
+
+
+def test_the_reports_six_attempts_and_no_other_are_shipped():
+    assert {name for name in shipped_configs() if name.startswith("report/")} == {f"report/{name}" for name in REPORT}
+    second, third = (load_config(f"report/resnet_try_{number}") for number in (2, 3))
+    assert second.model == third.model
+    assert second.model.head_momentum == pytest.approx(1 - 0.9999)
+    assert load_config("report/unet_try_1").model == load_config("report/unet_try_2").model
 
 
 def test_shipped_names_include_those_in_folders():

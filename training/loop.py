@@ -1,7 +1,7 @@
 """The one training loop, for everything that is not ultralytics."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -26,7 +26,7 @@ def fit(
     loss: Callable[[Tensor, Tensor], Tensor],
     batches: Batches,
     learning_rate: Callable[[int], float],
-    validate: Callable[[], float],
+    validate: Callable[[], Mapping[str, float]],
     epochs: int,
     seed: int,
     run: Path,
@@ -42,7 +42,8 @@ def fit(
         loss: (network's output, target) -> scalar.
         batches: epoch from 0 -> its batches (input, target), on the CPU.
         learning_rate: epoch from 0 -> learning rate.
-        validate: score of the network as it is, higher is better; called with the network in evaluation mode.
+        validate: figures of the network as it is, for the log; of `val_score`, higher is better. Called with the
+            network in evaluation mode.
         epochs: in all, those before the checkpoint included.
         seed: of the experiment.
         run: run folder. Its checkpoint stays: `hilum.train` removes it once the operating point is chosen, too.
@@ -67,12 +68,13 @@ def fit(
             raise HilumError(f"{run}: the loss is not finite in epoch {epoch + 1}; try a lower train.learning_rate")
         network.eval()
         with torch.inference_mode():
-            score = validate()
+            figures = validate()
+        score = figures["val_score"]
         if score >= best:  # of equals the later one: it has seen more
             best = score
             save_weights(network, run)
         # Logged first: a resumed run drops lines after its checkpoint, but could not add one that is missing.
-        log.epoch(epoch + 1, train_loss=mean_loss, val_score=score, learning_rate=learning_rate(epoch))
+        log.epoch(epoch + 1, train_loss=mean_loss, learning_rate=learning_rate(epoch), **figures)
         save_checkpoint(
             {
                 "network": network.state_dict(),

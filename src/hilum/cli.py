@@ -1,11 +1,13 @@
 """The command line. Whatever is heavy is imported inside the commands, so that `hilum --help` is quick."""
 
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
+from importlib import import_module
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -51,7 +53,7 @@ def sample(
 
     if out.is_dir() and any(out.iterdir()):
         raise HilumError(f"{out}: is not empty; give a new folder")
-    with _processes(workers, images) as executor, _bar("drawing") as progress:
+    with _processes(workers, images, "hilum.converters.sample") as executor, _bar("drawing") as progress:
         write_sample(out, images, seed, opacity_share=opacity_share, executor=executor, progress=progress)
     print(f"{out}: {images} labelled images; hilum convert {out} DATA --patients {out / PATIENT_MAP}")
 
@@ -110,7 +112,7 @@ def convert(
     from hilum.converters.picture import Rendering
 
     rendering = Rendering(window, bits, size, format)
-    pool = _processes(workers, None) if dask is None else _dask(dask)
+    pool = _processes(workers, None, "hilum.converters.picture") if dask is None else _dask(dask)
     with pool as executor, _bar("converting") as progress:
         record = run(
             src,
@@ -331,11 +333,14 @@ def predict(
     if (out / "conversion.json").exists() or (out / "config.yaml").exists():
         raise HilumError(f"{out}: is a dataset or a run folder; give OUT a folder of its own")
     coco_ids = None
-    if (images / "conversion.json").is_file():
-        chosen = Dataset.open(images).split(split)
-        paths, coco_ids = list(chosen.paths), chosen.coco_ids
-    else:
+    dataset = Dataset.open(images) if (images / "conversion.json").is_file() else None
+    if dataset is None:
         paths = _picture_paths(images)
+    elif dataset.conversion["images"]:
+        chosen = dataset.split(split)
+        paths, coco_ids = list(chosen.paths), chosen.coco_ids
+    else:  # a converted tree without labels
+        paths = dataset.unlabelled()
     if not paths:
         raise HilumError(f"{images}: " + ("lists no image" if coco_ids is None else f"the {split} split has no image"))
     predictor = load(run)
@@ -356,7 +361,15 @@ def predict(
                     found.confidence,
                     out / "pictures" / f"{len(results):05d}-{path.stem}.jpg",
                 )
-    write_predictions(out, results, coco_ids)
+    about: dict[str, Any] = {
+        "run": run.name,
+        "hilum": __version__,
+        "confidence": predictor.confidence if confidence is None else confidence,
+        "floor": predictor.confidence if confidence is None else confidence,
+    }
+    if dataset is not None:
+        about |= {"split": split, "data_fingerprint": dataset.fingerprint}
+    write_predictions(out, results, coco_ids, about)
     failed = sum(result.error is not None for result in results)
     boxes = sum(len(result.detections) for result in results)
     print(f"{out}: {boxes} boxes on {len(results) - failed} images" + (f", {failed} not read" if failed else ""))
@@ -384,78 +397,67 @@ def evaluate(
         File to write the figures to.
     """
     from hilum.datasets.folder import Dataset
-    from hilum.eval.baselines import average_boxes
-    from hilum.eval.benchmark import AVERAGE, NOTHING, predict_split
-    from hilum.eval.measures import Answer, everywhere, measure, nothing
-    from hilum.eval.predictions import read_answer
+    from hilum.eval.evaluate import evaluate as run
     from hilum.eval.tables import notes, print_table, table_rows
-    from hilum.predict import load
-    from hilum.run import ENVIRONMENT, read_json, write_json
+    from hilum.run import write_json
 
-    dataset = Dataset.open(data)
-    truth = dataset.split(split)
-    chosen = "as in the file: AP ranks the boxes in it alone, the score takes all of them as the answer"
-    if (predictions / "config.yaml").is_file():
-        answer = predict_split(load(predictions), truth)
-        chosen = "epochs and operating point were chosen on val"
-        if read_json(predictions / ENVIRONMENT).get("data_fingerprint") != dataset.fingerprint:
-            chosen = "epochs and operating point were chosen on another data set"
-            _complain(f"{predictions} was trained on other data or another split: it may have seen these very images")
-        if confidence is not None:
-            answer = Answer(answer.boxes_xywh, answer.confidence, confidence)
-    else:
-        answer, problems = read_answer(predictions, truth, confidence or 0.0)
-        for problem in problems:
-            _complain(problem)
-    answers = {
-        NOTHING: nothing(truth),
-        AVERAGE: everywhere(average_boxes(dataset.split("train"), truth)),
-        predictions.name: answer,
-    }
-    entries: list[dict[str, Any]] = [{"name": name, **measure(truth, a).to_json()} for name, a in answers.items()]
-    about = {
-        "hilum": __version__,
-        "split": split,
-        "images": len(truth),
-        "positive_images": sum(len(boxes) > 0 for boxes in truth.boxes_xyxy),
-        "patients_known": dataset.patients_known,
-        "data_fingerprint": dataset.fingerprint,
-        "chosen": chosen,
-    }
-    print_table(table_rows(entries), f"{predictions} on {split}")
-    print("\n".join(notes(about)))
+    results, problems = run(predictions, Dataset.open(data), split, confidence)
+    for problem in problems:
+        _complain(problem)
+    print_table(table_rows(results), f"{predictions} on {split}")
+    print("\n".join(notes(results)))
     if json:
-        write_json(json, {**about, "entries": entries})
+        write_json(json, results)
 
 
 @app.command
-def benchmark(data: Path, *configs: str, out: Path = Path("benchmark")) -> None:
-    """Train or reuse several configs on the same data and put them side by side, with trivial baselines.
+def benchmark(
+    data: Path, *configs: str, out: Path = Path("benchmark"), seeds: Positive = 1, against: Path | None = None
+) -> None:
+    """Train or reuse several configs on the same data and put them side by side, with trivial baselines and bounds.
+
+    Interrupted, the same command again goes on: what is there, runs, predictions, costs, is used.
 
     Parameters
     ----------
     data
         Dataset folder.
     configs
-        Paths of YAML files, or names of shipped ones.
+        Paths of YAML files, or names of shipped ones. None of them is needed with --against.
     out
-        Folder for runs, table.csv, table.md, results.json and comparison.png.
+        Folder for runs, predictions, report.html, table.csv, table.md, results.json and comparison.png.
+    seeds
+        Runs of each config, with seeds that count up from its own.
+    against
+        The folder of an earlier benchmark on the same data: what changed, name by name, image by image.
     """
     from hilum.config import load_config
     from hilum.datasets.folder import Dataset
     from hilum.eval.benchmark import benchmark as run
-    from hilum.eval.tables import print_table, table_rows
+    from hilum.eval.benchmark import compare_benchmarks
+    from hilum.eval.tables import print_differences, print_table, table_rows
+    from hilum.pages.report import write_report
+    from hilum.run import write_json
 
-    if not configs:
+    if not configs and against is None:
         raise HilumError("no config given; for example: hilum benchmark DATA resnet unet yolo26n")
     # All configs are read before anything is trained: a typing error in the last shall not cost the first's hours.
     names = [config.removesuffix(".yaml").strip("/").replace("/", "-") for config in configs]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise HilumError(f"config '{twice[0]}' is given twice, or two files share this name; name each once")
     loaded = {name: load_config(config) for name, config in zip(names, configs, strict=True)}
-    entries = run(Dataset.open(data), loaded, out, tell=_complain)
-    print_table(table_rows([entry.to_json() for entry in entries]), f"{data}, holdout")
-    print(f"{out / 'table.md'}\n{out / 'table.csv'}\n{out / 'results.json'}\n{out / 'comparison.png'}")
+    dataset = Dataset.open(data)
+    if loaded:
+        command = shlex.join(["hilum", "benchmark", str(data), *configs, "--out", str(out), "--seeds", str(seeds)])
+        found = run(dataset, loaded, out, seeds=seeds, tell=_complain, command=command)
+        write_report(out / "report.html", found)
+        print_table(table_rows(found.results), f"{data}, holdout")
+        files = ("report.html", "table.md", "table.csv", "results.json", "comparison.png")
+        print("\n".join(str(out / name) for name in files))
+    if against:
+        differences = compare_benchmarks(out, against, dataset)
+        print_differences(differences, f"{out} against {against}, competition score on holdout")
+        write_json(out / "against.json", {"against": against.name, "differences": differences})
 
 
 @app.command
@@ -569,20 +571,21 @@ def _picture_paths(source: Path) -> list[Path]:
     return [source.parent / line.strip() for line in lines if line.strip()]
 
 
-def _leave_ctrl_c_to_the_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
 @contextmanager
-def _processes(workers: int | None, items: int | None) -> Iterator[Executor | None]:
-    """A pool of processes, or None where one is enough: starting it takes longer than 16 pictures."""
+def _processes(workers: int | None, items: int | None, module: str) -> Iterator[Executor | None]:
+    """A pool of processes that load `module` meanwhile, or None where one process is enough."""
     count = workers or os.cpu_count() or 1
-    if count == 1 or (items is not None and items <= 16):
+    if count == 1 or (items is not None and items <= 16):  # starting a pool takes longer than 16 pictures
         yield None
         return
     with ProcessPoolExecutor(
-        count, mp_context=get_context("spawn"), initializer=_leave_ctrl_c_to_the_parent
+        count,
+        mp_context=get_context("spawn"),
+        initializer=signal.signal,  # Ctrl+C is left to the parent
+        initargs=(signal.SIGINT, signal.SIG_IGN),
     ) as executor:
+        for _ in range(count):
+            executor.submit(import_module, module)
         yield executor
 
 

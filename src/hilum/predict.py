@@ -76,8 +76,8 @@ class Predictor:
                 yield Result(image_id, at_or_above(detections, least), probability)
 
 
-def detect_all(predictor: Predictor, paths: Sequence[Path]) -> list[Detections]:
-    """Every box above the backend's floor, for a score that needs each picture.
+def predict_all(predictor: Predictor, paths: Sequence[Path]) -> list[Result]:
+    """Results with every box above the backend's floor, for a score that needs each picture.
 
     Raises:
         HilumError: pictures that cannot be read, a line each: a score over the others would flatter.
@@ -86,7 +86,7 @@ def detect_all(predictor: Predictor, paths: Sequence[Path]) -> list[Detections]:
     bad = [f"{path}: {result.error}" for path, result in zip(paths, results, strict=True) if result.error]
     if bad:
         raise HilumError("\n".join(bad))
-    return [result.detections for result in results]
+    return results
 
 
 def load(run: str | Path) -> Predictor:

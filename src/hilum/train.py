@@ -11,7 +11,7 @@ from hilum.config import ExperimentConfig, dump_config
 from hilum.converters.files import write_atomically
 from hilum.datasets.folder import Dataset, SplitName
 from hilum.errors import HilumError
-from hilum.predict import Predictor, detect_all
+from hilum.predict import Predictor, predict_all
 from hilum.run import CONFIG, ENVIRONMENT, OPERATING_POINT, is_complete, read_json, write_json
 from hilum.training.checkpoint import CHECKPOINT
 from hilum.training.curves import draw_curves
@@ -49,7 +49,8 @@ def train(config: ExperimentConfig, data: Dataset, run: Path) -> Predictor:
 def write_operating_point(predictor: Predictor, data: Dataset, run: Path) -> None:
     """Choose on val the confidence from which on boxes are kept, and store it."""
     val = data.split("val")
-    confidence, score = best_operating_point(val, detect_all(predictor, val.paths))
+    found = [result.detections for result in predict_all(predictor, val.paths)]
+    confidence, score = best_operating_point(val, found)
     chosen = {"confidence": confidence, "chosen_on": "val", "val_score": score, "val_images": len(val)}
     write_json(run / OPERATING_POINT, chosen)
 

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hilum.segmenters.losses import LOSSES, bce_loss, iou_bce_loss, iou_loss, mean_iou
+from hilum.segmenters.losses import LOSSES, bce_loss, iou_bce_loss, iou_loss, mean_iou, pixel_accuracy
 
 
 def _logit(probability: float) -> float:
@@ -44,7 +44,7 @@ def test_mask_may_be_of_any_type(loss):
     assert loss(logits, mask) == loss(logits, mask.to(torch.uint8)) == loss(logits, mask.float())
 
 
-@pytest.mark.parametrize("loss", [*LOSSES.values(), mean_iou])
+@pytest.mark.parametrize("loss", [*LOSSES.values(), mean_iou, pixel_accuracy])
 def test_shapes_must_agree(loss):
     with pytest.raises(ValueError, match=r"\(2, 1, 4, 4\) and \(2, 4, 4\)"):
         loss(torch.zeros(2, 1, 4, 4), torch.zeros(2, 4, 4))
@@ -91,6 +91,13 @@ def test_mean_iou_of_all_background():
     mask = torch.zeros(4, 1, 10, 10)
     mask[0, :, :3, :3] = 1
     assert mean_iou(torch.zeros(4, 1, 10, 10), mask).item() == pytest.approx((1 / 10 + 3) / 4)
+
+
+def test_pixel_accuracy_by_hand():
+    # exactly 0.5 is background
+    probability = torch.tensor([[0.6, 0.5, 0.2, 0.51], [0.1, 0.5, 0.0, 1.0]])
+    mask = torch.tensor([[1, 1, 0, 0], [0, 0, 1, 1]])
+    assert pixel_accuracy(probability, mask).item() == 5 / 8
 
 
 def test_names_for_configs():

@@ -43,7 +43,7 @@ def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         yield x, x.sum(1, keepdim=True)
 
 
-def run_fit(run: Path, validate: Callable[[], float], epochs: int = 4, batches: Any = batches) -> nn.Module:
+def run_fit(run: Path, validate: Callable[[], dict[str, float]], epochs: int = 4, batches: Any = batches) -> nn.Module:
     run.mkdir(exist_ok=True)
     net = network()
     fit(
@@ -60,9 +60,9 @@ def run_fit(run: Path, validate: Callable[[], float], epochs: int = 4, batches: 
     return net
 
 
-def counting(*scores: float) -> Callable[[], float]:
+def counting(*scores: float) -> Callable[[], dict[str, float]]:
     left = iter(scores)
-    return lambda: next(left)
+    return lambda: {"val_score": next(left)}
 
 
 def fail_at(epoch: int) -> Callable[[int], Iterator[tuple[Tensor, Tensor]]]:
@@ -144,16 +144,16 @@ def test_an_interrupted_run_goes_on_to_the_same_weights_and_to_no_other_config(
     data, config = Dataset.open(dataset), unet()
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     train(config, data, whole)
-    score, calls = Segmenter._score, []
+    validate, calls = Segmenter._validate, []
 
-    def killed(self: Segmenter, *args: Any) -> float:
+    def killed(self: Segmenter, *args: Any) -> dict[str, float]:
         calls.append(1)
         if len(calls) == 2:
             raise Stop
-        return score(self, *args)
+        return validate(self, *args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Segmenter, "_score", killed)
+        patch.setattr(Segmenter, "_validate", killed)
         with pytest.raises(Stop):
             train(config, data, parts)
     assert len(read_log(parts)) == 1

@@ -1,0 +1,114 @@
+"""A detector's answer on a split, and the thresholds that were chosen for it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hilum.datasets.folder import Split
+from hilum.eval.competition import best_confidence, threshold_curve
+from hilum.eval.crossfit import cross_fit, cross_fit_confidence, deal_folds
+from hilum.eval.image_level import threshold_at_sensitivity, youden_threshold
+
+Boxes = Sequence[NDArray[np.float64]]
+Threshold = float | NDArray[np.float64]
+"""One for all images, or one an image where it was cross-fitted."""
+
+AT_SENSITIVITY, YOUDEN = "95% sensitivity", "Youden's point"
+_SENSITIVITY = 0.95
+_FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A detector's boxes on a split, in the split's order.
+
+    Attributes:
+        boxes_xywh: (boxes, 4) pixels, one array an image.
+        confidence: (boxes,) 0..1.
+        least: boxes below this confidence do not count as the answer; AP and FROC rank them all.
+        probability: (images,) 0..1 that an image shows an opacity, NaN where it was not predicted; None where nobody
+            says.
+    """
+
+    boxes_xywh: Boxes
+    confidence: Boxes
+    least: Threshold = 0.0
+    probability: NDArray[np.float64] | None = None
+
+    def kept(self) -> tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]]:
+        """The boxes, and their confidences, that are the answer at the operating point."""
+        least = np.broadcast_to(self.least, len(self.confidence))
+        masks = [confidence >= limit for confidence, limit in zip(self.confidence, least, strict=True)]
+        boxes = [boxes[mask] for boxes, mask in zip(self.boxes_xywh, masks, strict=True)]
+        return boxes, [confidence[mask] for confidence, mask in zip(self.confidence, masks, strict=True)]
+
+    def probabilities(self) -> NDArray[np.float64]:
+        """Of each image, (images,): as given, else the highest confidence of its boxes; 0 where there is none."""
+        highest = np.array([values.max(initial=0.0) for values in self.confidence], np.float64)
+        if self.probability is None:
+            return np.clip(highest, 0, 1)
+        return np.clip(np.where(np.isnan(self.probability), 0.0, self.probability), 0, 1)
+
+
+def nothing(split: Split) -> Answer:
+    """The answer without any box."""
+    return Answer([np.zeros((0, 4))] * len(split), [np.zeros(0)] * len(split))
+
+
+def everywhere(boxes_xywh: Boxes) -> Answer:
+    """An answer of boxes that are equally sure."""
+    return Answer(boxes_xywh, [np.ones(len(boxes)) for boxes in boxes_xywh])
+
+
+def has_opacity(split: Split) -> NDArray[np.bool_]:
+    """Which images have a true box, (images,)."""
+    return np.array([len(boxes) > 0 for boxes in split.boxes_xyxy], bool)
+
+
+def image_thresholds(split: Split, answer: Answer) -> dict[str, Threshold]:
+    """Choose on a split from which probability on an image is called one with opacity."""
+    positive, probability = has_opacity(split), answer.probabilities()
+    return {
+        AT_SENSITIVITY: threshold_at_sensitivity(positive, probability, _SENSITIVITY),
+        YOUDEN: youden_threshold(positive, probability),
+    }
+
+
+def cross_fitted_thresholds(split: Split, answer: Answer, seed: int = 0) -> dict[str, Threshold]:
+    """The same where the split is the only labelled one: for each fifth of the patients chosen on the others."""
+    positive, probability = has_opacity(split), answer.probabilities()
+    fold = _folds(split, seed)
+    if fold is None:
+        return {AT_SENSITIVITY: float("nan"), YOUDEN: float("nan")}
+    return {
+        AT_SENSITIVITY: cross_fit(
+            lambda rows: threshold_at_sensitivity(positive[rows], probability[rows], _SENSITIVITY), fold
+        ),
+        YOUDEN: cross_fit(lambda rows: youden_threshold(positive[rows], probability[rows]), fold),
+    }
+
+
+def with_chosen_confidence(answer: Answer, split: Split, on: tuple[Split, Answer] | None, seed: int = 0) -> Answer:
+    """The answer with an operating point: chosen on another split and the answer there, or cross-fitted on its own."""
+    if on is not None:
+        other, its = on
+        curve = threshold_curve(other.boxes_xywh, its.boxes_xywh, its.confidence)
+        return replace(answer, least=best_confidence(curve)[0])
+    fold = _folds(split, seed)
+    if fold is None:
+        return answer
+    return replace(answer, least=cross_fit_confidence(split.boxes_xywh, answer.boxes_xywh, answer.confidence, fold))
+
+
+def _folds(split: Split, seed: int) -> NDArray[np.int64] | None:
+    """Folds by patient; None where there are not two of them."""
+    folds = min(_FOLDS, len(set(split.patients)))
+    return deal_folds(split.patients, folds=folds, seed=seed) if folds > 1 else None
+
+
+def by_name(thresholds: Mapping[str, Threshold]) -> dict[str, float | None]:
+    """As figures that can be shown: None where it differs from image to image, or is undefined."""
+    shown = {name: float(value) if np.ndim(value) == 0 else float("nan") for name, value in thresholds.items()}
+    return {name: value if np.isfinite(value) else None for name, value in shown.items()}

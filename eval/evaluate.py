@@ -1,0 +1,114 @@
+"""Score one run, predictions folder, COCO results or submission on one split, beside two trivial baselines."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hilum import __version__
+from hilum.datasets.folder import Dataset, Split, SplitName
+from hilum.errors import HilumError
+from hilum.eval.answer import (
+    Answer,
+    cross_fitted_thresholds,
+    everywhere,
+    has_opacity,
+    image_thresholds,
+    nothing,
+    with_chosen_confidence,
+)
+from hilum.eval.baselines import average_boxes, empty_mask
+from hilum.eval.benchmark import AVERAGE, NOTHING, predict_split
+from hilum.eval.measures import measure
+from hilum.eval.predictions import read_about, read_answer
+from hilum.predict import load
+from hilum.run import CONFIG, ENVIRONMENT, read_json
+
+_CROSS_FITTED = "cross-fitted over patients on this very split, as no other was predicted"
+
+
+def evaluate(
+    source: Path, data: Dataset, name: SplitName, confidence: float | None = None
+) -> tuple[dict[str, Any], list[str]]:
+    """Measure whatever holds predictions.
+
+    Nothing is chosen on what is reported: thresholds come from val where the source has predictions on it, else they
+    are cross-fitted, and the result says which.
+
+    Args:
+        source: a run, a predictions folder, COCO results (.json), or a submission (.csv).
+        data: the truth.
+        name: of the split.
+        confidence: boxes below do not count as the answer; where None that of the run or of the folder; a submission
+            is an answer as it is, and for COCO results one is chosen.
+
+    Returns:
+        The results, as `hilum.eval.tables` takes them, and a line for each thing that was not right.
+
+    Raises:
+        HilumError: not readable as any of these, or nothing in it is of the split.
+    """
+    truth = data.split(name)
+    if not len(truth):
+        raise HilumError(f"{data.path}: the {name} split has no image")
+    other = data.split("val") if name != "val" else None
+    if (source / CONFIG).is_file():
+        answer, elsewhere, chosen, problems = _of_run(source, data, truth, other)
+    else:
+        answer, elsewhere, chosen, problems = _of_file(source, truth, other, given=confidence is not None)
+    if confidence is not None:
+        answer, chosen = replace(answer, least=confidence), "the operating point was given"
+    if elsewhere is not None and other is not None:
+        thresholds, how = image_thresholds(other, elsewhere), "chosen on val"
+    else:
+        thresholds, how = cross_fitted_thresholds(truth, answer), _CROSS_FITTED
+    train = data.split("train")
+    baselines = {NOTHING: nothing(truth)} | ({AVERAGE: everywhere(average_boxes(train, truth))} if len(train) else {})
+    rows = [
+        {"name": what, "backend": None, **measure(truth, baseline, {}).to_json()}
+        for what, baseline in baselines.items()
+    ]
+    rows.append({"name": source.name, **measure(truth, answer, thresholds).to_json()})
+    mask = empty_mask(truth.boxes_xyxy, truth.sizes_wh)
+    return {
+        "hilum": __version__,
+        "split": name,
+        "images": len(truth),
+        "positive_images": int(has_opacity(truth).sum()),
+        "patients_known": data.patients_known,
+        "patients_on_both_sides": data.conversion.get("patients_on_both_sides"),
+        "data_fingerprint": data.fingerprint,
+        "chosen": f"{chosen}; thresholds on images were {how}",
+        "empty_mask": {"pixel_accuracy": mask.pixel_accuracy, "mean_iou": mask.mean_iou},
+        "entries": rows,
+    }, problems
+
+
+def _of_run(
+    run: Path, data: Dataset, truth: Split, other: Split | None
+) -> tuple[Answer, Answer | None, str, list[str]]:
+    predictor = load(run)
+    answer = predict_split(predictor, truth)
+    elsewhere = predict_split(predictor, other) if other is not None and len(other) else None
+    if read_json(run / ENVIRONMENT).get("data_fingerprint") == data.fingerprint:
+        return answer, elsewhere, "epochs and operating point were chosen on val", []
+    problem = f"{run} was trained on other data or another split: it may have seen these very images"
+    return answer, elsewhere, "epochs and operating point were chosen on another data set", [problem]
+
+
+def _of_file(
+    source: Path, truth: Split, other: Split | None, *, given: bool
+) -> tuple[Answer, Answer | None, str, list[str]]:
+    answer, problems = read_answer(source, truth)
+    elsewhere = None
+    if other is not None and len(other):
+        try:
+            elsewhere = read_answer(source, other)[0]
+        except HilumError:  # it holds nothing of val
+            elsewhere = None
+    if source.suffix.lower() == ".csv":
+        return answer, elsewhere, "the operating point is the file's: all its boxes are the answer", problems
+    if given or "confidence" in read_about(source if source.is_dir() else source.parent):
+        return answer, elsewhere, "the operating point is that of the predictions folder", problems
+    on = None if elsewhere is None or other is None else (other, elsewhere)
+    how = _CROSS_FITTED if on is None else "chosen on val"
+    return with_chosen_confidence(answer, truth, on), elsewhere, f"the operating point was {how}", problems
