@@ -3,14 +3,12 @@
 Vermilion is opacity everywhere, and nothing else is; colours are Okabe and Ito's, and no figure needs them to be read.
 """
 
-import io
 import textwrap
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib import ticker
 from matplotlib.colors import LinearSegmentedColormap
@@ -18,41 +16,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-OPACITY, QUIET, BLUE, SKY, GREEN, INK, LINE, BOX = (
-    "#D55E00",
-    "#8A99A5",
-    "#0072B2",
-    "#56B4E9",
-    "#009E73",
-    "#1B2329",
-    "#D9DFE3",
-    "#E69F00",
-)
+from hilum.pages.plotting import BLUE, GREEN, INK, LINE, QUIET, SKY, VERMILION, new_figure, to_png
+
+OPACITY, BOX = VERMILION, "#E69F00"
 OTHERS = (BLUE, SKY, GREEN, QUIET)
 HEAT = LinearSegmentedColormap.from_list("opacity", ["#FFFFFF", "#F6C9A8", OPACITY, "#4A1E00"])
-_STYLE = {
-    "font.size": 10,
-    "text.color": INK,
-    "text.parse_math": False,  # a class may be called "$"
-    "axes.edgecolor": QUIET,
-    "axes.labelcolor": INK,
-    "axes.labelsize": 9.5,
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
-    "axes.titleweight": "bold",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "grid.color": LINE,
-    "grid.linewidth": 0.8,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "xtick.labelsize": 9.5,
-    "ytick.labelsize": 9.5,
-    "legend.frameon": False,
-    "legend.fontsize": 9.5,
-    "figure.facecolor": "white",
-}
 _WIDTH = 5.4  # inches: at a phone's width the letters can still be read
 _DPI = 200
 
@@ -323,16 +291,8 @@ def contact_sheet(
 @contextmanager
 def _figure(width: float, height: float) -> Iterator[tuple[Figure, Callable[[], bytes]]]:
     """A figure in our style, in inches, and the function that makes it a PNG."""
-    with mpl.rc_context(_STYLE), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a class in a script the font lacks
-        figure = Figure(figsize=(width, height), layout="constrained")
-
-        def png() -> bytes:
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
-            return buffer.getvalue()
-
-        yield figure, png
+    with new_figure(width, height) as figure:
+        yield figure, partial(to_png, figure, _DPI)
 
 
 def _bars(axis: Any, names: Sequence[str], values: Sequence[float], colours: Sequence[str], texts: list[str]) -> None:
