@@ -1,9 +1,12 @@
-"""One HTML page that needs nothing but itself: style and pictures inside, no script, no request to anywhere.
+"""One HTML page that needs nothing but itself: style, script and pictures inside, no request to anywhere.
 
-Whatever is given is plain text and is escaped here, once; nothing that comes from a file can become markup.
+Whatever is given is plain text and is escaped here, once; nothing that comes from a file can become markup. What is
+markup already, a page's style and script and a section's widget, says so. No other script than the page's own runs.
 """
 
 import base64
+import hashlib
+import re
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,6 +17,7 @@ from hilum import __version__
 from hilum.converters.files import write_atomically
 from hilum.errors import HilumError
 from hilum.eval.pictures import NOT_A_DEVICE
+from hilum.pages.wording import MISSING
 
 GENERATOR = '<meta name="generator" content="hilum'
 
@@ -40,11 +44,60 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Drawing:
+    """A figure as SVG, which is on the page and in no file beside it.
+
+    Attributes:
+        svg: with a viewBox.
+        alt: as a picture's.
+    """
+
+    svg: bytes
+    alt: str
+
+    @property
+    def size_wh(self) -> tuple[int, int]:
+        """Width and height of the viewBox."""
+        found = re.search(rb'viewBox="0 0 ([\d.]+) ([\d.]+)"', self.svg)
+        if not found:
+            raise ValueError("svg: has no viewBox that starts at 0 0")
+        return round(float(found[1])), round(float(found[2]))
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell with more than a text.
+
+    Attributes:
+        text: what it says, and is sorted by.
+        note: below, smaller.
+        mark: CSS class of a line drawn before it, as the row's line in the figures; "" for none.
+    """
+
+    text: str
+    note: str = ""
+    mark: str = ""
+
+
+@dataclass(frozen=True)
 class Table:
-    """A small table of one row or more; the first column names the row, and columns of numbers are set to the right."""
+    """A small table of one row or more; the first column names the row, and columns of numbers are set to the right.
+
+    Attributes:
+        hints: what each column means, to be seen on hover and below the table; columns can be sorted then.
+    """
 
     header: Sequence[str]
-    rows: Sequence[Sequence[str]]
+    rows: Sequence[Sequence[str | Cell]]
+    hints: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Something to be opened: a table, or text whose lines are kept."""
+
+    title: str
+    content: Table | str
 
 
 @dataclass(frozen=True)
@@ -55,14 +108,20 @@ class Section:
         finding: it, in a sentence.
         text: paragraphs: what the figure shows and why it matters.
         wide: the picture takes the page's whole width, below the text.
+        points: a list, after the paragraphs.
+        folds: after the table.
+        widget: markup, whose maker has escaped it.
     """
 
     title: str
     finding: str
     text: Sequence[str] = ()
-    picture: Picture | None = None
+    picture: Picture | Drawing | None = None
     table: Table | None = None
     wide: bool = False
+    points: Sequence[str] = ()
+    folds: Sequence[Fold] = ()
+    widget: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,6 +139,7 @@ class Page:
     Attributes:
         figures: the numbers to see first: (number, what it counts).
         footer: lines on where it comes from.
+        style, script: CSS and JavaScript of this kind of page. Nothing that is read from anywhere may be in them.
     """
 
     title: str
@@ -87,12 +147,14 @@ class Page:
     figures: Sequence[tuple[str, str]]
     parts: Sequence[Part]
     footer: Sequence[str] = field(default=())
+    style: str = ""
+    script: str = ""
 
     @property
     def pictures(self) -> list[Picture]:
         """All pictures, from top to bottom."""
         sections = [section for part in self.parts for section in part.sections]
-        return [section.picture for section in sections if section.picture]
+        return [section.picture for section in sections if isinstance(section.picture, Picture)]
 
 
 def page_html(page: Page) -> str:
@@ -105,17 +167,23 @@ def page_html(page: Page) -> str:
         for number, part in enumerate(page.parts, 1)
     )
     footer = "".join(f"<p>{escape(line)}</p>" for line in (NOT_A_DEVICE, *page.footer))
+    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    script = ""
+    if page.script:
+        digest = base64.b64encode(hashlib.sha256(page.script.encode()).digest()).decode("ascii")
+        policy += f"; script-src 'sha256-{digest}'"
+        script = f"<script>{page.script}</script>\n"
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 {GENERATOR} {escape(__version__)}">
 <meta name="robots" content="noindex">
 <link rel="icon" href="data:,">
 <title>{escape(page.title)}</title>
-<style>{_STYLE}</style>
+<style>{_STYLE}{page.style}</style>
 </head>
 <body>
 <header><h1>{escape(page.title)}</h1><p class="summary">{escape(page.summary)}</p>
@@ -124,7 +192,7 @@ def page_html(page: Page) -> str:
 <main>
 {parts}</main>
 <footer>{footer}</footer>
-</body>
+{script}</body>
 </html>
 """
 
@@ -146,43 +214,84 @@ def write_page(path: Path, page: Page) -> None:
 
 def _section(section: Section) -> str:
     text = "".join(f"<p>{escape(paragraph)}</p>" for paragraph in section.text)
+    points = "".join(f"<li>{escape(point)}</li>" for point in section.points)
+    points = f"<ul>{points}</ul>" if points else ""
     table = _table(section.table) if section.table else ""
-    words = f'<div class="words"><p class="finding">{escape(section.finding)}</p>{text}{table}</div>'
+    folds = "".join(map(_fold, section.folds))
+    words = f'<div class="words"><p class="finding">{escape(section.finding)}</p>{text}{points}{table}{folds}</div>'
     kind = "wide" if section.wide else "beside" if section.picture else "plain"
     picture = _picture(section.picture) if section.picture else ""
-    return f'<article class="{kind}"><h3>{escape(section.title)}</h3>{words}{picture}</article>\n'
+    return f'<article class="{kind}"><h3>{escape(section.title)}</h3>{words}{picture}{section.widget}</article>\n'
 
 
-def _picture(picture: Picture) -> str:
+def _picture(picture: Picture | Drawing) -> str:
+    kind, content = ("png", picture.png) if isinstance(picture, Picture) else ("svg+xml", picture.svg)
     width, height = picture.size_wh
-    data = base64.b64encode(picture.png).decode("ascii")
+    data = base64.b64encode(content).decode("ascii")
     return (
-        f'<figure><img src="data:image/png;base64,{data}" width="{width}" height="{height}" '
+        f'<figure><img src="data:image/{kind};base64,{data}" width="{width}" height="{height}" '
         f'alt="{escape(picture.alt)}"></figure>'
     )
 
 
-def _table(table: Table) -> str:
-    def cell(tag: str, text: str, *, number: bool) -> str:
-        return f"<{tag}{' class=number' * number}>{escape(text)}</{tag.split(maxsplit=1)[0]}>"
+def _fold(fold: Fold) -> str:
+    content = _table(fold.content) if isinstance(fold.content, Table) else f"<pre>{escape(fold.content)}</pre>"
+    return f"<details><summary>{escape(fold.title)}</summary>{content}</details>"
 
+
+def _table(table: Table) -> str:
+    rows = [[cell if isinstance(cell, Cell) else Cell(cell) for cell in row] for row in table.rows]
     # A column is one of numbers, and its heading stands above them, where every cell starts with a digit.
     numbers = [
-        at > 0 and all(text[:1].isdigit() for text in column) for at, column in enumerate(zip(*table.rows, strict=True))
+        at > 0 and all(map(_is_number, column)) and any(cell.text != MISSING for cell in column)
+        for at, column in enumerate(zip(*rows, strict=True))
     ]
+    hints = table.hints or [""] * len(table.header)
     header = "".join(
-        cell("th scope=col", name, number=number) for name, number in zip(table.header, numbers, strict=True)
+        f"<th scope=col{' class=number' * number}>{_heading(name, hint)}</th>"
+        for name, hint, number in zip(table.header, hints, numbers, strict=True)
     )
-    rows = "".join(
+    body = "".join(
         "<tr>"
         + "".join(
-            cell("td" if at else "th scope=row", text, number=number)
-            for at, (text, number) in enumerate(zip(row, numbers, strict=True))
+            f"<{'td' if at else 'th scope=row'}{' class=number' * number}>{_content(cell)}</{'td' if at else 'th'}>"
+            for at, (cell, number) in enumerate(zip(row, numbers, strict=True))
         )
         + "</tr>"
-        for row in table.rows
+        for row in rows
     )
-    return f"<table><thead><tr>{header}</tr></thead><tbody>{rows}</tbody></table>"
+    kind = " class=sortable" if table.hints else ""
+    markup = f"<table{kind}><thead><tr>{header}</tr></thead><tbody>{body}</tbody></table>"
+    if not table.hints:
+        return markup
+    meanings = "".join(
+        f"<dt>{escape(name)}</dt><dd>{escape(hint)}</dd>"
+        for name, hint in zip(table.header, hints, strict=True)
+        if hint
+    )
+    return (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="Table, wider than a phone">{markup}</div>'
+        f'<details class="meanings"><summary>What the columns mean</summary><dl>{meanings}</dl></details>'
+    )
+
+
+def _heading(name: str, hint: str) -> str:
+    return f'<button type="button" title="{escape(hint)}">{escape(name)}</button>' if hint else escape(name)
+
+
+def _content(cell: Cell) -> str:
+    mark = line_sample(cell.mark) if cell.mark else ""
+    note = f"<small>{escape(cell.note)}</small>" if cell.note else ""
+    return f"{mark}{escape(cell.text)}{note}"
+
+
+def line_sample(mark: str) -> str:
+    """A short line as markup; `mark` is the CSS class that gives it its colour and dashes."""
+    return f'<svg class="sample {escape(mark)}" viewBox="0 0 26 10" aria-hidden="true"><path d="M0 5h26"></path></svg>'
+
+
+def _is_number(cell: Cell) -> bool:
+    return cell.text == MISSING or cell.text.lstrip("+\N{MINUS SIGN}")[:1].isdigit()
 
 
 _STYLE = """
@@ -217,6 +326,26 @@ th, td { padding: .4rem 1.25rem .4rem 0; border-bottom: 1px solid var(--line); t
   vertical-align: top; font-weight: 400; }
 thead th { color: var(--quiet); font-size: .8rem; vertical-align: bottom; }
 th:last-child, td:last-child { padding-right: 0; }
+td small { display: block; font-size: .8em; color: var(--quiet); }
+ul { margin: 0 0 1rem; padding-left: 1.2rem; max-width: 42rem; }
+li { margin-bottom: .4rem; }
+.scroll { overflow-x: auto; margin: 1rem 0; }
+.scroll table { margin: 0; }
+.sample { width: 1.6rem; height: .65rem; margin-right: .5rem; overflow: visible; }
+.sample path { fill: none; stroke-width: 3; }
+thead button { padding: 0; border: 0; background: none; color: inherit; font: inherit; text-align: inherit;
+  text-decoration: underline dotted; text-underline-offset: .2em; cursor: help; }
+.js thead button { cursor: pointer; }
+[aria-sort] button { color: var(--ink); font-weight: 650; }
+[aria-sort=descending] button::after { content: " \2193"; }
+[aria-sort=ascending] button::after { content: " \2191"; }
+details { margin: .5rem 0; }
+summary { color: var(--accent); cursor: pointer; }
+details dl { font-size: .875rem; }
+details dt { font-weight: 650; }
+details dd { margin: 0 0 .5rem; max-width: 42rem; }
+pre { margin: .5rem 0 1rem; padding: .75rem 1rem; overflow-x: auto; background: #f4f6f7; font-size: .8rem;
+  line-height: 1.45; }
 .number { white-space: nowrap; text-align: right; font-variant-numeric: tabular-nums; }
 footer { padding: 1.5rem 0 3rem; border-top: 2px solid var(--ink); font-size: .875rem; color: var(--quiet); }
 footer p { max-width: none; margin: 0 0 .3rem; }
@@ -238,6 +367,9 @@ footer p:first-child { font-weight: 650; color: var(--ink); }
   h2 { padding-top: 1rem; }
   h2, h3, .finding { break-after: avoid; }
   article { break-inside: avoid; margin-bottom: 1.5rem; }
+  tr { break-inside: avoid; }
+  .scroll { overflow: visible; }
+  pre { white-space: pre-wrap; }
   .beside { display: grid; grid-template-columns: minmax(0, 5fr) minmax(0, 6fr); column-gap: 1.5rem; }
   .beside h3 { grid-column: 1 / -1; }
 }

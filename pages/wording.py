@@ -1,6 +1,10 @@
 """Numbers in sentences."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+MISSING = "\N{EN DASH}"
 
 
 def percent(part: float, whole: float) -> str:
@@ -20,3 +24,23 @@ def listed(items: Iterable[str]) -> str:
     """The items, of which there are some, as a sentence lists them: a, b and c."""
     *first, last = items
     return f"{', '.join(first)} and {last}" if first else last
+
+
+def finite(value: Any) -> float | None:
+    """The number; None where there is none, or NaN."""
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def decimal(value: float | None, decimals: int = 2, *, signed: bool = False) -> str:
+    """A number with a true minus; a dash where there is none."""
+    number = finite(value)
+    if number is None:
+        return MISSING
+    rounded = round(number, decimals) + 0.0  # no minus before a zero
+    return f"{rounded:{'+' if signed else ''},.{decimals}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def bounds(interval: Mapping[str, Any] | None, decimals: int = 2, *, signed: bool = False) -> str:
+    """The bounds of an interval, [0.20, 0.40]; nothing where there are none."""
+    ends = [finite((interval or {}).get(end)) for end in ("low", "high")]
+    return "" if None in ends else f"[{', '.join(decimal(end, decimals, signed=signed) for end in ends)}]"

@@ -1,27 +1,36 @@
-"""The benchmark: its files, its figures, and that runs are reused."""
+"""The benchmark: its files, its figures, that what is there is reused, and that two benchmarks can be compared."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from hilum.config import ExperimentConfig, check_config
 from hilum.datasets.folder import Dataset
 from hilum.errors import HilumError
-from hilum.eval.benchmark import AVERAGE, NOTHING, Entry, benchmark, predict_split
+from hilum.eval import benchmark as benchmark_module
+from hilum.eval import cost
+from hilum.eval.answer import image_thresholds
+from hilum.eval.benchmark import AVERAGE, NOTHING, Benchmark, benchmark, compare_benchmarks, predict_split
 from hilum.eval.measures import measure
+from hilum.eval.peak_memory import PeakMemory
 from hilum.eval.pictures import NOT_A_DEVICE
 from hilum.predict import load
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
+def _quick() -> Iterator[None]:
+    """One thread, and no process of its own for the memory: `test_cost.py` has that."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cost, "peak_memory", lambda run, files: PeakMemory(1, float("nan")))
+        yield
     torch.set_num_threads(threads)
 
 
@@ -35,27 +44,35 @@ def configs(**changes: Any) -> dict[str, ExperimentConfig]:
     }
 
 
+def run(dataset: Path, out: Path, told: list[str] | None = None, **options: Any) -> Benchmark:
+    tell = (told if told is not None else []).append
+    wanted = options.pop("configs", None) or configs()
+    return benchmark(Dataset.open(dataset), wanted, out, tell=tell, cost_seconds=0.0, **options)
+
+
 @pytest.fixture(scope="module")
-def done(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Entry]]:
+def done(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Benchmark]:
     out = tmp_path_factory.mktemp("benchmark")
-    return out, benchmark(Dataset.open(dataset), configs(), out, tell=lambda line: None)
+    return out, run(dataset, out, command="hilum benchmark DATA")
 
 
-def test_its_files(done: tuple[Path, list[Entry]]) -> None:
-    out, entries = done
+def test_its_files(done: tuple[Path, Benchmark]) -> None:
+    out, found = done
     table = (out / "table.md").read_text()
     assert NOT_A_DEVICE in table
-    for name in (NOTHING, AVERAGE, "small resnet", "small unet"):
-        assert f"| {name} |" in table
-    assert [entry.name for entry in entries] == [NOTHING, AVERAGE, "small resnet", "small unet"]
-    assert len((out / "table.csv").read_text().splitlines()) == 5
+    header = table.splitlines()[2]
+    for name in (NOTHING, "all-background mask", AVERAGE, "small resnet", "small unet"):
+        assert f"| {name} |" in header
+    assert [entry.name for entry in found.entries] == [NOTHING, AVERAGE, "small resnet", "small unet"]
+    assert len((out / "table.csv").read_text().splitlines()) == 6
     assert (out / "comparison.png").read_bytes()[:4] == b"\x89PNG"
+    assert json.loads((out / "results.json").read_text())["command"] == "hilum benchmark DATA"
 
 
-def test_its_figures_are_those_computed_directly(done: tuple[Path, list[Entry]], dataset: Path) -> None:
+def test_its_figures_are_those_computed_directly(done: tuple[Path, Benchmark], dataset: Path) -> None:
     out, _ = done
     data = Dataset.open(dataset)
-    holdout = data.split("holdout")
+    holdout, val = data.split("holdout"), data.split("val")
     results = json.loads((out / "results.json").read_text())
     assert results["images"] == len(holdout)
     assert results["data_fingerprint"] == data.fingerprint
@@ -63,25 +80,89 @@ def test_its_figures_are_those_computed_directly(done: tuple[Path, list[Entry]],
     assert by_name[NOTHING]["score"]["estimate"] == 0
     for name in configs():
         predictor = load(out / "runs" / name)
-        expected = json.loads(json.dumps(measure(holdout, predict_split(predictor, holdout)).to_json()))
-        for key, value in expected.items():
-            assert by_name[name][key] == pytest.approx(value, nan_ok=True), (name, key)
+        thresholds = image_thresholds(val, predict_split(predictor, val))
+        expected = json.loads(json.dumps(measure(holdout, predict_split(predictor, holdout), thresholds).to_json()))
+        for key in ("score_at_or_above", "ap_coco", "images", "images_scored", "bounds", "mistakes"):
+            assert by_name[name][key] == expected[key], (name, key)
+        for key in ("score", "sensitivity", "auroc", "brier", "ap_competition", "sooner_share"):
+            for part, value in expected[key].items():
+                found = by_name[name][key][part]
+                assert np.isnan(value) if found is None else found == pytest.approx(value), (name, key, part)
         assert by_name[name]["least_confidence"] == predictor.confidence
-        assert by_name[name]["latency_ms"] > 0
+        assert by_name[name]["cost"]["latency_alone"]["p50_ms"] > 0
+        assert len(by_name[name]["log"]) == 1
         difference = by_name[name]["above_nothing"]["estimate"]
         assert difference == pytest.approx(by_name[name]["score"]["estimate"])
 
 
-def test_again_it_reuses_its_runs(done: tuple[Path, list[Entry]], dataset: Path) -> None:
-    out, first = done
-    logs = {path: path.stat().st_mtime_ns for path in out.glob("runs/*/*")}
+def test_it_says_which_is_better_and_how_sure(done: tuple[Path, Benchmark]) -> None:
+    results = done[1].results
+    means = {group["name"]: group["score"]["estimate"] for group in results["groups"]}
+    assert len(results["differences"]) == 6  # pairs of four
+    for each in results["differences"]:
+        assert each["score"]["estimate"] == pytest.approx(means[each["higher"]] - means[each["lower"]])
+        assert each["score"]["estimate"] >= 0
+        assert each["score"]["low"] <= each["score"]["estimate"] <= each["score"]["high"]
+
+
+def test_again_it_reuses_runs_predictions_and_costs(
+    done: tuple[Path, Benchmark], dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, _ = done
+    before = {path: path.stat().st_mtime_ns for part in ("runs", "predictions") for path in out.glob(f"{part}/**/*")}
+    monkeypatch.setattr(benchmark_module, "predict_all", None)  # would be called
+    monkeypatch.setattr(benchmark_module, "measure_cost", None)
     told: list[str] = []
-    second = benchmark(Dataset.open(dataset), configs(), out, tell=told.append)
-    assert {path: path.stat().st_mtime_ns for path in out.glob("runs/*/*")} == logs
+    text = (out / "results.json").read_text()
+    run(dataset, out, told, command="hilum benchmark DATA")
+    assert {path: path.stat().st_mtime_ns for path in before} == before
     assert sum("reuses" in line for line in told) == 2
-    assert [entry.measures.score for entry in second] == [entry.measures.score for entry in first]
+    assert (out / "results.json").read_text() == text
 
 
-def test_a_run_of_another_config_is_refused(done: tuple[Path, list[Entry]], dataset: Path) -> None:
+def test_predictions_of_other_weights_are_made_again(
+    done: tuple[Path, Benchmark], dataset: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "copy"
+    shutil.copytree(done[0], out)
+    shutil.copytree(out / "predictions" / "small unet", out / "other")
+    shutil.rmtree(out / "predictions" / "small resnet")
+    shutil.move(out / "other", out / "predictions" / "small resnet")
+    told: list[str] = []
+    again = run(dataset, out, told)
+    assert sum("predicts" in line for line in told) == 2  # val and holdout of the one
+    assert [e.measures.score for e in again.entries] == [e.measures.score for e in done[1].entries]
+
+
+def test_a_run_of_another_config_is_refused(done: tuple[Path, Benchmark], dataset: Path) -> None:
     with pytest.raises(HilumError, match="another config"):
-        benchmark(Dataset.open(dataset), configs(seed=9), done[0], tell=lambda line: None)
+        run(dataset, done[0], configs=configs(seed=9))
+
+
+def test_several_seeds_are_runs_of_their_own_and_one_group(dataset: Path, tmp_path: Path) -> None:
+    one = {"net": configs()["small resnet"]}
+    found = run(dataset, tmp_path, configs=one, seeds=3)
+    assert [entry.name for entry in found.entries[2:]] == ["net-seed0", "net-seed1", "net-seed2"]
+    assert [entry.about["seed"] for entry in found.entries[2:]] == [0, 1, 2]
+    scores = [entry.measures.score.estimate for entry in found.entries[2:]]
+    group = next(group for group in found.results["groups"] if group["name"] == "net")
+    assert group["runs"] == 3
+    assert group["score"]["estimate"] == pytest.approx(np.mean(scores))
+    assert group["sd_over_seeds"] == pytest.approx(np.std(scores, ddof=1))
+    weights = [(tmp_path / "runs" / f"net-seed{seed}" / "weights.safetensors").read_bytes() for seed in range(3)]
+    assert len(set(weights)) == 3
+
+
+def test_two_benchmarks_are_compared_name_by_name(done: tuple[Path, Benchmark], dataset: Path, tmp_path: Path) -> None:
+    other = run(dataset, tmp_path / "other", configs={"small resnet": configs(seed=4)["small resnet"]})
+    same = compare_benchmarks(done[0], done[0], Dataset.open(dataset))
+    assert [each["name"] for each in same] == ["small resnet", "small unet"]
+    assert all(each["difference"]["estimate"] == each["difference"]["high"] == 0 for each in same)
+    (changed,) = compare_benchmarks(tmp_path / "other", done[0], Dataset.open(dataset))
+    assert changed["new"]["estimate"] == pytest.approx(other.entries[2].measures.score.estimate)
+    assert changed["old"]["estimate"] == pytest.approx(done[1].entries[2].measures.score.estimate)
+    assert changed["difference"]["estimate"] == pytest.approx(changed["new"]["estimate"] - changed["old"]["estimate"])
+    results = json.loads((tmp_path / "other" / "results.json").read_text())
+    (tmp_path / "other" / "results.json").write_text(json.dumps(results | {"data_fingerprint": "0"}))
+    with pytest.raises(HilumError, match="other data"):
+        compare_benchmarks(tmp_path / "other", done[0], Dataset.open(dataset))

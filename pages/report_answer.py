@@ -1,0 +1,207 @@
+"""What a benchmark says, in sentences: every one is computed from the figures, none claims more than an interval."""
+
+from collections.abc import Sequence
+
+from hilum.eval.answer import AT_SENSITIVITY, YOUDEN
+from hilum.eval.benchmark import AVERAGE, Benchmark
+from hilum.eval.measures import OPERATING_POINT
+from hilum.pages.contenders import Contender, Values, difference, is_higher, ranked
+from hilum.pages.wording import bounds, decimal, finite, listed, many
+
+FEW_PATIENTS, FEW_POSITIVES = 100, 50
+POINTS = {
+    OPERATING_POINT: "a box at the operating point",
+    AT_SENSITIVITY: "the threshold that found 95% on val",
+    YOUDEN: "Youden's point on val",
+}
+"""The points at which an image is called one with opacity, in words."""
+
+
+def headline(configs: Sequence[Contender], results: Values) -> str:
+    """Which is better, if that can be told."""
+    if not configs:
+        return "Nothing but the trivial baselines was measured"
+    best, *others = ranked(configs)
+    if not others:
+        if is_higher(difference(results, best.name, AVERAGE)):
+            return f"{best.name} beats the trivial baselines"
+        return f"{best.name} is not shown to beat the trivial baselines"
+    tied = [other.name for other in others if not is_higher(difference(results, best.name, other.name))]
+    beaten = [other.name for other in others if other.name not in tied]
+    if not tied:
+        return f"{best.name} is better than {_names(beaten)}"
+    if beaten:
+        return f"{best.name} leads, but {_names(tied)} may be as good"
+    return f"Whether {_either([best.name, *tied])} is best cannot be told"
+
+
+def comparisons(configs: Sequence[Contender], results: Values, most: int = 4) -> list[str]:
+    """The best against each other, by falling score."""
+    if len(configs) < 2:
+        return []
+    best, *others = ranked(configs)
+    images = f"these {results['images']:,} images ({results['positive_images']:,} with opacity)"
+    sentences = []
+    for other in others[:most]:
+        gap = difference(results, best.name, other.name)
+        size = finite(gap["estimate"])
+        digits = 2 if size is None or abs(size) >= 0.01 else 3
+        interval = bounds(gap, digits, signed=True)
+        scores = (
+            f"{best.name} scores {decimal(best.score['estimate'], digits)}, "
+            f"{decimal(size, digits)} higher than {other.name} ({decimal(other.score['estimate'], digits)})"
+        )
+        if not interval:
+            sentences.append(f"{scores}; how sure that is cannot be said.")
+        elif is_higher(gap):
+            sentences.append(f"{scores}; the 95% interval of the difference, {interval}, is above zero: it is better.")
+        else:
+            sentences.append(
+                f"{scores}, but the 95% interval of the difference, {interval}, includes zero: "
+                f"on {images} it cannot be told which is better."
+            )
+    if more := len(others) - most:
+        if more > 0:
+            sentences.append(f"For {many(more, 'other')} see the figure.")
+    return sentences
+
+
+def against_average(configs: Sequence[Contender], results: Values) -> str:
+    """Which configs beat the same two average boxes on every image, and by how much."""
+    gaps = {config.name: difference(results, config.name, AVERAGE) for config in ranked(configs)}
+    beat = [name for name, gap in gaps.items() if is_higher(gap)]
+    rest = [name for name in gaps if name not in beat]
+    text = ""
+    if beat:
+        sizes = [finite(gaps[name]["estimate"]) or 0.0 for name in beat]
+        by = decimal(min(sizes)) if decimal(min(sizes)) == decimal(max(sizes)) else f"{min(sizes):.2f} to {max(sizes):.2f}"
+        text = (
+            f"{_names(beat)} {'beats' if len(beat) == 1 else 'beat'} the same two average boxes drawn on every image, "
+            f"by {by}; no 95% interval includes zero."
+        )
+    if rest:
+        shown = listed(f"{name} ({decimal(gaps[name]['estimate'], signed=True)} {bounds(gaps[name], signed=True)})" for name in rest)
+        text += f" {shown} {'is' if len(rest) == 1 else 'are'} not shown to beat two average boxes on every image."
+    return text.strip()
+
+
+def cautions(found: Benchmark, configs: Sequence[Contender]) -> list[str]:
+    """What makes the figures less sure than they look, or better than they are."""
+    results = found.results
+    points = []
+    if not results.get("patients_known"):
+        points.append(
+            "Whose the images are is not known. Images of one patient may be in training and here, so every score may "
+            "flatter; and the intervals treat images as independent, so they are rather too narrow."
+        )
+    if both := results.get("patients_on_both_sides"):
+        points.append(f"{many(both, 'patient')} in training and here: every score may flatter.")
+    points += [
+        f"{config.name} starts from the weights {name}. Should these have been trained on NIH ChestX-ray14, of which "
+        "the challenge's images are a part, they have seen the images shown here, and its score flatters."
+        for config in configs
+        if (name := config.first.about.get("pretraining"))
+    ]
+    if results.get("patients_known") and results["patients"] < FEW_PATIENTS:
+        points.append(
+            f"Intervals are resampled from {many(results['patients'], 'patient')}. From so few they are rough, and "
+            "rather too narrow."
+        )
+    if results["positive_images"] < FEW_POSITIVES:
+        points.append(
+            f"Only {many(results['positive_images'], 'image shows', 'images show')} opacity: one more or less found "
+            "moves every figure."
+        )
+    if configs and all(len(config.entries) == 1 for config in configs):
+        points.append(
+            "Each config was trained once. The intervals say how much the images vary, not how much another seed "
+            "would; --seeds 3 tells that."
+        )
+    if len(configs) > 2:
+        points.append(
+            "Each interval holds by itself. Among many pairs, one in twenty excludes zero by chance alone."
+        )
+    return points
+
+
+def spread(configs: Sequence[Contender]) -> str:
+    """How much a config's score varies with its seed; "" where there was one each."""
+    known = [config for config in configs if config.sd is not None]
+    if not known:
+        return ""
+    return "Over the seeds the score varies by a standard deviation of " + listed(
+        f"{decimal(config.sd, 3)} ({config.name}, {len(config.entries)} runs)" for config in known
+    ) + "."
+
+
+def potentials(configs: Sequence[Contender]) -> list[tuple[Contender, float, float, float]]:
+    """(config, score, with a perfect classifier, with perfect boxes) of each config's runs on average."""
+    rows = []
+    for config in configs:
+        score = finite(config.score["estimate"])
+        parts = [[finite((run.get("bounds") or {}).get(key)) for run in config.values] for key in _BOUNDS]
+        if score is not None and all(value is not None for part in parts for value in part):
+            classifier, boxes = (sum(filter(None, part)) / len(part) for part in parts)
+            rows.append((config, score, classifier, boxes))
+    return rows
+
+
+_BOUNDS = ("perfect_classifier", "perfect_boxes")
+
+
+def what_to_work_on(row: tuple[Contender, float, float, float]) -> str:
+    """Whether images or boxes cost a config more."""
+    config, score, classifier, boxes = row
+    gains = classifier - score, boxes - score
+    work = (
+        "false alarms on images without opacity cost it more"
+        if gains[0] > gains[1]
+        else "where and how large its boxes are costs it more"
+    )
+    return (
+        f"{config.name}: a classifier that is always right about the image, placed before it, would add "
+        f"{decimal(gains[0])}; boxes without fault wherever it answers would add {decimal(gains[1])}. So {work}. "
+        f"The {decimal(1 - boxes)} beyond perfect boxes is lost on images missed or wrongly answered."
+    )
+
+
+def reading(config: Contender, results: Values) -> list[str]:
+    """What a radiologist would notice of a config's first run, image by image."""
+    values = config.values[0]
+    positives = int(results["positive_images"])
+    negatives = int(results["images"]) - positives
+    sentences = []
+    point = (values.get("image_points") or {}).get(OPERATING_POINT) or {}
+    sensitivity, specificity = (
+        finite((point.get(name) or {}).get("estimate")) for name in ("sensitivity", "specificity")
+    )
+    if sensitivity is not None and specificity is not None:
+        sentences.append(
+            f"{config.first.name} draws a box on {round(sensitivity * positives):,} of {many(positives, 'image')} with "
+            f"opacity ({sensitivity:.0%}, 95% interval {_percent_bounds(point['sensitivity'])}) and on "
+            f"{round((1 - specificity) * negatives):,} of {negatives:,} without (specificity {specificity:.0%}, "
+            f"{_percent_bounds(point['specificity'])})."
+        )
+    worklist = values.get("triage") or {}
+    mean, plain, ideal = (finite(worklist.get(key)) for key in ("mean_place", "first_come_place", "best_mean_place"))
+    if mean is not None and plain is not None and ideal is not None:
+        change = f"{abs(plain - mean):.1f} images {'sooner' if mean <= plain else 'later'}"
+        sentences.append(
+            f"Were the worklist read by its probability, an image with opacity would come at place {mean:.1f} of "
+            f"{results['images']:,} on average in place of {plain:.1f}: {change}. With every opacity first it would be "
+            f"place {ideal:.1f}."
+        )
+    return sentences
+
+
+def _percent_bounds(interval: Values) -> str:
+    low, high = finite(interval["low"]), finite(interval["high"])
+    return "unknown" if low is None or high is None else f"{low:.0%} to {high:.0%}"
+
+
+def _names(names: Sequence[str], most: int = 3) -> str:
+    return listed(names) if len(names) <= most else many(len(names), "other")
+
+
+def _either(names: Sequence[str], most: int = 4) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}" if len(names) <= most else f"any of {len(names)} configs"
