@@ -77,9 +77,10 @@ def convert(
         raise HilumError("16 bits do not go into a JPEG: leave the format out, or say png")
     begun = _check_out(out, overwrite=overwrite)
     try:
-        files, left_out = list_files(source, out)
+        # Workers, on other machines perhaps, run in folders of their own; the journal knows pictures by their folder.
+        files, left_out = list_files(source.absolute(), out.absolute())
         layout = kaggle_layout(files)
-        work = _Work(out, rendering, executor, progress)
+        work = _Work(out.absolute(), rendering, executor, progress)
         if layout is None:
             if patients:
                 raise HilumError(f"{patients}: a patient map is for Kaggle's layout, which {source} has not")
@@ -90,7 +91,7 @@ def convert(
                 raise HilumError(f"{key}: a key is for trees without Kaggle's layout; the challenge's ids are public")
             tables = _Tables(layout, patients)
             _claim(out, begun=begun)
-            record = {"source": source.name} | _convert_challenge(tables, layout, left_out, work, seed)
+            record = {"source": source.absolute().name} | _convert_challenge(tables, layout, left_out, work, seed)
         record = {"hilum": __version__, "complete": True, **record, "rendering": asdict(rendering)}
         shutil.rmtree(out / UNPACKED, ignore_errors=True)
         (out / JOURNAL).unlink(missing_ok=True)

@@ -106,13 +106,18 @@ def convert(
     workers
         Processes; all cores where not given.
     dask
-        Address of a Dask scheduler whose workers convert, and see SRC and DATA under the same paths.
+        Address of a Dask scheduler (tcp://10.0.0.1:8786) whose workers convert, and see SRC and DATA under the same
+        paths.
     """
+    from hilum.converters.cluster import cluster
     from hilum.converters.convert import convert as run
+    from hilum.converters.journal import JOURNAL
     from hilum.converters.picture import Rendering
 
+    if dask and workers:
+        raise HilumError("--workers counts processes of this machine; with --dask the cluster says how many there are")
     rendering = Rendering(window, bits, size, format)
-    pool = _processes(workers, None, "hilum.converters.picture") if dask is None else _dask(dask)
+    pool = cluster(dask, [src, data / JOURNAL]) if dask else _processes(workers, None, "hilum.converters.picture")
     with pool as executor, _bar("converting") as progress:
         record = run(
             src,
@@ -638,20 +643,6 @@ def _print_leaks(data: Any, leaks: dict[str, Any]) -> None:
 
 def _share(part: int, whole: int) -> str:
     return f"{part / whole:.1%}" if whole else ""
-
-
-@contextmanager
-def _dask(address: str) -> Iterator[Executor]:
-    try:
-        from distributed import Client
-    except ImportError as error:
-        raise HilumError('--dask needs Dask: pip install "hilum[dask]"') from error
-    try:
-        client = Client(address, timeout=10)
-    except (OSError, ValueError) as error:
-        raise HilumError(f"{address}: no Dask scheduler answers ({type(error).__name__})") from error
-    with client, client.get_executor() as executor:
-        yield executor
 
 
 def _print_conversion(data: Path, record: dict[str, Any]) -> None:

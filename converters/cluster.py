@@ -1,0 +1,172 @@
+"""Map over the workers of a Dask cluster, which may come, go and die on the way.
+
+Dask's own executor would hold every task at once, wait for ever where all workers are gone, and run on machines that
+do not see the files: their share of the pictures would then be left out as unreadable.
+"""
+
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError, Executor
+from contextlib import contextmanager
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from hilum import __version__
+from hilum.errors import HilumError
+
+CONNECT_S = 10
+PATIENCE_S = 60  # without any worker; a nanny starts a new one within seconds, a batch system takes longer
+_LOOK_S = 2  # between two looks at the workers
+_AHEAD = 8  # tasks a thread that are sent in advance: a million files need not lie in the scheduler's memory
+_DECIDE_BYTES = ("numpy", "opencv-python", "pydicom", "imagecodecs")
+
+
+@contextmanager
+def cluster(address: str, shared: Sequence[Path] = (), patience_s: float = PATIENCE_S) -> Iterator[Executor]:
+    """An executor whose `map` runs on the workers of a cluster.
+
+    A task whose worker dies is given to another; a task that killed four workers is an error.
+
+    Args:
+        address: of the scheduler, as in tcp://10.0.0.1:8786.
+        shared: files and folders that every worker must see under the same path, or its tasks are errors.
+        patience_s: how long to wait where no worker is there.
+
+    Raises:
+        HilumError: Dask is not installed, or no scheduler answers; from `map`: the cluster is gone, has no workers, or
+            a worker is not fit for the work.
+    """
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise HilumError('--dask needs Dask: pip install "hilum[dask]"') from error
+    logger = logging.getLogger("distributed")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)  # a lost scheduler is told in one line, not in tracebacks of its connections
+    try:
+        try:
+            client = Client(address, timeout=CONNECT_S, set_as_default=False)
+        except (OSError, ValueError, ImportError) as error:
+            raise HilumError(f"{address}: no Dask scheduler answers; start `dask scheduler` there") from error
+        try:
+            yield _Cluster(client, address, [str(path.absolute()) for path in shared], patience_s)
+        finally:
+            client.close(timeout=CONNECT_S)
+    finally:
+        logger.setLevel(level)
+
+
+class _Cluster(Executor):
+    """Only `map` is there, and it is lazy: tasks are sent as results are taken."""
+
+    def __init__(self, client: Any, address: str, shared: Sequence[str], patience_s: float) -> None:
+        self._client, self._address, self._shared, self._patience_s = client, address, shared, patience_s
+        self._threads, self._looked, self._seen = 0, float("-inf"), time.monotonic()
+
+    def map(
+        self,
+        fn: Callable[..., Any],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,  # noqa: ARG002 - of the interface; convert gives none
+        chunksize: int = 1,  # noqa: ARG002
+    ) -> Generator[Any]:
+        """Results in order."""
+        sent: deque[Any] = deque()
+        self._seen = time.monotonic()
+        for arguments in zip(*iterables, strict=False):
+            self._look()
+            sent.append(self._send(fn, arguments))
+            if len(sent) > max(1, _AHEAD * self._threads):
+                yield self._result(sent.popleft())
+        while sent:
+            yield self._result(sent.popleft())
+
+    def _send(self, fn: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+        with self._told():
+            return self._client.submit(_on_worker, versions(), self._shared, fn, arguments, pure=False)
+
+    def _result(self, future: Any) -> Any:
+        while True:
+            with self._told():
+                try:
+                    result, error = future.result(timeout=_LOOK_S)
+                    break
+                except TimeoutError:
+                    pass
+            self._look()
+        if error is not None:
+            raise error
+        return result
+
+    def _look(self) -> None:
+        """Count the workers, now and then, and give up where there has been none for too long."""
+        now = time.monotonic()
+        if now - self._looked < _LOOK_S:
+            return
+        with self._told():
+            self._threads = sum(self._client.nthreads().values())
+        self._looked = now
+        if self._threads:
+            self._seen = now
+        elif now - self._seen > self._patience_s:
+            raise HilumError(
+                f"{self._address}: no worker for {self._patience_s:.0f} s; start `dask worker {self._address}`, "
+                "and the same command again goes on"
+            )
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Say in one line what can happen to a cluster."""
+        from distributed import KilledWorker
+
+        try:
+            yield
+        except HilumError:
+            raise
+        except KilledWorker as error:
+            raise HilumError(
+                f"{self._address}: {error.allowed_failures + 1} workers died one after the other of the same files, "
+                "out of memory perhaps; see their logs"
+            ) from error
+        except (OSError, CancelledError) as error:
+            raise HilumError(f"{self._address}: the scheduler is gone; the same command again goes on") from error
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Of hilum and of the packages that decide the bytes of a picture; empty for one that is not installed."""
+    found = {"hilum": __version__}
+    for name in _DECIDE_BYTES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = ""
+    return found
+
+
+def _on_worker(
+    wanted: dict[str, str], shared: Sequence[str], fn: Callable[..., Any], arguments: tuple[Any, ...]
+) -> tuple[Any, Exception | None]:
+    """The result or the error: Dask would write the arguments of a failed task, names of files, to the worker's log."""
+    try:
+        for name, there in versions().items():
+            if there != wanted.get(name):
+                here = f"{name} {there}" if there else f"no {name}"
+                raise HilumError(f"{_address()}: this worker has {here}, expected {wanted.get(name) or 'none'}")  # noqa: TRY301
+        for path in shared:
+            if not os.path.exists(path):  # noqa: PTH110 - before every task
+                raise HilumError(f"{_address()}: this worker does not see {path}; share it under the same path")  # noqa: TRY301
+        return fn(*arguments), None
+    except Exception as error:  # noqa: BLE001 - raised again where it can be told
+        return None, error
+
+
+def _address() -> str:
+    from distributed import get_worker
+
+    return str(get_worker().address)
