@@ -16,6 +16,7 @@ US and SS as decimal numbers; "SQ" for a sequence that is there. Absent tags are
 SEX, AGE, VIEW = 0x00100040, 0x00101010, 0x00185101
 SPACINGS = (0x00280030, 0x00181164)  # Pixel Spacing, else Imager Pixel Spacing
 PATIENT_ID = 0x00100020  # read for a keyed hash alone
+BURNED_IN = 0x00280301  # Burned In Annotation: YES where the picture itself names somebody
 SAMPLES, PHOTOMETRIC, FRAMES, ROWS, COLUMNS = 0x00280002, 0x00280004, 0x00280008, 0x00280010, 0x00280011
 BITS_STORED, PIXEL_REPRESENTATION = 0x00280101, 0x00280103
 WINDOW_CENTRE, WINDOW_WIDTH, VOI_FUNCTION = 0x00281050, 0x00281051, 0x00281056
@@ -25,6 +26,7 @@ HEADER_TAGS = frozenset(
     {
         0x00080016,  # SOP Class UID
         PATIENT_ID,
+        BURNED_IN,
         SEX,
         AGE,
         VIEW,

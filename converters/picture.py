@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from hilum.converters.files import write_atomically
-from hilum.converters.header import BITS_STORED, NO_TAGS, PATIENT_ID, WINDOW_CENTRE, Header, Tags, capped, tags_of
+from hilum.converters.header import BITS_STORED, BURNED_IN, NO_TAGS, PATIENT_ID, WINDOW_CENTRE, Header, Tags, capped, tags_of
 from hilum.converters.jpeg import JpegStream
 from hilum.converters.plain import read_plain
 from hilum.converters.source import SourceFile
@@ -263,6 +263,8 @@ def _tags_and_patient(header: Header, key: bytes | None) -> tuple[Tags, str]:
     tags = tags_of(header)
     if key is None:
         return tags, ""
+    if header.get(BURNED_IN, "").upper() == "YES":
+        raise HilumError("text is burned into its picture (0028,0301), which may name a person")
     patient_id = header.get(PATIENT_ID, "")
     return capped(tags), pseudonym(key, "patient", patient_id) if patient_id else ""
 

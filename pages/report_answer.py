@@ -74,13 +74,20 @@ def against_average(configs: Sequence[Contender], results: Values) -> str:
     text = ""
     if beat:
         sizes = [finite(gaps[name]["estimate"]) or 0.0 for name in beat]
-        by = decimal(min(sizes)) if decimal(min(sizes)) == decimal(max(sizes)) else f"{min(sizes):.2f} to {max(sizes):.2f}"
+        by = (
+            decimal(min(sizes))
+            if decimal(min(sizes)) == decimal(max(sizes))
+            else f"{min(sizes):.2f} to {max(sizes):.2f}"
+        )
         text = (
-            f"{_names(beat)} {'beats' if len(beat) == 1 else 'beat'} the same two average boxes drawn on every image, "
+            f"{listed(beat)} {'beats' if len(beat) == 1 else 'beat'} the same two average boxes drawn on every image, "
             f"by {by}; no 95% interval includes zero."
         )
     if rest:
-        shown = listed(f"{name} ({decimal(gaps[name]['estimate'], signed=True)} {bounds(gaps[name], signed=True)})" for name in rest)
+        shown = listed(
+            f"{name} ({decimal(gaps[name]['estimate'], signed=True)} {bounds(gaps[name], signed=True)})"
+            for name in rest
+        )
         text += f" {shown} {'is' if len(rest) == 1 else 'are'} not shown to beat two average boxes on every image."
     return text.strip()
 
@@ -118,9 +125,7 @@ def cautions(found: Benchmark, configs: Sequence[Contender]) -> list[str]:
             "would; --seeds 3 tells that."
         )
     if len(configs) > 2:
-        points.append(
-            "Each interval holds by itself. Among many pairs, one in twenty excludes zero by chance alone."
-        )
+        points.append("Each interval holds by itself. Among many pairs, one in twenty excludes zero by chance alone.")
     return points
 
 
@@ -129,9 +134,11 @@ def spread(configs: Sequence[Contender]) -> str:
     known = [config for config in configs if config.sd is not None]
     if not known:
         return ""
-    return "Over the seeds the score varies by a standard deviation of " + listed(
-        f"{decimal(config.sd, 3)} ({config.name}, {len(config.entries)} runs)" for config in known
-    ) + "."
+    return (
+        "Over the seeds the score varies by a standard deviation of "
+        + listed(f"{decimal(config.sd, 3)} ({config.name}, {len(config.entries)} runs)" for config in known)
+        + "."
+    )
 
 
 def potentials(configs: Sequence[Contender]) -> list[tuple[Contender, float, float, float]]:
@@ -150,18 +157,18 @@ _BOUNDS = ("perfect_classifier", "perfect_boxes")
 
 
 def what_to_work_on(row: tuple[Contender, float, float, float]) -> str:
-    """Whether images or boxes cost a config more."""
+    """Whether boxes or images cost a config more."""
     config, score, classifier, boxes = row
-    gains = classifier - score, boxes - score
+    lost = {"boxes": boxes - score, "images": 1 - boxes}
     work = (
-        "false alarms on images without opacity cost it more"
-        if gains[0] > gains[1]
-        else "where and how large its boxes are costs it more"
+        "boxes: where, how large and how many they are"
+        if lost["boxes"] > lost["images"]
+        else "images: which of them show opacity at all"
     )
     return (
-        f"{config.name}: a classifier that is always right about the image, placed before it, would add "
-        f"{decimal(gains[0])}; boxes without fault wherever it answers would add {decimal(gains[1])}. So {work}. "
-        f"The {decimal(1 - boxes)} beyond perfect boxes is lost on images missed or wrongly answered."
+        f"{config.name} loses {decimal(lost['boxes'])} to its boxes on images that it rightly answers, and "
+        f"{decimal(lost['images'])} to images that it misses or should leave alone; a perfect classifier before it "
+        f"would add {decimal(classifier - score)}. What to work on is {work}."
     )
 
 
@@ -200,7 +207,7 @@ def _percent_bounds(interval: Values) -> str:
 
 
 def _names(names: Sequence[str], most: int = 3) -> str:
-    return listed(names) if len(names) <= most else many(len(names), "other")
+    return listed(names) if len(names) <= most else f"{len(names)} others"
 
 
 def _either(names: Sequence[str], most: int = 4) -> str:

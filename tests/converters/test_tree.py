@@ -46,6 +46,7 @@ def tree(tmp_path, make_dicom, make_jpeg, make_picture, make_segment, planted_na
             "DICOMDIR": b"\0" * 128 + b"DICM" + planted_name.encode(),
             f"{family}/report.dcm": make_dicom(None),
             f"{family}/cut.dcm": make_dicom(pixels, jpeg=jpeg)[:-40],
+            f"{family}/named.dcm": make_dicom(pixels, jpeg=jpeg, BurnedInAnnotation="YES"),
             f"{family}/colour.dcm": make_dicom(
                 np.random.default_rng(0).integers(0, 255, (20, 20, 3), np.uint8),
                 SamplesPerPixel=3,
@@ -88,7 +89,7 @@ def test_nothing_that_identifies_a_person_gets_out(tree, tmp_path, tree_bytes, p
 def test_pictures_have_keyed_names_and_the_way_back_is_whole(tree, tmp_path):
     out = tmp_path / "data"
     record = convert(tree, out)
-    assert (record["images"], record["unlabelled_images"], record["left_out"]) == (0, 4, {"file": 5})
+    assert (record["images"], record["unlabelled_images"], record["left_out"]) == (0, 4, {"file": 6})
     assert "source" not in record
     back = {row["image_id"]: row["file"] for row in rows(out / SOURCES)}
     assert sorted(back.values()) == sorted(p.relative_to(tree).as_posix() for p in tree.rglob("*") if p.is_file())
@@ -106,6 +107,7 @@ def test_pictures_have_keyed_names_and_the_way_back_is_whole(tree, tmp_path):
     assert "DICOMDIR" in reasons["DICOMDIR"]
     assert "no pixel data" in reasons["report.dcm"]
     assert "cut short" in reasons["cut.dcm"]
+    assert "burned into its picture" in reasons["named.dcm"]
     assert "colour" in reasons["colour.dcm"]
 
 
@@ -173,3 +175,25 @@ def test_a_challenge_in_a_zip_gives_the_same_bytes(sample_source, tmp_path, tree
     records = [json.loads(files.pop("conversion.json")) for files in (one, two)]
     assert one == two
     assert {**records[0], "source": ""} == {**records[1], "source": ""}
+
+
+def test_a_tree_of_damaged_files_is_converted_as_far_as_it_goes(make_dicom, make_jpeg, make_picture, tmp_path):
+    """Every file becomes a picture or a row that says why not; none ends the conversion, or is written elsewhere."""
+    rng = np.random.default_rng(0)
+    pixels = make_picture(1)
+    originals = [make_dicom(pixels, jpeg=make_jpeg(pixels)), make_dicom(pixels.astype("uint16") * 9)]
+    (tmp_path / "tree").mkdir()
+    for number in range(300):
+        content = bytearray(originals[number % 2])
+        for _ in range(rng.integers(1, 5)):
+            content[rng.integers(128, 900 if rng.random() < 0.8 else len(content))] = rng.integers(256)
+        (tmp_path / "tree" / f"{number}").write_bytes(
+            content[: rng.integers(200, len(content))] if number % 7 == 0 else content
+        )
+    convert(tmp_path / "tree", tmp_path / "data")
+    pictures = rows(tmp_path / "data" / "unlabelled" / "metadata.csv")
+    left_out = [row for row in rows(tmp_path / "data" / "left_out.csv") if row["what"] == "file"]
+    assert len(pictures) + len(left_out) == 300
+    assert len(pictures) > 50
+    assert len(left_out) > 50
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "tree"]

@@ -1,0 +1,335 @@
+"""The figures of a benchmark's report: configs and figures in, an SVG out. A config looks alike in all of them."""
+
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import ticker
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from hilum.eval.benchmark import NOTHING
+from hilum.eval.froc import FROC_RATES
+from hilum.eval.strata import FALSE_ALARMS, SENSITIVITY
+from hilum.pages.contenders import Contender, Values, difference, ranked
+from hilum.pages.plotting import INK, LINE, QUIET, new_figure, to_svg
+from hilum.pages.wording import finite
+
+_WIDTH = 5.2  # inches: at a phone's width the letters can still be read
+_MOST = 8.0  # false positives an image, as far as the last of FROC's rates
+
+
+def scores(configs: Sequence[Contender], baselines: Sequence[Values], results: Values) -> bytes:
+    """Scores with their intervals, single runs as rings; below, how far each config is behind the best."""
+    best, *others = order = ranked(configs)
+    trivial = [entry for entry in baselines if finite(entry["score"]["estimate"])]
+    rows = len(order) + len(trivial)
+    heights = [rows + 1.1, len(others) + 1.1] if others else [rows + 1.1]
+    with new_figure(_WIDTH, 0.36 * sum(heights) + 0.5) as figure:
+        above, *rest = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
+        for at, config in enumerate(order):
+            for run in config.values if len(config.values) > 1 else ():
+                above.plot(finite(run["score"]["estimate"]), at, "o", ms=9, mfc="none", mec=config.colour, mew=0.8)
+            _interval(above, config.score, at, config)
+        for at, entry in enumerate(trivial, len(order)):
+            _interval(above, entry["score"], at, None)
+        _rows(above, [config.name for config in order] + [str(entry["name"]) for entry in trivial])
+        above.set(xlim=(0, None), xlabel="competition score, 95% interval")
+        for below in rest:
+            below.axvline(0, color=INK, linewidth=1)
+            for at, config in enumerate(others):
+                _interval(below, difference(results, config.name, best.name), at, config)
+            _rows(below, [config.name for config in others])
+            below.set_xlabel(f"above (+) or below {_short(best.name)}, paired, 95% interval")
+        return to_svg(figure)
+
+
+def thresholds(configs: Sequence[Contender]) -> bytes:
+    """The score at every threshold; the point that was chosen on val is marked."""
+    with new_figure(_WIDTH, 3.9) as figure:
+        axis = figure.subplots()
+        for config in configs:
+            for run in config.values:
+                x, y = _points(_curve(run, "threshold"))
+                rising = np.argsort(x, kind="stable")
+                # Between two confidences the answer is that of the higher one.
+                axis.plot(x[rising], y[rising], drawstyle="steps-pre", **_line(config))
+                at, score = finite(run.get("least_confidence")), finite(run["score"]["estimate"])
+                if at is not None and score is not None:
+                    axis.plot(at, score, config.marker, ms=9, color=config.colour, mec="white", mew=1.5, zorder=4)
+        axis.set(xlim=(0, 1), ylim=(0, None), xlabel="boxes count from this confidence on", ylabel="competition score")
+        _legend(figure, configs)
+        return _finished(axis, figure)
+
+
+def precision_recall(configs: Sequence[Contender]) -> bytes:
+    """Precision against recall of boxes, at two overlaps."""
+    overlaps = list(dict.fromkeys(iou for config in configs for iou in _curve(config.values[0], "precision_recall")))
+    with new_figure(_WIDTH, 3.5) as figure:
+        axes = figure.subplots(1, max(1, len(overlaps)), sharey=True, squeeze=False)[0]
+        for axis, iou in zip(axes, overlaps, strict=False):
+            for config in configs:
+                for run in config.values:
+                    axis.plot(*_points((_curve(run, "precision_recall") or {}).get(iou)), **_line(config))
+            axis.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall: true boxes found")
+            axis.set_title(f"overlap (IoU) above {iou}", fontweight="normal")
+            axis.grid(visible=True)
+        axes[0].set_ylabel("precision: boxes that are right")
+        _legend(figure, configs)
+        return to_svg(figure)
+
+
+def froc(configs: Sequence[Contender]) -> bytes:
+    """Share of true boxes found against false positives an image, with intervals at FROC's rates."""
+    with new_figure(_WIDTH, 3.9) as figure:
+        axis = figure.subplots()
+        for config in configs:
+            for run in config.values:
+                x, y = _points(_curve(run, "froc"))
+                # Without a further threshold nothing more is found, however many false positives are allowed.
+                axis.plot(
+                    np.append(x, _MOST), np.append(y, y[-1:] if len(y) else 0), drawstyle="steps-post", **_line(config)
+                )
+            if len(config.values) == 1:
+                shift = 1 + 0.05 * (config.number - (len(configs) - 1) / 2)
+                found = (config.values[0].get("froc") or {}).get("sensitivity") or []
+                for rate, sensitivity in zip(FROC_RATES, found, strict=False):
+                    low, high = finite(sensitivity["low"]), finite(sensitivity["high"])
+                    if low is not None and high is not None:
+                        axis.plot([rate * shift] * 2, [low, high], color=config.colour, linewidth=1, alpha=0.5)
+        axis.set_xscale("symlog", linthresh=FROC_RATES[0], linscale=0.7)
+        axis.set_xticks([0, *FROC_RATES], ["0", "1/8", "1/4", "1/2", "1", "2", "4", "8"])
+        axis.xaxis.set_minor_locator(ticker.NullLocator())
+        axis.set(xlim=(0, _MOST), ylim=(0, 1.02), xlabel="false positives an image", ylabel="true boxes found")
+        _legend(figure, configs)
+        return _finished(axis, figure)
+
+
+def reliability(configs: Sequence[Contender]) -> bytes:
+    """How often images show opacity, by the probability they were given; dots as large as their images are many."""
+    with new_figure(_WIDTH, 4.2) as figure:
+        axis = figure.subplots()
+        axis.plot([0, 1], [0, 1], color=QUIET, linewidth=1, linestyle=(0, (4, 3)))
+        axis.annotate(
+            "as often as said", (0.97, 0.97), (-4, -3), textcoords="offset points", ha="right", va="top", fontsize=9
+        )
+        for config in configs:
+            bins = [each for each in config.values[0].get("reliability") or [] if each.get("images")]
+            x, y = ([each[key] for each in bins] for key in ("probability", "observed"))
+            total = sum(each["images"] for each in bins)
+            areas = [25 + 500 * each["images"] / total for each in bins]
+            axis.plot(x, y, **_line(config))
+            axis.scatter(x, y, areas, config.colour, alpha=0.45, linewidths=0)
+        axis.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
+        axis.set(xlabel="probability given", ylabel="images that show opacity", aspect="equal")
+        _legend(figure, configs)
+        return _finished(axis, figure)
+
+
+def worklist(configs: Sequence[Contender], positives: int, images: int) -> bytes:
+    """Share of the images with opacity that have been read, against the share of the worklist."""
+    with new_figure(_WIDTH, 3.9) as figure:
+        axis = figure.subplots()
+        axis.plot([0, 1], [0, 1], color=QUIET, linewidth=1, linestyle=(0, (4, 3)))
+        axis.annotate("first come, first served", (0.6, 0.6), (6, -8), textcoords="offset points", va="top", fontsize=9)
+        if positives:
+            axis.plot([0, positives / images, 1], [0, 1, 1], color=QUIET, linewidth=1)
+        for config in configs:
+            for run in config.values:
+                axis.plot(*_points(_curve(run, "worklist")), **_line(config))
+        axis.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="share of the worklist read", ylabel="images with opacity read")
+        for ruler in (axis.xaxis, axis.yaxis):
+            ruler.set_major_formatter(ticker.PercentFormatter(1))
+        _legend(figure, configs)
+        return _finished(axis, figure)
+
+
+def potential(rows: Sequence[tuple[Contender, float, float, float]]) -> bytes:
+    """Each config's score, and what it loses to boxes and to images; all add up to 1."""
+    with new_figure(_WIDTH, 1.35 + 0.5 * len(rows)) as figure:
+        axis = figure.subplots()
+        for at, (config, score, _, boxes) in enumerate(rows):
+            axis.barh(at, score, 0.6, color=config.colour)
+            axis.barh(at, boxes - score, 0.6, left=score, color=LINE)
+            axis.barh(at, 1 - boxes, 0.6, left=boxes, color="white", edgecolor=QUIET, hatch="////", linewidth=0)
+            axis.barh(at, 1, 0.6, fill=False, edgecolor=QUIET, linewidth=0.8)
+            for left, size in ((0.0, score), (score, boxes - score), (boxes, 1 - boxes)):
+                if size > 0.1:
+                    box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
+                    axis.text(left + size / 2, at, f"{size:.2f}", ha="center", va="center", bbox=box, fontsize=9)
+        _rows(axis, [config.name for config, *_ in rows])
+        axis.grid(visible=False)
+        axis.set(xlim=(0, 1), xlabel="competition score")
+        key = {
+            "score": Patch(color=rows[0][0].colour),
+            "lost to boxes": Patch(color=LINE),
+            "lost to images": Patch(facecolor="white", edgecolor=QUIET, hatch="////"),
+        }
+        figure.legend(key.values(), key.keys(), loc="outside upper left", ncols=3, columnspacing=1.2)
+        return to_svg(figure)
+
+
+def latency(configs: Sequence[Contender]) -> bytes:
+    """Score against the time that one picture takes, alone."""
+    with new_figure(_WIDTH, 3.7) as figure:
+        axis = figure.subplots()
+        for config in configs:
+            for run in config.values:
+                time, score = milliseconds(run), finite(run["score"]["estimate"])
+                if time is None or score is None:
+                    continue
+                low, high = (finite(run["score"][end]) for end in ("low", "high"))
+                if low is not None and high is not None:
+                    axis.plot([time, time], [low, high], color=config.colour, linewidth=1.5, alpha=0.6)
+                axis.plot(time, score, config.marker, ms=10, color=config.colour, mec="white", mew=1.2)
+        axis.set_xscale("log")
+        times = [time for config in configs for run in config.values if (time := milliseconds(run)) is not None]
+        axis.set_xlim(min(times) / 2, max(times) * 2)
+        axis.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.xaxis.set_minor_formatter(ticker.NullFormatter())
+        axis.set(ylim=(0, None), xlabel="milliseconds an image, one at a time (median)", ylabel="competition score")
+        _legend(figure, configs, markers=True)
+        return _finished(axis, figure)
+
+
+def learning(configs: Sequence[Contender]) -> bytes:
+    """Score on val and training loss by epoch; the epoch that was kept is marked."""
+    with new_figure(_WIDTH, 5.4) as figure:
+        above, below = figure.subplots(2, 1, sharex=True)
+        for config in configs:
+            for run in config.values:
+                log = run.get("log") or []
+                for axis, key in ((above, "val_score"), (below, "train_loss")):
+                    known = [(each["epoch"], value) for each in log if (value := finite(each.get(key))) is not None]
+                    axis.plot(*_points(known), **_line(config))
+                    if axis is above and known:
+                        kept = max(known, key=lambda point: point[1])
+                        axis.plot(*kept, config.marker, ms=9, color=config.colour, mec="white", mew=1.2)
+        above.set(ylim=(0, None), ylabel="best score on val")
+        below.set(xlabel="epoch", ylabel="training loss")
+        losses = [
+            value
+            for config in configs
+            for run in config.values
+            for each in run.get("log") or []
+            if (value := finite(each.get("train_loss"))) is not None
+        ]
+        if losses and min(losses) > 0:
+            below.set_yscale("log")
+            for which in (below.yaxis.set_major_formatter, below.yaxis.set_minor_formatter):
+                which(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+            below.yaxis.set_minor_locator(ticker.LogLocator(subs=(2, 5)))
+        below.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
+        for axis in (above, below):
+            axis.grid(visible=True)
+        _legend(figure, configs)
+        return to_svg(figure)
+
+
+def strata(configs: Sequence[Contender]) -> bytes | None:
+    """Sensitivity in each stratum, and below how many images without opacity get a box; None where there are none."""
+    panels = [(name, rows) for name in (SENSITIVITY, FALSE_ALARMS) if (rows := _strata_rows(configs, name))]
+    if not panels:
+        return None
+    heights = [len(rows) + 1.5 for _, rows in panels]
+    each = 0.3 + 0.1 * len(configs)
+    with new_figure(_WIDTH, 0.8 + each * sum(heights)) as figure:
+        axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
+        words = {SENSITIVITY: "true boxes found", FALSE_ALARMS: "images without opacity that get a box"}
+        for axis, (measure, rows) in zip(axes, panels, strict=True):
+            factors: list[str] = []
+            for at, ((factor, _), cells) in enumerate(rows.items()):
+                for number, (config, gap) in enumerate(cells):
+                    shift = 0.62 * ((number + 0.5) / len(configs) - 0.5)
+                    _interval(axis, gap["inside"], at + shift, config, size=5)
+                if factors and factor != factors[-1]:
+                    axis.axhline(at - 0.5, color=QUIET, linewidth=0.8)
+                factors.append(factor)
+            _rows(axis, [f"{_factor(factor)}{stratum}" for factor, stratum in rows])
+            axis.set(xlim=(-0.02, 1.02), xlabel=f"{words[measure]}, 95% interval")
+            axis.xaxis.set_major_formatter(ticker.PercentFormatter(1))
+        _legend(figure, configs, markers=True)
+        return to_svg(figure)
+
+
+def milliseconds(run: Values) -> float | None:
+    """The median time of one picture alone; None where it was not measured."""
+    time = finite(((run.get("cost") or {}).get("latency_alone") or {}).get("p50_ms"))
+    return time if time is not None and time > 0 else None
+
+
+def _strata_rows(configs: Sequence[Contender], measure: str) -> dict[tuple[str, str], list[tuple[Contender, Values]]]:
+    rows: dict[tuple[str, str], list[tuple[Contender, Values]]] = {}
+    for config in configs:
+        for gap in (config.values[0].get("strata") or {}).get("gaps") or []:
+            if gap["measure"] == measure:
+                rows.setdefault((gap["factor"], gap["stratum"]), []).append((config, gap))
+    return rows
+
+
+def _factor(name: str) -> str:
+    return {"class of images without opacity": "", "number of boxes": "boxes: ", "age group": "age "}.get(
+        name, f"{name} "
+    )
+
+
+def _curve(run: Values, name: str) -> Any:
+    return (run.get("curves") or {}).get(name) or ([] if name != "precision_recall" else {})
+
+
+def _points(pairs: Iterable[Sequence[Any]] | None) -> tuple[Any, Any]:
+    table = np.array([[np.nan if value is None else value for value in pair] for pair in pairs or ()], np.float64)
+    return tuple(table.reshape(-1, 2).T)  # type: ignore[return-value]
+
+
+def _line(config: Contender) -> dict[str, Any]:
+    many = len(config.values) > 1
+    style = (0, config.dashes) if config.dashes else "-"
+    return {"color": config.colour, "linestyle": style, "linewidth": 1.3 if many else 2, "alpha": 0.75 if many else 1}
+
+
+def _interval(axis: Any, value: Values, at: float, config: Contender | None, size: float = 8) -> None:
+    estimate, low, high = (finite(value.get(key)) for key in ("estimate", "low", "high"))
+    if estimate is None:
+        return
+    colour, marker = (config.colour, config.marker) if config else (QUIET, "o")
+    if low is not None and high is not None:
+        axis.plot([low, high], [at, at], color=colour, linewidth=size / 4, solid_capstyle="butt")
+    axis.plot(estimate, at, marker, ms=size, color=colour, mec="white", mew=0.8, zorder=4)
+
+
+def _rows(axis: Any, names: Sequence[str]) -> None:
+    axis.set_yticks(range(len(names)), [_short(name) for name in names])
+    axis.set_ylim(len(names) - 0.45, -0.55)
+    axis.grid(axis="x")
+    axis.spines["left"].set_visible(False)
+    axis.tick_params(axis="y", length=0)
+
+
+def _legend(figure: Any, configs: Sequence[Contender], *, markers: bool = False) -> None:
+    handles = [
+        Line2D(
+            [],
+            [],
+            marker=config.marker if markers else "",
+            ms=7,
+            **{**_line(config), "linewidth": 0 if markers else 2, "alpha": 1},
+        )
+        for config in configs
+    ]
+    # A label that starts with an underscore would be left out.
+    labels = [f" {name}" if (name := _short(config.name)).startswith("_") else name for config in configs]
+    columns = max(1, min(len(labels), 4, int(44 / max(6 + len(label) for label in labels))))
+    figure.legend(handles, labels, loc="outside upper left", ncols=columns, handlelength=2.6, columnspacing=1.2)
+
+
+def _finished(axis: Any, figure: Any) -> bytes:
+    axis.grid(visible=True)
+    return to_svg(figure)
+
+
+def _short(name: str) -> str:
+    return (
+        textwrap.shorten(name, 24, placeholder="...") if " " in name else name if len(name) <= 24 else f"{name[:21]}..."
+    )
