@@ -60,9 +60,8 @@ def comparisons(configs: Sequence[Contender], results: Values, most: int = 4) ->
                 f"{scores}, but the 95% interval of the difference, {interval}, includes zero: "
                 f"on {images} it cannot be told which is better."
             )
-    if more := len(others) - most:
-        if more > 0:
-            sentences.append(f"For {many(more, 'other')} see the figure.")
+    if len(others) > most:
+        sentences.append(f"For {many(len(others) - most, 'other')} see the figure.")
     return sentences
 
 

@@ -1,7 +1,7 @@
 """The figures of a benchmark's report: configs and figures in, an SVG out. A config looks alike in all of them."""
 
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,6 @@ from matplotlib import ticker
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from hilum.eval.benchmark import NOTHING
 from hilum.eval.froc import FROC_RATES
 from hilum.eval.strata import FALSE_ALARMS, SENSITIVITY
 from hilum.pages.contenders import Contender, Values, difference, ranked

@@ -1,0 +1,323 @@
+"""The same images with the truth and every config's boxes, to be switched, filtered and stepped through.
+
+Each picture is on the page once, as a small JPEG; boxes lie over it as an SVG in the picture's own pixels. Without
+JavaScript all of it is there too, unsorted; `report_script.py` sorts, filters and enlarges what is written here.
+"""
+
+import base64
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from hilum.datasets.folder import Split
+from hilum.datasets.pictures import read_picture
+from hilum.errors import HilumError
+from hilum.eval.answer import has_opacity
+from hilum.eval.measures import scores_of
+from hilum.eval.mistakes import Kind, worst_first
+from hilum.pages.contenders import Contender
+from hilum.pages.page import line_sample
+from hilum.pages.wording import decimal, finite, many
+
+MEANINGS = {
+    Kind.FOUND: "overlaps a true box: IoU above 0.40",
+    Kind.MERGED: "one box over two true ones or more",
+    Kind.SPLIT: "one of several pieces of a true box",
+    Kind.DOUBLE: "on a true box that another box has found",
+    Kind.WRONG_SIZE: "touches a true box, but is wrong in size or place",
+    Kind.FALSE_NORMAL: "on an image of the class Normal",
+    Kind.FALSE_NOT_NORMAL: "on an image with another finding and no opacity",
+    Kind.FALSE_UNKNOWN: "on an image without opacity, whose class is not known",
+    Kind.FALSE_BESIDE: "on an image with opacity, away from it",
+    Kind.MISSED: "a true box that nothing touches",
+}
+"""Each kind of box in words; of a true box, found, merged, split and wrong size say what became of it."""
+
+PICTURE_BYTES = 10_000_000  # of all pictures, in base64
+_SIZES = ((640, 85), (512, 82), (512, 75), (448, 70), (384, 60), (320, 50), (256, 40), (192, 30), (128, 20))
+_KINDS = list(Kind)
+
+
+def choose_images(split: Split, configs: Sequence[Contender], most: int) -> list[int]:
+    """Which images to show, by index, rising.
+
+    Where there are more than `most`, two thirds of the places go to errors: in turn for every config and every kind of
+    error, the worst image that is not chosen yet. The rest are spread over the other images, with opacity first.
+    """
+    if len(split) <= most:
+        return list(range(len(split)))
+    queues = [iter(queue) for config in configs for queue in _worst(split, config)]
+    chosen: dict[int, None] = {}
+    limit = max(1, most * 2 // 3)
+    while queues and len(chosen) < limit:
+        for queue in list(queues):
+            image = next((image for image in queue if image not in chosen), None)
+            if image is None:
+                queues.remove(queue)
+            elif len(chosen) < limit:
+                chosen[image] = None
+    positive = has_opacity(split)
+    for kind in (positive, ~positive):
+        rest = [image for image in np.flatnonzero(kind).tolist() if image not in chosen]
+        wanted = most - len(chosen) if kind is not positive else -(-(most - len(chosen)) // 2)
+        places = np.linspace(0, len(rest) - 1, min(wanted, len(rest))).astype(int) if rest else []
+        chosen.update(dict.fromkeys(rest[place] for place in places))
+    return sorted(chosen)
+
+
+def gallery_html(split: Split, configs: Sequence[Contender], chosen: Sequence[int]) -> str:
+    """The gallery as markup; its look is in `gallery_style`, its behaviour in `report_script.py`.
+
+    Args:
+        split: images and truth.
+        configs: whose first runs' boxes are shown.
+        chosen: images, by index.
+    """
+    sides = [_Side.of(split, config) for config in configs]
+    shots = "".join(_shot(split, sides, image, picture) for image, picture in zip(chosen, _pictures(split, chosen), strict=True))
+    toggles = "".join(
+        f'<label><input type="checkbox" data-b="{config.number}" checked>{line_sample(config.mark)}'
+        f"{escape(config.name)}</label>"
+        for config in configs
+    )
+    present = {kind for side in sides for image in chosen for kind in side.kinds(image)} - {Kind.FOUND}
+    kinds = "".join(
+        f'<option value="{number}">{escape(kind)}</option>' for number, kind in enumerate(_KINDS) if kind in present
+    )
+    names = "".join(f'<option value="{config.number}">{escape(config.name)}</option>' for config in configs)
+    return f"""<div id="gallery">
+<div class="controls">
+<fieldset id="toggles"><legend>Boxes</legend>
+<label><input type="checkbox" data-b="t" checked>{line_sample("t")}truth</label>{toggles}</fieldset>
+<div class="choices">
+<label>Show <select id="kind"><option value="all">all images</option><option value="error">any error</option>
+<option value="right">no error</option>{kinds}</select></label>
+<label>of <select id="who"><option value="any">any config switched on</option>
+<option value="every">every config switched on</option>{names}</select></label>
+<label>Order <select id="order"><option value="worst">worst first</option><option value="best">best first</option>
+<option value="apart">most disagreement first</option><option value="listed">as in the data</option></select></label>
+</div>
+<p id="count" role="status"></p>
+</div>
+<div id="shots">{shots}</div>
+<dialog id="large" aria-label="Enlarged image">
+<div class="bar"><button type="button" id="back" aria-label="Previous image">&larr;</button>
+<output id="place"></output>
+<button type="button" id="on" aria-label="Next image">&rarr;</button>
+<button type="button" id="close">Close</button></div>
+<div class="spread"><div id="stage"></div><div class="aside"><div id="switches"></div><div id="about"></div></div></div>
+</dialog>
+</div>
+"""
+
+
+def gallery_style(configs: Sequence[Contender]) -> str:
+    """CSS of the gallery and of each config's lines."""
+    lines = []
+    for config in configs:
+        dashes = " ".join(f"{2.4 * length:g}" for length in config.dashes) or "none"
+        lines.append(f".{config.mark} {{ --colour: {config.colour}; --dashes: {dashes}; }}")
+        lines.append(f"#gallery.off-{config.number} svg .{config.mark} {{ display: none; }}")
+        lines.append(f"#gallery.off-{config.number} li.{config.mark} {{ opacity: .4; }}")
+    return _STYLE + "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class _Side:
+    """A config's answer, image by image."""
+
+    config: Contender
+    boxes: list[NDArray[np.float64]]
+    confidence: list[NDArray[np.float64]]
+    scores: NDArray[np.float64]
+    probability: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, split: Split, config: Contender) -> "_Side":
+        answer = config.first.answer
+        return cls(config, *answer.kept(), scores_of(split, answer), answer.probabilities())
+
+    def kinds(self, image: int) -> tuple[Kind, ...]:
+        mistakes = self.config.first.measures.mistakes
+        return (*mistakes.boxes[image], *mistakes.truth[image])
+
+    def badness(self, image: int) -> float:
+        """What is lost on an image: 0 where all is right; among equals, surer errors are worse."""
+        score = finite(float(self.scores[image]))
+        kinds = self.config.first.measures.mistakes.boxes[image]
+        sure = sum(c for c, kind in zip(self.confidence[image].tolist(), kinds, strict=True) if kind is not Kind.FOUND)
+        return (0 if score is None else 1 - score) + min(sure, 50) / 1000
+
+
+def _worst(split: Split, config: Contender) -> Iterable[list[int]]:
+    """For every kind of error the images that have it, the worst first."""
+    mistakes = config.first.measures.mistakes
+    _, confidence = config.first.answer.kept()
+    areas = [boxes[:, 2:].prod(axis=1) for boxes in split.boxes_xywh]
+    for kind in _KINDS:
+        if kind is not Kind.FOUND:
+            of_truth = kind is Kind.MISSED
+            kinds, weights = (mistakes.truth, areas) if of_truth else (mistakes.boxes, confidence)
+            yield worst_first(kinds, kind, weights).tolist()
+
+
+def _pictures(split: Split, chosen: Sequence[int]) -> Iterable[str]:
+    """Each picture as a data URI, as sharp as fits; "" where it cannot be read."""
+    most = min(80_000, PICTURE_BYTES * 3 // 4 // max(1, len(chosen)))
+    for image in chosen:
+        try:
+            jpeg = _jpeg(read_picture(split.paths[image]), most)
+        except HilumError:
+            yield ""
+            continue
+        yield f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode('ascii')}"
+
+
+def _jpeg(pixels: NDArray[np.uint8], most: int) -> bytes:
+    """A JPEG of no more than so many bytes, as large and as fine as that allows."""
+    jpeg = b""
+    for side, quality in _SIZES:
+        scale = min(1.0, side / max(pixels.shape))
+        size_wh = [max(1, round(length * scale)) for length in pixels.shape[::-1]]
+        small = cv2.resize(pixels, size_wh, interpolation=cv2.INTER_AREA) if scale < 1 else pixels
+        jpeg = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+        if len(jpeg) <= most:
+            break
+    return jpeg
+
+
+def _shot(split: Split, sides: Sequence[_Side], image: int, picture: str) -> str:
+    truth = split.boxes_xywh[image]
+    width, height = split.sizes_wh[image].tolist()
+    name, kind = split.image_ids[image], split.classes[image] or "class unknown"
+    overlay = [_boxes("t", truth, [], (width, height), 0)]
+    rows = []
+    for side in sides:
+        boxes, confidence, config = side.boxes[image], side.confidence[image].tolist(), side.config
+        overlay.append(_boxes(config.mark, boxes, [f"{value:.2f}" for value in confidence], (width, height), config.number))
+        mistakes = config.first.measures.mistakes
+        found = [f"{kind} ({value:.2f})" for kind, value in zip(mistakes.boxes[image], confidence, strict=True)]
+        lost = [f"{count} {kind}" for kind, count in Counter(mistakes.truth[image]).items() if kind is not Kind.FOUND]
+        score = finite(float(side.scores[image]))
+        more = [*found] or ["no box"]
+        if lost:
+            more.append(f"of the truth: {', '.join(lost)}")
+        more.append(f"image probability {side.probability[image]:.2f}")
+        told = "right: no box" if score is None else decimal(score)
+        rows.append(
+            f'<li class="{config.mark}">{line_sample(config.mark)}<b>{escape(config.name)}</b> {told}'
+            f"<small>{escape('; '.join(more))}</small></li>"
+        )
+    bad = " ".join(f"{side.badness(image):.4f}" for side in sides)
+    kinds = "|".join(" ".join(str(_KINDS.index(kind)) for kind in sorted(set(side.kinds(image)))) for side in sides)
+    truths = many(len(truth), "true box", "true boxes")
+    alt = f"Radiograph {name}, {kind}, {truths}"
+    frame = (
+        f'<img src="{picture}" alt="{escape(alt)}" width="{width}" height="{height}" decoding="async">'
+        if picture
+        else '<span class="unread">picture could not be read</span>'
+    )
+    return (
+        f'<figure class="shot" data-bad="{bad}" data-kinds="{kinds}">'
+        f'<button type="button" class="open" aria-label="Enlarge {escape(alt)}">{frame}'
+        f'<svg class="overlay" viewBox="0 0 {width} {height}" preserveAspectRatio="none" aria-hidden="true">'
+        f"{''.join(overlay)}</svg></button>"
+        f'<figcaption><span class="id" title="{escape(name)}">{escape(name)}</span>'
+        f"<span>{escape(kind)}, {truths}</span><ul>{''.join(rows)}</ul></figcaption></figure>\n"
+    )
+
+
+def _boxes(mark: str, boxes: NDArray[np.float64], labels: Sequence[str], size_wh: tuple[int, int], number: int) -> str:
+    """Boxes, (N, 4) x, y, width, height, as one path with a light edge, and a label at one of each box's corners."""
+    if not len(boxes):
+        return ""
+    path = "".join(f"M{x:.0f} {y:.0f}h{width:.0f}v{height:.0f}h{-width:.0f}z" for x, y, width, height in boxes.tolist())
+    letter = max(size_wh) / 32
+    texts = []
+    for (x, y, width, height), label in zip(boxes.tolist(), labels, strict=False):
+        at_right, at_bottom = number % 2, number // 2 % 2  # so that configs that agree do not write over each other
+        left = x + width if at_right else x
+        top = y + height + letter if at_bottom else y - letter / 4
+        top = min(max(top, letter), size_wh[1] - letter / 4)
+        texts.append(
+            f'<text x="{left:.0f}" y="{top:.0f}" font-size="{letter:.0f}"{" text-anchor=end" * at_right}>{escape(label)}</text>'
+        )
+    return f'<g class="{mark}"><path class="edge" d="{path}"/><path d="{path}"/>{"".join(texts)}</g>'
+
+
+_STYLE = """
+.t { --colour: #F0E442; --dashes: none; }
+.sample path { stroke: var(--colour); stroke-dasharray: var(--dashes); }
+.sample.t path { stroke-width: 9; stroke: #F0E442; }
+.controls { display: none; }
+.js .controls { display: block; position: sticky; top: 0; z-index: 2; padding: .75rem 0; background: #fff;
+  border-bottom: 1px solid var(--line); }
+fieldset { display: flex; flex-wrap: wrap; gap: .3rem 1.25rem; margin: 0 0 .5rem; padding: 0; border: 0; }
+legend { float: left; width: auto; padding: 0; margin-right: 1.25rem; color: var(--quiet); }
+#gallery label { display: inline-flex; align-items: center; gap: .45rem; min-height: 2rem; }
+#gallery label .sample { margin: 0; }
+#gallery input { width: 1.15rem; height: 1.15rem; margin: 0; accent-color: var(--ink); }
+.choices { display: flex; flex-wrap: wrap; gap: .3rem 1rem; }
+select { max-width: 16rem; padding: .3rem; font: inherit; font-size: .95rem; border: 1px solid var(--quiet);
+  border-radius: .25rem; background: #fff; color: inherit; }
+#count { margin: .4rem 0 0; font-size: .875rem; color: var(--quiet); }
+#shots { display: grid; grid-template-columns: repeat(auto-fill, minmax(13.5rem, 1fr)); gap: 1.75rem 1.25rem;
+  margin-top: 1.25rem; }
+.shot[hidden] { display: none; }
+.open, #stage { position: relative; display: block; width: 100%; padding: 0; border: 0; background: #000; overflow: hidden; }
+.open { cursor: default; }
+.js .open { cursor: zoom-in; }
+.open:focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
+.unread { display: block; padding: 4rem 1rem; color: #fff; }
+.overlay { position: absolute; inset: 0; width: 100%; height: 100%; }
+.overlay path { fill: none; stroke: var(--colour); stroke-dasharray: var(--dashes); stroke-width: 2.4;
+  vector-effect: non-scaling-stroke; }
+.overlay path.edge { stroke: #fff; stroke-opacity: .75; stroke-dasharray: none; stroke-width: 4.4; }
+.overlay .t path { fill: #F0E442; fill-opacity: .2; stroke-width: 1.6; }
+.overlay .t path.edge { fill: none; stroke: #000; stroke-width: 3.6; }
+.overlay text { display: none; fill: #fff; stroke: #000; stroke-width: .25em; paint-order: stroke; font-weight: 600; }
+#large .overlay text { display: block; }
+#gallery.off-t .overlay .t { display: none; }
+figcaption { padding-top: .5rem; font-size: .8rem; line-height: 1.35; color: var(--quiet); }
+figcaption > span { display: block; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+figcaption .id { color: var(--ink); }
+figcaption ul { margin: .35rem 0 0; padding: 0; list-style: none; }
+figcaption li { margin: 0 0 .2rem; }
+figcaption b { color: var(--ink); font-weight: 600; }
+figcaption small { display: block; font-size: .75rem; }
+.js #shots small { display: none; }
+dialog { width: min(96vw, 82rem); max-width: none; max-height: 96vh; padding: 1rem; border: 0; border-radius: .5rem; color: inherit; }
+dialog::backdrop { background: rgb(0 0 0 / 75%); }
+.bar { display: flex; align-items: center; gap: .75rem; margin-bottom: .75rem; }
+.bar button { min-width: 2.75rem; min-height: 2.75rem; padding: 0 .8rem; border: 1px solid var(--quiet);
+  border-radius: .25rem; background: #fff; color: inherit; font: inherit; cursor: pointer; }
+#place { min-width: 6rem; text-align: center; font-variant-numeric: tabular-nums; }
+#close { margin-left: auto; }
+.spread { display: grid; grid-template-columns: minmax(0, 1fr); gap: 1rem; }
+#stage { max-width: 80vh; margin: 0 auto; touch-action: pan-y pinch-zoom; }
+#switches fieldset { flex-direction: column; }
+#switches legend { float: none; }
+#about { font-size: .95rem; }
+#about span { white-space: normal; overflow-wrap: anywhere; }
+#about ul { padding: 0; list-style: none; }
+#about small { display: block; color: var(--quiet); }
+@media (min-width: 56rem) { .spread { grid-template-columns: minmax(0, 1fr) 19rem; } }
+@media (max-width: 40rem) {
+  #shots { grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 1.25rem .75rem; }
+  .js .controls { position: static; }
+  dialog { width: 100vw; max-height: 100dvh; height: 100dvh; padding: .6rem; border-radius: 0; }
+  #switches fieldset { flex-direction: row; }
+}
+@media print {
+  .js .controls, dialog { display: none; }
+  #shots { grid-template-columns: repeat(3, 1fr); gap: 1rem; }
+  .shot { break-inside: avoid; }
+  .shot:nth-child(n + 13) { display: none; }
+  * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+}
+"""
