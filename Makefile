@@ -10,7 +10,7 @@ LIBRARIES := libGL.so.1:libgl1 libgthread-2.0.so.0:libglib2.0-0
 demo: $(VENV)/.installed  ## generate data, convert, train three backends, benchmark them: everything below demo/
 	@test -e demo/kaggle/stage_2_train_labels.csv || { rm -rf demo/kaggle; $(BIN)/hilum sample demo/kaggle --images 1200 --seed 0 --opacity-share 0.35; }
 	@grep -qs '"complete": true' demo/data/conversion.json || $(BIN)/hilum convert demo/kaggle demo/data --patients demo/kaggle/patient_map.csv
-	$(BIN)/hilum benchmark demo/data sample/resnet sample/unet sample/yolo --out demo/benchmark
+	$(BIN)/hilum benchmark demo/data sample/resnet sample/unet sample/yolo --out demo/benchmark --dicom demo/kaggle/stage_2_test_images
 
 test: $(VENV)/.installed  ## the tests, without the slow ones
 	$(BIN)/python -m pytest -m "not slow and not gpu"

@@ -12,7 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from hilum.converters.files import write_atomically
-from hilum.converters.header import BITS_STORED, BURNED_IN, NO_TAGS, PATIENT_ID, WINDOW_CENTRE, Header, Tags, capped, tags_of
+from hilum.converters.header import (
+    BITS_STORED,
+    BURNED_IN,
+    NO_TAGS,
+    PATIENT_ID,
+    WINDOW_CENTRE,
+    Header,
+    Tags,
+    capped,
+    tags_of,
+)
 from hilum.converters.jpeg import JpegStream
 from hilum.converters.plain import read_plain
 from hilum.converters.source import SourceFile

@@ -81,6 +81,7 @@ def benchmark(
     *,
     seeds: int = 1,
     tell: Callable[[str], None],
+    dicoms: Sequence[Path] = (),
     cost_seconds: float = 20.0,
     command: str = "",
 ) -> Benchmark:
@@ -92,6 +93,7 @@ def benchmark(
         out: folder for `runs/<name>`, `predictions/<name>`, `results.json`, `table.csv`, `table.md`, `comparison.png`.
         seeds: how many runs of each config, with seeds that count up from the config's own.
         tell: called with a line now and then.
+        dicoms: files that throughput is measured on; the dataset's own pictures where there are none.
         cost_seconds: for timing, a run.
         command: that makes this again, for the record.
 
@@ -121,7 +123,7 @@ def benchmark(
         about = {
             "backend": config.backend,
             "seed": config.seed,
-            "cost": _cost(predictor, run, holdout, kept / "cost.json", cost_seconds),
+            "cost": _cost(predictor, run, holdout, dicoms, kept / "cost.json", cost_seconds),
             "log": read_log(run),
             "pretraining": config.pretraining,
             "reported": getattr(getattr(config, "report", None), "model_dump", dict)(),
@@ -224,14 +226,16 @@ def _predicted(
     return read_answer(folder, split)[0]
 
 
-def _cost(predictor: Predictor, run: Path, split: Split, path: Path, seconds: float) -> dict[str, Any]:
-    key = {"weights": _weights_digest(run), "machine": describe_machine(), "seconds": seconds}
+def _cost(
+    predictor: Predictor, run: Path, split: Split, dicoms: Sequence[Path], path: Path, seconds: float
+) -> dict[str, Any]:
+    of = {"weights": _weights_digest(run), "machine": describe_machine(), "seconds": seconds, "dicoms": len(dicoms)}
     if path.is_file():
         kept = read_json(path)
-        if kept.get("of") == key:
+        if kept.get("of") == of:
             return dict(kept["cost"])
-    cost = measure_cost(predictor, run, split.paths, seconds=seconds).to_json()
-    write_json(path, {"of": key, "cost": cost})
+    cost = measure_cost(predictor, run, split.paths, dicoms, seconds=seconds).to_json()
+    write_json(path, {"of": of, "cost": cost})
     return dict(read_json(path)["cost"])  # as another time
 
 

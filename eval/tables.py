@@ -58,7 +58,7 @@ def _row(entry: Mapping[str, Any]) -> Row:
         "latency ms p50 / p95": _pair(alone),
         "latency ms in batches p50 / p95": _pair(batched),
         "images/s from arrays": _number((cost.get("from_arrays") or {}).get("images_per_second"), 1),
-        "images/s from files": _number((cost.get("from_files") or {}).get("images_per_second"), 1),
+        "images/s from files": _throughput(cost.get("from_files") or {}),
         "time outside the network": _percent(batched.get("outside_network")),
         "training s": _number(cost.get("training_seconds"), 0),
     }
@@ -171,6 +171,11 @@ def _percent(share: float | None) -> str:
 def _pair(latency: Mapping[str, float | None]) -> str:
     parts = [_number(latency.get(name), 1) for name in ("p50_ms", "p95_ms")]
     return " / ".join(parts) if all(parts) else ""
+
+
+def _throughput(measured: Mapping[str, Any]) -> str:
+    text = _number(measured.get("images_per_second"), 1)
+    return f"{text} ({measured['source']})" if text else ""
 
 
 def _is_number(value: float | None) -> bool:

@@ -417,7 +417,12 @@ def evaluate(
 
 @app.command
 def benchmark(
-    data: Path, *configs: str, out: Path = Path("benchmark"), seeds: Positive = 1, against: Path | None = None
+    data: Path,
+    *configs: str,
+    out: Path = Path("benchmark"),
+    seeds: Positive = 1,
+    dicom: Path | None = None,
+    against: Path | None = None,
 ) -> None:
     """Train or reuse several configs on the same data and put them side by side, with trivial baselines and bounds.
 
@@ -433,6 +438,8 @@ def benchmark(
         Folder for runs, predictions, report.html, table.csv, table.md, results.json and comparison.png.
     seeds
         Runs of each config, with seeds that count up from its own.
+    dicom
+        Folder of DICOM files to measure throughput on; the dataset's own pictures where not given.
     against
         The folder of an earlier benchmark on the same data: what changed, name by name, image by image.
     """
@@ -454,7 +461,8 @@ def benchmark(
     dataset = Dataset.open(data)
     if loaded:
         command = shlex.join(["hilum", "benchmark", str(data), *configs, "--out", str(out), "--seeds", str(seeds)])
-        found = run(dataset, loaded, out, seeds=seeds, tell=_complain, command=command)
+        dicoms = _picture_paths(dicom) if dicom else []
+        found = run(dataset, loaded, out, seeds=seeds, tell=_complain, dicoms=dicoms, command=command)
         write_report(out / "report.html", found)
         print_table(table_rows(found.results), f"{data}, holdout")
         files = ("report.html", "table.md", "table.csv", "results.json", "comparison.png")
