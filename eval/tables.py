@@ -14,7 +14,7 @@ MASK_ROW = "all-background mask"
 def table_rows(results: Mapping[str, Any]) -> list[Row]:
     """Format results (see `benchmark.Benchmark.results`; what an entry lacks stays empty) for people."""
     rows = [_row(entry) for entry in results["entries"]]
-    mask = results.get("empty_mask_on_val")
+    mask = results.get("empty_mask_on_val") or results.get("empty_mask")
     if mask:  # it has no boxes, so it is a second face of the first baseline
         rows.insert(1, {**rows[0], "name": MASK_ROW, **_mask(mask)})
     return rows
@@ -66,8 +66,8 @@ def _row(entry: Mapping[str, Any]) -> Row:
 
 def _mask(figures: Mapping[str, float | None]) -> Row:
     return {
-        "pixel accuracy on val": _number(figures["pixel_accuracy"], 4),
-        "mean IoU on val": _number(figures["mean_iou"], 4),
+        "pixel accuracy of masks": _number(figures["pixel_accuracy"], 4),
+        "mean IoU of masks": _number(figures["mean_iou"], 4),
     }
 
 
@@ -98,11 +98,12 @@ def table_markdown(rows: Sequence[Row], about: Mapping[str, Any]) -> str:
 def notes(about: Mapping[str, Any]) -> list[str]:
     """Lines that belong under a table."""
     unit = "patients" if about["patients_known"] else "images (no patient is known, so patients may be on two sides)"
-    leak = about.get("patients_on_both_sides")
+    shared = {pair: count for pair, count in (about.get("patients_on_both_sides") or {}).items() if count}
+    leak = ", ".join(f"{count} of {pair.replace('-', ' and ')}" for pair, count in shared.items())
     return [
         f"- {about['images']} {about['split']} images, {about['positive_images']} with opacity; {about['chosen']}.",
         f"- Intervals: bootstrap over {unit}, 2,000 resamples; 500 for AP.",
-        *([f"- {leak} patients are on both sides of the split: figures flatter."] if leak else []),
+        *([f"- Patients on both sides of the split: {leak}; figures flatter."] if leak else []),
         (
             "- Competition score: mean over images of TP/(TP+FP+FN), averaged over IoU > 0.40, 0.45, ..., 0.75; images "
             "with neither truth nor prediction do not count. AP is COCO's, another figure. Box sensitivity, false "
@@ -110,7 +111,8 @@ def notes(about: Mapping[str, Any]) -> list[str]:
         ),
         (
             "- With a perfect classifier: the same boxes, none on images without opacity. With perfect boxes: the true "
-            "boxes wherever it answers. Pixel accuracy is no result: a mask that is all background has it too."
+            "boxes wherever it answers. Pixel accuracy (of runs: on val) is no result: a mask that is all background has "
+            "it too."
         ),
         f"- Data {about['data_fingerprint']}, hilum {about['hilum']}.",
         f"- {NOT_A_DEVICE}",
