@@ -118,6 +118,11 @@ class Dataset:
         """Whether it was said whose the images are. Only some splits are by patient: see `datasets/leaks.py`."""
         return bool(self.conversion.get("patients_known"))
 
+    def patients_shared(self, name: SplitName) -> int:
+        """How many times a patient of a split is in another one too, as the leak check of a further split found."""
+        shared: dict[str, int] = self.conversion.get("patients_on_both_sides") or {}
+        return sum(count for pair, count in shared.items() if name in pair.split("-"))
+
     @cached_property
     def fingerprint(self) -> str:
         """Changes when any picture, box, class or split changes; ultralytics' caches beside the labels do not count."""

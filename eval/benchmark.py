@@ -266,7 +266,7 @@ def _results(
         "data_fingerprint": data.fingerprint,
         "source": data.conversion.get("source"),
         "patients_known": data.patients_known,
-        "patients_on_both_sides": data.conversion.get("patients_on_both_sides"),
+        "patients_on_both_sides": data.patients_shared(holdout.name),
         "split": holdout.name,
         "images": len(holdout),
         "patients": len(set(holdout.patients)),

@@ -75,7 +75,7 @@ def evaluate(
         "images": len(truth),
         "positive_images": int(has_opacity(truth).sum()),
         "patients_known": data.patients_known,
-        "patients_on_both_sides": data.conversion.get("patients_on_both_sides"),
+        "patients_on_both_sides": data.patients_shared(name),
         "data_fingerprint": data.fingerprint,
         "chosen": f"{chosen}; thresholds on images were {how}",
         "empty_mask": {"pixel_accuracy": mask.pixel_accuracy, "mean_iou": mask.mean_iou},

@@ -98,12 +98,11 @@ def table_markdown(rows: Sequence[Row], about: Mapping[str, Any]) -> str:
 def notes(about: Mapping[str, Any]) -> list[str]:
     """Lines that belong under a table."""
     unit = "patients" if about["patients_known"] else "images (no patient is known, so patients may be on two sides)"
-    shared = {pair: count for pair, count in (about.get("patients_on_both_sides") or {}).items() if count}
-    leak = ", ".join(f"{count} of {pair.replace('-', ' and ')}" for pair, count in shared.items())
+    leak = about.get("patients_on_both_sides")
     return [
         f"- {about['images']} {about['split']} images, {about['positive_images']} with opacity; {about['chosen']}.",
         f"- Intervals: bootstrap over {unit}, 2,000 resamples; 500 for AP.",
-        *([f"- Patients on both sides of the split: {leak}; figures flatter."] if leak else []),
+        *([f"- {leak} patients of {about['split']} are in another split too: figures flatter."] if leak else []),
         (
             "- Competition score: mean over images of TP/(TP+FP+FN), averaged over IoU > 0.40, 0.45, ..., 0.75; images "
             "with neither truth nor prediction do not count. AP is COCO's, another figure. Box sensitivity, false "
@@ -111,7 +110,7 @@ def notes(about: Mapping[str, Any]) -> list[str]:
         ),
         (
             "- With a perfect classifier: the same boxes, none on images without opacity. With perfect boxes: the true "
-            "boxes wherever it answers. Pixel accuracy (of runs: on val) is no result: a mask that is all background has "
+            "boxes wherever it answers. Pixel accuracy (of runs: on val) is no result: an all-background mask has "
             "it too."
         ),
         f"- Data {about['data_fingerprint']}, hilum {about['hilum']}.",
