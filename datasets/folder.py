@@ -159,9 +159,9 @@ class Dataset:
                 boxes_xyxy=tuple(xywh_to_xyxy(np.array(boxes[i["id"]])) for i in images),
                 classes=tuple(row["class"] for row in rows),
                 patients=tuple(row["patient"] or row["image_id"] for row in rows),
-                views=tuple(row["view"] for row in rows),
-                sexes=tuple(row["sex"] for row in rows),
-                ages_years=tuple(row["age_years"] for row in rows),
+                views=tuple(row.get("view") or "" for row in rows),
+                sexes=tuple(row.get("sex") or "" for row in rows),
+                ages_years=tuple(row.get("age_years") or "" for row in rows),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise HilumError(f"{source}: damaged ({type(error).__name__}: {error}); convert again") from error
