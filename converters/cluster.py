@@ -7,6 +7,7 @@ do not see the files: their share of the pictures would then be left out as unre
 import logging
 import os
 import time
+from asyncio import run, wait_for
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Executor
@@ -43,22 +44,48 @@ def cluster(address: str, shared: Sequence[Path] = (), patience_s: float = PATIE
     """
     try:
         from distributed import Client
+        from distributed.comm import connect
+        from distributed.core import send_recv
+        from distributed.security import Security
     except ImportError as error:
         raise HilumError('--dask needs Dask: pip install "hilum[dask]"') from error
-    logger = logging.getLogger("distributed")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)  # a lost scheduler is told in one line, not in tracebacks of its connections
-    try:
+
+    async def answers() -> None:  # Client itself would wait for ever for an answer in Dask's protocol
+        security = Security().get_connection_args("client")
+        comm = await wait_for(connect(address, timeout=CONNECT_S, **security), CONNECT_S)
         try:
+            identity = await wait_for(send_recv(comm, op="identity"), CONNECT_S)
+        finally:
+            comm.abort()
+        if identity["type"] != "Scheduler":
+            raise ValueError(identity["type"])
+
+    with _quiet():
+        try:
+            run(answers())
             client = Client(address, timeout=CONNECT_S, set_as_default=False)
         except (OSError, ValueError, ImportError) as error:
-            raise HilumError(f"{address}: no Dask scheduler answers; start `dask scheduler` there") from error
+            raise HilumError(
+                f"{address}: no Dask scheduler answers; give the address that `dask scheduler` prints"
+            ) from error
         try:
             yield _Cluster(client, address, [str(path.absolute()) for path in shared], patience_s)
         finally:
             client.close(timeout=CONNECT_S)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """A cluster that is lost is told in one line, not in tracebacks of its connections."""
+    names = [name for name in logging.root.manager.loggerDict if name.split(".")[0] in {"distributed", "tornado"}]
+    levels = {logging.getLogger(name): logging.getLogger(name).level for name in names}
+    try:
+        for logger in levels:
+            logger.setLevel(logging.CRITICAL)
+        yield
     finally:
-        logger.setLevel(level)
+        for logger, level in levels.items():
+            logger.setLevel(level)
 
 
 class _Cluster(Executor):
@@ -115,8 +142,8 @@ class _Cluster(Executor):
             self._seen = now
         elif now - self._seen > self._patience_s:
             raise HilumError(
-                f"{self._address}: no worker for {self._patience_s:.0f} s; start `dask worker {self._address}`, "
-                "and the same command again goes on"
+                f"{self._address}: no worker for {self._patience_s:.0f} s; start `dask worker {self._address}` "
+                "where hilum is installed, and the same command again goes on"
             )
 
     @contextmanager

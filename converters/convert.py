@@ -5,13 +5,16 @@ conversion was interrupted is never taken for a dataset; every file in between i
 command again ends with the same bytes as if nothing had happened.
 """
 
+import fcntl
 import json
+import os
 import secrets
 import shutil
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -76,26 +79,33 @@ def convert(
     if rendering.bits > 8 and rendering.format == "jpg":
         raise HilumError("16 bits do not go into a JPEG: leave the format out, or say png")
     begun = _check_out(out, overwrite=overwrite)
+    if begun and source.exists() and out.samefile(source):
+        raise HilumError(f"{out}: is the source itself; give DATA a folder of its own")
+    # Workers, on other machines perhaps, run in folders of their own; the journal knows pictures by their folder.
+    work = _Work(out.absolute(), rendering, executor, progress)
     try:
-        # Workers, on other machines perhaps, run in folders of their own; the journal knows pictures by their folder.
-        files, left_out = list_files(source.absolute(), out.absolute())
+        files, left_out = list_files(source.absolute(), work.out)
         layout = kaggle_layout(files)
-        work = _Work(out.absolute(), rendering, executor, progress)
         if layout is None:
-            if patients:
-                raise HilumError(f"{patients}: a patient map is for Kaggle's layout, which {source} has not")
-            _claim(out, begun=begun)
-            record = _convert_tree(files, left_out, work, key)
+            _refuse(patients, f"a patient map is for Kaggle's layout, which {source} has not")
+            files = [file for file in files if key is None or os.path.realpath(file.path) != os.path.realpath(key)]
+            with _claimed(out, begun=begun):
+                record = _convert_tree(files, left_out, work, key)
         else:
-            if key:
-                raise HilumError(f"{key}: a key is for trees without Kaggle's layout; the challenge's ids are public")
+            _refuse(key, "a key is for trees without Kaggle's layout; the challenge's ids are public")
+            for private in (out / SOURCES, out / KEY):
+                _refuse(private if private.exists() else None, "is of a tree of patients; give a new folder")
             tables = _Tables(layout, patients)
-            _claim(out, begun=begun)
-            record = {"source": source.absolute().name} | _convert_challenge(tables, layout, left_out, work, seed)
+            with _claimed(out, begun=begun):
+                record = {"source": source.absolute().name}
+                record |= _convert_challenge(tables, layout, left_out, work, seed)
         record = {"hilum": __version__, "complete": True, **record, "rendering": asdict(rendering)}
         shutil.rmtree(out / UNPACKED, ignore_errors=True)
         (out / JOURNAL).unlink(missing_ok=True)
         write_atomically(out / MARKER, json.dumps(record, indent=1) + "\n")
+    except HilumError:
+        shutil.rmtree(out / UNPACKED, ignore_errors=True)
+        raise
     except OSError as error:
         raise HilumError(
             f"{error.filename or out}: {error.strerror or error}; the same command again goes on"
@@ -222,7 +232,7 @@ def _convert_tree(
     out = work.out
     key = _read_or_make_key(key_file or out / KEY)
     names = {pseudonym(key, "file", file.name): file for file in files}
-    indexes = {image_id for image_id, file in names.items() if file.parts[-1].upper() == "DICOMDIR"}
+    indexes = sorted(image_id for image_id, file in names.items() if file.parts[-1].upper() == "DICOMDIR")
     left_out = [LeftOut("file", image_id, "", None, "a DICOMDIR, an index of other files") for image_id in indexes]
     jobs = [
         Job(file, image_id, str(out / _UNLABELLED), None)
@@ -242,7 +252,7 @@ def _convert_tree(
             pictures.append(picture)
         else:
             left_out.append(LeftOut("file", job.image_id, "", None, picture.reason))
-    write_atomically(out / SOURCES, _DO_NOT_SHARE + csv_text(["image_id", "file"], sorted(sources)))
+    write_atomically(out / SOURCES, _DO_NOT_SHARE + csv_text(["image_id", "file"], sorted(sources)), private=True)
     if not pictures:
         write_left_out(out, left_out)
         reasons = Counter(entry.reason for entry in left_out).most_common(3)
@@ -263,12 +273,20 @@ def _convert_tree(
     }
 
 
+def _refuse(path: Path | None, why: str) -> None:
+    if path is not None:
+        raise HilumError(f"{path}: {why}")
+
+
 def _check_out(out: Path, *, overwrite: bool) -> bool:
     """Whether the folder is an interrupted conversion or a dataset; one that holds anything else is refused."""
     if out.exists() and not out.is_dir():
         raise HilumError(f"{out}: is a file; give a folder")
-    if not out.is_dir() or {path.name for path in out.iterdir()} <= {UNPACKED}:
+    if not out.is_dir():
         return False
+    there = {path.name for path in out.iterdir()}
+    if all(name == UNPACKED or (name.startswith(f".{MARKER}.") and name.endswith(PARTIAL)) for name in there):
+        return bool(there)  # empty, or killed before it had written its first file
     try:
         record = json.loads((out / MARKER).read_text(encoding="utf-8"))
         complete, further_split = record["complete"], "parent_fingerprint" in record
@@ -281,24 +299,41 @@ def _check_out(out: Path, *, overwrite: bool) -> bool:
     return True
 
 
-def _claim(out: Path, *, begun: bool) -> None:
-    """Mark `out` as ours and unfinished, and clear away what a killed run was writing."""
-    for name in _FOLDERS:
-        (out / name).mkdir(parents=True, exist_ok=True)
-    write_atomically(out / MARKER, json.dumps({"hilum": __version__, "complete": False}) + "\n")
-    if begun:
-        for folder in (out, out / "unlabelled", *(out / name for name in _FOLDERS)):
-            for path in folder.glob(f".*{PARTIAL}"):
-                path.unlink(missing_ok=True)
+@contextmanager
+def _claimed(out: Path, *, begun: bool) -> Iterator[None]:
+    """Mark `out` as ours and unfinished, before all else, and clear away what a killed run was writing.
+
+    Raises:
+        HilumError: another conversion is writing there.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    folder = os.open(out, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise HilumError(f"{out}: another conversion is writing there; wait for its end") from error
+        write_atomically(out / MARKER, json.dumps({"hilum": __version__, "complete": False}) + "\n")
+        for name in _FOLDERS:
+            (out / name).mkdir(parents=True, exist_ok=True)
+        if begun:
+            for place in (out, out / "unlabelled", *(out / name for name in _FOLDERS)):
+                for path in place.glob(f".*{PARTIAL}"):
+                    path.unlink(missing_ok=True)
+        yield
+    finally:
+        os.close(folder)
 
 
 def _read_or_make_key(path: Path) -> bytes:
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_hex(32) + "\n", encoding="ascii")
     try:
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, secrets.token_hex(32) + "\n", private=True)
         key = bytes.fromhex(path.read_text(encoding="ascii").strip())
+    except OSError as error:
+        raise HilumError(f"{path}: the key cannot be read or made: {error.strerror}") from error
     except ValueError:
         key = b""
     if len(key) < 16:

@@ -141,7 +141,7 @@ def plain_jpeg(dataset: pydicom.Dataset) -> JpegStream | None:
         if dataset.file_meta.TransferSyntaxUID != JPEGBaseline8Bit or not kept_as_stored(header):
             return None
         stream = jpeg_stream(dataset.PixelData, integer(header, COLUMNS), integer(header, ROWS))
-    return stream if (stream.process, stream.bits, stream.components) == (0, 8, 1) else None
+    return stream if stream.is_plain else None
 
 
 def dicom_to_gray8(dataset: pydicom.Dataset, *, window: int = 1) -> NDArray[np.uint8]:

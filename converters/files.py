@@ -11,8 +11,13 @@ from pathlib import Path
 PARTIAL = ".part"
 
 
-def write_atomically(path: Path | str, content: bytes | str) -> None:
+def write_atomically(path: Path | str, content: bytes | str, *, private: bool = False) -> None:
     """Write `content` (text as UTF-8) to a file beside `path`, then rename it over `path`.
+
+    Args:
+        path: the file.
+        content: all of it.
+        private: nobody but its owner may read it.
 
     Raises:
         OSError: the disk is full or the folder is not writable; no half file is left.
@@ -22,7 +27,7 @@ def write_atomically(path: Path | str, content: bytes | str) -> None:
     # Not the process's number: two machines of a cluster may have the same, and write to the same disk.
     partial = os.path.join(folder, f".{name}.{secrets.token_hex(4)}{PARTIAL}")  # noqa: PTH118 - twice an image
     try:
-        with open(partial, "wb", buffering=0) as file:  # noqa: PTH123
+        with open(partial, "wb", buffering=0, opener=_private if private else None) as file:
             view = memoryview(data)
             while view:
                 view = view[file.write(view) :]
@@ -31,6 +36,10 @@ def write_atomically(path: Path | str, content: bytes | str) -> None:
         with suppress(OSError):
             os.unlink(partial)  # noqa: PTH108
         raise
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -102,22 +102,33 @@ def capped(tags: Tags) -> Tags:
 def kept_as_stored(header: Header) -> bool:
     """Whether an 8-bit grey picture with this header is shown as it is stored.
 
-    One frame, white bones, no table, and a window, if any, that covers all values.
+    One frame, white bones, no table, and a first window, if any, that changes nothing.
     """
-    window = window_of(header)
     return (
         header.get(PHOTOMETRIC) == "MONOCHROME2"
         and header.get(SAMPLES, "1") in {"", "1"}
         and header.get(FRAMES, "1") in {"", "0", "1"}
         and header.get(BITS_STORED, "8") in {"", "8"}
         and header.get(PIXEL_REPRESENTATION, "0") in {"", "0"}
-        and (window is None or (window[0] - window[1] / 2 <= 0.5 and window[0] + window[1] / 2 >= 255))
+        and _changes_nothing(window_of(header), header.get(VOI_FUNCTION) or "LINEAR")
         and VOI_LUT not in header
         and MODALITY_LUT not in header
         and (numbers(header, RESCALE_SLOPE) or [1.0])[0] == 1
         and (numbers(header, RESCALE_INTERCEPT) or [0.0])[0] == 0
         and header.get(PRESENTATION_SHAPE) != "INVERSE"
     )
+
+
+def _changes_nothing(window: tuple[float, float] | None, function: str) -> bool:
+    """Whether a window shows 0 as black and 255 as white, to two of the 256 greys (PS3.3 C.11.2.1.2)."""
+    if window is None:
+        return True
+    centre, width = window
+    if function == "LINEAR":
+        centre, width = centre - 0.5, width - 1
+    elif function != "LINEAR_EXACT":
+        return False
+    return abs(centre - width / 2) <= 2 and abs(centre + width / 2 - 255) <= 2
 
 
 def window_of(header: Header, number: int = 1) -> tuple[float, float] | None:

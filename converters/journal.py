@@ -32,7 +32,11 @@ class Journal:
         """
         self._path = out / JOURNAL
         begun = json.dumps({"hilum": __version__, **asdict(rendering)}) + "\n"
-        lines = self._path.read_text(encoding="utf-8").splitlines(keepends=True) if self._path.is_file() else []
+        lines = (
+            self._path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+            if self._path.is_file()
+            else []
+        )
         lines = [line for line in lines if line.endswith("\n")]  # the last may be cut where the run was killed
         self.known = _known(lines[1:]) if lines[:1] == [begun] else {}
         if not self.known:

@@ -1,5 +1,6 @@
 """Find Kaggle's layout among the files of a source: tables and picture folders of one stage, however packed."""
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,9 @@ from hilum.errors import HilumError
 
 _LABELS, _CLASSES = "_train_labels.csv", "_detailed_class_info.csv"
 _TRAIN, _TEST = "_train_images", "_test_images"
+# Whole names: whatever is not the challenge is a tree of patients, whose names do not leave it.
+_TABLE = re.compile(r"stage_\d+_train_labels\.csv")
+_FOLDER = re.compile(r"stage_\d+_(train|test)_images(\.zip)?")
 
 
 @dataclass(frozen=True)
@@ -40,11 +44,11 @@ def kaggle_layout(files: Sequence[SourceFile]) -> Layout | None:
     Raises:
         HilumError: the label table or the pictures are missing, or two of them are equally good.
     """
-    tables = [file for file in files if file.parts[-1].lower().endswith(_LABELS)]
+    tables = [file for file in files if _TABLE.fullmatch(file.parts[-1].lower())]
     folders: dict[tuple[str, ...], list[SourceFile]] = defaultdict(list)
     for file in files:
         for depth, part in enumerate(file.parts[:-1], start=1):
-            if part.lower().removesuffix(".zip").endswith((_TRAIN, _TEST)):
+            if _FOLDER.fullmatch(part.lower()):
                 folders[file.parts[:depth]].append(file)
                 break
     if not tables and not any(_stem(folder).endswith(_TRAIN) for folder in folders):
@@ -56,7 +60,11 @@ def kaggle_layout(files: Sequence[SourceFile]) -> Layout | None:
     stage = labels.parts[-1].lower().removesuffix(_LABELS)
     train = _highest([folder for folder in folders if _stem(folder) == stage + _TRAIN])
     test = _highest([folder for folder in folders if _stem(folder) == stage + _TEST])
-    if train is None:
+    if train is None:  # the pictures may lie beside the table
+        beside = [f for f in files if f.parts[:-1] == labels.parts[:-1] and f.name.lower().endswith(".dcm")]
+        train = (*labels.parts[:-1], "")
+        folders[train] = beside
+    if not folders[train]:
         raise HilumError(f"{stage}{_TRAIN}/ not found, though {labels.name} is there; expected Kaggle's layout")
     classes = [file for file in files if file.parts[-1].lower() == stage + _CLASSES]
     used = {labels.name, *(file.name for folder in (train, test) if folder for file in folders[folder])}
@@ -84,6 +92,11 @@ def _stem(folder: tuple[str, ...]) -> str:
     return folder[-1].lower().removesuffix(".zip")
 
 
+def _rank(folder: tuple[str, ...]) -> tuple[int, bool]:
+    """What lies higher comes first; of a folder and its zip the folder."""
+    return len(folder), folder[-1].lower().endswith(".zip")
+
+
 def _best(tables: list[SourceFile]) -> SourceFile:
     """Of the latest stage, then the highest in the tree."""
     tables = sorted(tables, key=lambda file: file.parts[-1].lower())
@@ -95,8 +108,8 @@ def _best(tables: list[SourceFile]) -> SourceFile:
 
 
 def _highest(folders: list[tuple[str, ...]]) -> tuple[str, ...] | None:
-    ordered = sorted(folders, key=len)
-    if len(ordered) > 1 and len(ordered[0]) == len(ordered[1]):
+    ordered = sorted(folders, key=_rank)
+    if len(ordered) > 1 and _rank(ordered[0]) == _rank(ordered[1]):
         two = " and ".join("/".join(folder) for folder in ordered[:2])
         raise HilumError(f"{two}: one is expected; keep one of them in the source")
     return ordered[0] if ordered else None

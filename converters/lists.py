@@ -1,4 +1,4 @@
-"""Read lists that name images: ids, one a line or as a column of a CSV, and whose each image is."""
+"""Read lists that name images: ids, one a line or as a column of a CSV."""
 
 import csv
 from collections.abc import Iterator, Mapping
@@ -7,7 +7,6 @@ from pathlib import Path
 from hilum.errors import HilumError
 
 ID_COLUMNS = ("patientid", "image_id")
-PATIENT_COLUMNS = ("patient", "nih_patient")
 _SHOWN = 10
 
 
@@ -45,25 +44,6 @@ def read_named_ids(path: Path) -> set[str]:
         HilumError: not readable as a table, or without this column.
     """
     return {values[0] for _, values in _columns(path, _read(path), ID_COLUMNS)}
-
-
-def read_patient_map(path: Path) -> dict[str, str]:
-    """Image id -> person, from a CSV with the columns `patientId` and `patient` or `nih_patient`.
-
-    Raises:
-        HilumError: not readable as a table, without these columns, or an image has two patients.
-    """
-    lines: dict[str, int] = {}
-    patients: dict[str, str] = {}
-    problems = []
-    for line, (image_id, patient) in _columns(path, _read(path), ID_COLUMNS, PATIENT_COLUMNS):
-        if not patient:
-            continue
-        first = lines.setdefault(image_id, line)
-        if patients.setdefault(image_id, patient) != patient:
-            problems.append(f"line {line}: image {image_id[:128]} has another patient than on line {first}")
-    refuse(path, problems)
-    return patients
 
 
 def refuse(path: Path, problems: list[str]) -> None:

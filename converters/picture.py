@@ -21,6 +21,7 @@ from hilum.converters.header import (
     Header,
     Tags,
     capped,
+    numbers,
     tags_of,
 )
 from hilum.converters.jpeg import JpegStream
@@ -54,10 +55,14 @@ class Rendering:
     longer_side_px: int | None = None
     format: Literal["jpg", "png"] | None = None
 
-    def keeps_stream(self, header: Header) -> bool:
-        """Whether a JPEG stream that is shown as it is stored, in the file's first window if any, may stay as it is."""
-        as_stored = self.window == 1 or not header.get(WINDOW_CENTRE)
-        return as_stored and self.longer_side_px is None and self.format != "png"
+    def shows_as_stored(self, header: Header) -> bool:
+        """Whether what is shown as stored in the file's first window, if it has any, is so in the one asked for."""
+        return self.window == 1 or not header.get(WINDOW_CENTRE)
+
+    def keeps_stream(self, header: Header, stream: JpegStream) -> bool:
+        """Whether a JPEG stream that is shown as it is stored may stay as it is."""
+        small = self.longer_side_px is None or max(stream.size_wh) <= self.longer_side_px
+        return small and self.format != "png" and self.shows_as_stored(header)
 
 
 AS_IS = Rendering()
@@ -141,6 +146,8 @@ def convert_picture(job: Job, rendering: Rendering = AS_IS, key: bytes | None = 
         picture, data = _converted(content, job, rendering, key)
     except HilumError as error:
         return Picture(job.image_id, reason=str(error))
+    except Exception as error:  # noqa: BLE001 - one file shall not end the work; its type alone, for it may quote values
+        return Picture(job.image_id, reason=f"cannot be converted ({type(error).__name__})")
     if data is not None:
         write_atomically(f"{job.pictures}/{picture.file_name}", data)
     if job.labels is not None:
@@ -177,7 +184,7 @@ def _label(boxes_xywh: Sequence[Box], picture: Picture) -> str:
 def _converted(content: bytes, job: Job, rendering: Rendering, key: bytes | None) -> tuple[Picture, bytes | None]:
     """The picture and its bytes; None instead of bytes where an earlier run has written them."""
     plain = read_plain(content)
-    if plain is not None and rendering.keeps_stream(plain.header):
+    if plain is not None and rendering.keeps_stream(plain.header, plain.stream):
         data, size_wh = plain.stream.data, plain.stream.size_wh
         tags, patient = _tags_and_patient(plain.header, key)
         name = f"{job.image_id}.jpg"
@@ -191,7 +198,7 @@ def _converted(content: bytes, job: Job, rendering: Rendering, key: bytes | None
     header = header_of(dataset)
     tags, patient = _tags_and_patient(header, key)
     stream, note = plain_jpeg(dataset), None
-    kept = stream is not None and rendering.keeps_stream(header)
+    kept = stream is not None and rendering.keeps_stream(header, stream)
     if stream is not None and kept:
         data, size_wh, source_size_wh, ending = stream.data, stream.size_wh, stream.size_wh, "jpg"
     else:
@@ -225,12 +232,12 @@ def _rendered(
     longer = rendering.longer_side_px
     pixels: NDArray[np.uint8] | NDArray[np.uint16] | None = None
     note = None
-    if stream is not None and longer is not None:
+    if stream is not None and longer is not None and rendering.shows_as_stored(header):
         pixels = _decode_reduced(stream, longer)
     if pixels is not None and stream is not None:
         size_wh = stream.size_wh
     else:
-        deep = rendering.bits > 8 and float(header.get(BITS_STORED) or 0) > 8
+        deep = rendering.bits > 8 and max(numbers(header, BITS_STORED), default=0) > 8
         shown = render_dicom(dataset, window=rendering.window, bits=16 if deep else 8)
         pixels, note = shown.pixels, shown.note
         size_wh = (pixels.shape[1], pixels.shape[0])
@@ -264,9 +271,11 @@ def _decode_reduced(stream: JpegStream, longer_side_px: int) -> "NDArray[np.uint
 def _encoded(pixels: "NDArray[np.uint8] | NDArray[np.uint16]", rendering: Rendering) -> tuple[bytes, str]:
     import cv2
 
-    if rendering.format == "jpg":
-        return cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes(), "jpg"
-    return cv2.imencode(".png", pixels)[1].tobytes(), "png"
+    ending = rendering.format or "png"
+    done, content = cv2.imencode(f".{ending}", pixels, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] * (ending == "jpg"))
+    if not done:
+        raise HilumError(f"{pixels.shape[1]} x {pixels.shape[0]} px do not go into a {ending} file")
+    return content.tobytes(), ending
 
 
 def _tags_and_patient(header: Header, key: bytes | None) -> tuple[Tags, str]:

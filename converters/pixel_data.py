@@ -92,9 +92,9 @@ def pixel_format(header: Header) -> PixelFormat:
     stored = integer(header, BITS_STORED, allocated)
     high = integer(header, _HIGH_BIT, stored - 1)
     if allocated not in {8, 16}:
-        raise HilumError(f"{allocated} bits a sample are allocated (0028,0100); 8 or 16 are expected")
+        raise HilumError("8 or 16 bits a sample are expected to be allocated (0028,0100), it says another number")
     if not 1 <= stored <= allocated:
-        raise HilumError(f"{stored} bits are stored (0028,0101) of {allocated} allocated")
+        raise HilumError("no bits, or more bits, are stored (0028,0101) than allocated (0028,0100)")
     if not stored - 1 <= high < allocated:  # wrong where the rest is sound: written by hand
         high = stored - 1
     signed, planar = integer(header, _SIGNED, 0) == 1, integer(header, _PLANAR, 0) == 1

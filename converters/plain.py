@@ -86,7 +86,7 @@ def read_plain(content: bytes) -> PlainRadiograph | None:
         stream = parse_jpeg(frame)
     except ValueError:
         return None
-    if (stream.process, stream.bits, stream.components) != (0, 8, 1):
+    if not stream.is_plain:
         return None
     if stream.size_wh[0] * stream.size_wh[1] > MAX_PIXELS:
         return None

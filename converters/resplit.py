@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hilum import __version__
+from hilum.converters import rsna
 from hilum.converters.coco import CATEGORIES, coco_json
 from hilum.converters.files import csv_text, write_atomically
-from hilum.converters.lists import read_id_list, read_named_ids, read_patient_map, refuse, refuse_unknown
+from hilum.converters.lists import read_id_list, read_named_ids, refuse, refuse_unknown
 from hilum.converters.splits import (
     DEFAULT_SHARES,
     LEAVES,
@@ -142,6 +143,7 @@ def resplit(
         raise HilumError(f"{name!r}: no name for a split; use letters, digits, '.', '_' and '-'")
     names = [f"{name}-{fold}" for fold in range(kind.folds)] if isinstance(kind, Folds) else [name]
     folders = [path / "splits" / name for name in names]
+    _mend(path / "splits")
     _refuse_taken(folders, overwrite=overwrite)
     if isinstance(kind, Folds) and (stray := path / "splits" / f"{name}-{kind.folds}").exists():
         raise HilumError(f"{stray}: is of a set of more folds; remove that, or give another name than {name!r}")
@@ -182,7 +184,13 @@ def read_patients(path: Path, data: Dataset) -> dict[str, str]:
     Raises:
         HilumError: not readable as a map, or it knows none of the images.
     """
-    patients = {image_id: patient for image_id, patient in read_patient_map(path).items() if image_id in data.metadata}
+    try:
+        owner = rsna.read_patients(path.read_bytes(), str(path))
+    except OSError as error:
+        raise HilumError(f"{path}: cannot be read: {error.strerror}") from error
+    respelt = rsna.match_case(owner, data.metadata)
+    named = {respelt.get(image_id, image_id): patient for image_id, patient in owner.items()}
+    patients = {image_id: patient for image_id, patient in named.items() if image_id in data.metadata}
     if not patients:
         raise HilumError(f"{path}: has none of the {len(data.metadata):,} images of {data.path}; give the right map")
     return patients
@@ -312,6 +320,18 @@ def _write(out: Path, images: Sequence[_Image], splits: Sequence[str], about: Ma
         "left_out": dict(sorted(Counter(entry[-1] for entry in left).items())),
     }
     write_atomically(out / CONVERSION, json.dumps(record, indent=1) + "\n")
+
+
+def _mend(splits: Path) -> None:
+    """Undo what a kill left: an earlier split that was moved aside comes back, what was being written goes."""
+    for earlier in splits.glob(".*.old"):
+        folder = splits / earlier.name[1:].rsplit(".", 2)[0]
+        if folder.exists():
+            shutil.rmtree(earlier)
+        else:
+            earlier.rename(folder)
+    for part in splits.glob(".*.part"):
+        shutil.rmtree(part)
 
 
 def _put(part: Path, folder: Path) -> None:

@@ -5,17 +5,18 @@ as one zip of zips. What a zip says of itself is not believed: no member's name 
 bounded, and members that share bytes are refused.
 """
 
+import hashlib
 import io
 import os
 import shutil
 import zipfile
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from struct import Struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
+from hilum.converters.files import PARTIAL
 from hilum.converters.rsna import LeftOut
 from hilum.errors import HilumError
 
@@ -26,7 +27,9 @@ UNPACKED = ".unpacked"
 MAX_FILE_BYTES = 256 << 20  # the largest radiographs, 16 bit and uncompressed, have some 60 MB
 _LOCAL_HEADER = Struct("<4s22xHH")  # signature, length of the name, length of the extra field (APPNOTE 4.3.7)
 _ENCRYPTED = 0x1
+_PIECE = 1 << 22
 _MAX_DEPTH = 2  # a zip in a zip
+_MAX_UNPACKED = 64 << 30  # of all inner zips together; Kaggle's has 4 GB
 _MAX_RATIO = 20  # of an inner zip that is itself packed: pictures hardly shrink, bombs do
 
 
@@ -74,22 +77,37 @@ class SourceFile:
                     if os.fstat(file.fileno()).st_size > MAX_FILE_BYTES:
                         raise HilumError(f"larger than {MAX_FILE_BYTES >> 20} MiB; a radiograph is expected")
                     return file.read()
-                file.seek(self.offset)
-                header = file.read(_LOCAL_HEADER.size)
-                signature, name_length, extra_length = _LOCAL_HEADER.unpack(header.ljust(_LOCAL_HEADER.size, b"\0"))
-                if signature != b"PK\3\4":
+                begin = _content_offset(file, self.offset)
+                if begin is None:
                     raise HilumError("its place in the zip is damaged")
-                file.seek(name_length + extra_length, os.SEEK_CUR)
+                file.seek(begin)
                 content = file.read(self.packed)
             if self.method == zipfile.ZIP_DEFLATED:
                 content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, self.size + 1)
         except OSError as error:
             raise HilumError(f"cannot be read: {error.strerror}") from error
-        except (zlib.error, MemoryError) as error:
+        except (zlib.error, MemoryError, OverflowError, ValueError) as error:
             raise HilumError("damaged inside the zip") from error
         if len(content) != self.size or zlib.crc32(content) != self.crc:
             raise HilumError("damaged inside the zip: size or checksum differ")
         return content
+
+    def content_offset(self) -> int | None:
+        """Where the content of a member begins in the zip; None where there is none."""
+        try:
+            with open(self.path, "rb") as file:  # noqa: PTH123
+                return _content_offset(file, self.offset)
+        except (OverflowError, ValueError):
+            return None
+
+
+def _content_offset(file: BinaryIO, offset: int) -> int | None:
+    file.seek(offset)
+    header = file.read(_LOCAL_HEADER.size)
+    if header[:4] != b"PK\3\4" or len(header) < _LOCAL_HEADER.size:
+        return None
+    _, name_length, extra_length = _LOCAL_HEADER.unpack(header)
+    return offset + _LOCAL_HEADER.size + int(name_length) + int(extra_length)
 
 
 def list_files(source: Path, out: Path) -> tuple[list[SourceFile], list[LeftOut]]:
@@ -103,85 +121,174 @@ def list_files(source: Path, out: Path) -> tuple[list[SourceFile], list[LeftOut]
     Raises:
         HilumError: no such folder or zip, or nothing in it.
     """
-    left_out: list[LeftOut] = []
     if source.is_dir():
-        files = list(_walk(source, out, left_out))
+        listing = _Listing(out, _MAX_UNPACKED)
+        listing.walk(source)
     elif not source.is_file():
         raise HilumError(f"{source}: no such folder or zip; give the folder with the DICOM files, or Kaggle's zip")
     elif zipfile.is_zipfile(source):
-        files = list(_members(str(source), "", None, out, left_out, depth=1))
+        listing = _Listing(out, _MAX_UNPACKED)
+        if not listing.members(str(source), "", None, depth=1):
+            raise HilumError(f"{source}: a damaged zip")
     else:
         raise HilumError(f"{source}: is neither a folder nor a zip; give the folder with the DICOM files")
-    if not files:
-        raise HilumError(f"{source}: the {'folder' if source.is_dir() else 'zip'} is empty; expected DICOM files")
-    files.sort(key=lambda file: file.name)
-    return files, left_out
+    if not listing.files:
+        why = f": {listing.left_out[0].reason}" if listing.left_out else ""
+        what = "folder" if source.is_dir() else "zip"
+        raise HilumError(f"{source}: the {what} is empty, or holds nothing that can be read{why}")
+    return sorted(listing.files, key=lambda file: file.name), listing.left_out
 
 
-def _walk(folder: Path, out: Path, left_out: list[LeftOut]) -> Iterator[SourceFile]:
-    def unreadable(error: OSError) -> None:
-        name = os.path.relpath(error.filename, folder)
-        left_out.append(LeftOut("folder", "", _printable(name), None, f"cannot be read: {error.strerror}"))
+class _Listing:
+    """What has been found so far.
 
-    top, ours = str(folder), str(out)
-    if out.resolve().is_relative_to(folder.resolve()):
-        ours = os.path.join(top, out.resolve().relative_to(folder.resolve()))  # noqa: PTH118
-    for here, folders, names in os.walk(top, onerror=unreadable):
-        folders[:] = sorted(name for name in folders if os.path.join(here, name) != ours)  # noqa: PTH118
-        prefix = "" if here == top else _printable(Path(os.path.relpath(here, top)).as_posix()) + "/"
-        for raw in sorted(names):
-            path, name = f"{here}{os.sep}{raw}", _printable(raw)
-            if name.lower().endswith(".zip") and zipfile.is_zipfile(path):
-                yield from _members(path, f"{prefix}{name}/", None, out, left_out, depth=1)
-            elif os.path.isfile(path):  # noqa: PTH113 - not a pipe or a device, which would be waited on for ever
-                yield SourceFile(prefix + name, path)
+    Attributes:
+        files: in the order they were met.
+        left_out: what cannot be read.
+    """
+
+    def __init__(self, out: Path, may_unpack: int) -> None:
+        self.files: list[SourceFile] = []
+        self.left_out: list[LeftOut] = []
+        self._out, self._may_unpack = out, may_unpack
+
+    def walk(self, top: Path) -> None:
+        """All files below a folder; links to folders are followed, into each folder once."""
+        seen = {os.path.realpath(self._out)}
+        waiting = [(str(top), "")]
+        while waiting:  # not `os.walk`, which calls itself for each level
+            folder, prefix = waiting.pop()
+            real = os.path.realpath(folder)
+            if real in seen:
+                if real != os.path.realpath(self._out):
+                    self._leave_out(prefix.rstrip("/"), "a link to a folder that is read already")
+                continue
+            seen.add(real)
+            try:
+                entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+            except OSError as error:
+                self._leave_out(prefix.rstrip("/"), f"the folder cannot be read: {error.strerror}")
+                continue
+            for entry in entries:
+                name = prefix + _printable(entry.name)
+                try:
+                    if entry.is_dir():
+                        waiting.append((entry.path, f"{name}/"))
+                    elif not entry.is_file():  # a pipe or a device would be waited on for ever
+                        self._leave_out(name, "not a regular file, or a broken link")
+                    elif name.lower().endswith(".zip") and zipfile.is_zipfile(entry.path):
+                        self.members(entry.path, f"{name}/", None, depth=1)
+                    else:
+                        self.files.append(SourceFile(name, entry.path))
+                except OSError as error:
+                    self._leave_out(name, f"cannot be read: {error.strerror}")
+
+    def members(self, path: str, prefix: str, window: tuple[int, int] | None, *, depth: int) -> bool:
+        """Members of a zip: the whole file at `path`, or the `window` (start, size) of it. False if it is damaged."""
+        start = window[0] if window else 0
+        try:
+            with open(path, "rb") as file:  # noqa: PTH123 - as in SourceFile.read
+                archive = zipfile.ZipFile(_Window(file, *window) if window else file)
+                infos = sorted((i for i in archive.infolist() if i.filename[-1:] != "/"), key=lambda i: i.header_offset)
+        except Exception:  # noqa: BLE001 - damaged in whatever way zipfile meets it, and its messages quote names
+            self._leave_out(prefix.rstrip("/"), "a damaged zip")
+            return False
+        forks, end = 0, 0
+        names: set[str] = set()
+        for info in infos:
+            member = SourceFile(
+                prefix + _printable(info.filename),
+                path,
+                start + info.header_offset,
+                info.compress_size,
+                info.file_size,
+                info.CRC,
+                info.compress_type,
+            )
+            reason = _refused(info, end)
+            end = max(end, info.header_offset + _LOCAL_HEADER.size + info.compress_size)
+            if "__MACOSX" in member.parts:
+                forks += 1
+            elif reason is not None:
+                self._leave_out(member.name, reason)
+            elif member.name in names:
+                self._leave_out(member.name, "another member of the same name came before it")
+            elif member.name.lower().endswith(".zip") and depth < _MAX_DEPTH:
+                self._inner(member, depth=depth + 1)
+            elif info.file_size > MAX_FILE_BYTES:
+                self._leave_out(member.name, f"larger than {MAX_FILE_BYTES >> 20} MiB when unpacked")
             else:
-                reason = "not a regular file, or a broken link"
-                left_out.append(LeftOut("file", "", prefix + name, None, reason))
+                self.files.append(member)
+            names.add(member.name)
+        if forks:
+            self._leave_out(f"{prefix}__MACOSX", f"{forks} resource forks of macOS")
+        return True
 
-
-def _members(
-    path: str, prefix: str, window: tuple[int, int] | None, out: Path, left_out: list[LeftOut], *, depth: int
-) -> Iterator[SourceFile]:
-    """Members of a zip: the whole file at `path`, or the `window` (start, size) of it."""
-    start = window[0] if window else 0
-    try:
-        with open(path, "rb") as file:  # noqa: PTH123 - as in SourceFile.read
-            archive = zipfile.ZipFile(_Window(file, *window) if window else file)
-            infos = sorted((info for info in archive.infolist() if not info.is_dir()), key=lambda i: i.header_offset)
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        left_out.append(LeftOut("file", "", prefix.rstrip("/") or Path(path).name, None, "a damaged zip"))
-        if not prefix:
-            raise HilumError(f"{path}: a damaged zip ({type(error).__name__})") from error
-        return
-    forks, end = 0, 0
-    for info in infos:
-        member = SourceFile(
-            prefix + _printable(info.filename),
-            path,
-            start + info.header_offset,
-            info.compress_size,
-            info.file_size,
-            info.CRC,
-            info.compress_type,
+    def _inner(self, member: SourceFile, *, depth: int) -> None:
+        """A zip in a zip: read in place where it is stored, unpacked once where it is packed."""
+        if member.method == zipfile.ZIP_STORED:
+            begin = member.content_offset()
+            if begin is None:
+                self._leave_out(member.name, "a damaged zip")
+            else:
+                self.members(member.path, member.name + "/", (begin, member.size), depth=depth)
+            return
+        scratch = self._out / UNPACKED
+        scratch.mkdir(parents=True, exist_ok=True)
+        if member.size > min(_MAX_RATIO * member.packed + MAX_FILE_BYTES, self._may_unpack):
+            self._leave_out(member.name, f"unpacks to {member.size >> 20} MiB, as zip bombs do; unpack it yourself")
+            return
+        self._may_unpack -= member.size
+        if member.size > shutil.disk_usage(scratch).free:
+            raise HilumError(f"{scratch}: {member.size >> 20} MiB are needed here to unpack a zip in the zip")
+        copy = scratch / (
+            hashlib.sha256(
+                f"{member.path}\0{member.offset}\0{member.crc}".encode(errors="surrogateescape")
+            ).hexdigest()[:16]
+            + ".zip"
         )
-        reason = _refused(info, end)
-        end = max(end, info.header_offset + _LOCAL_HEADER.size + info.compress_size)
-        inner = member.name.lower().endswith(".zip") and depth < _MAX_DEPTH
-        if "__MACOSX" in member.parts:
-            forks += 1
-            continue
-        if reason is None and inner:
-            yield from _inner(member, out, left_out, depth=depth + 1)
-            continue
-        if reason is None and info.file_size > MAX_FILE_BYTES:
-            reason = f"larger than {MAX_FILE_BYTES >> 20} MiB when unpacked"
-        if reason is None:
-            yield member
-        else:
-            left_out.append(LeftOut("file", "", member.name, None, reason))
-    if forks:
-        left_out.append(LeftOut("file", "", f"{prefix}__MACOSX", None, f"{forks} resource forks of macOS"))
+        if not copy.is_file():
+            part = copy.with_suffix(PARTIAL)
+            try:
+                _unpack(member, part)
+            except HilumError as error:
+                part.unlink(missing_ok=True)
+                self._leave_out(member.name, str(error))
+                return
+            part.replace(copy)
+        self.members(str(copy), member.name + "/", None, depth=depth)
+
+    def _leave_out(self, name: str, reason: str) -> None:
+        self.left_out.append(LeftOut("file", "", name, None, reason))
+
+
+def _unpack(member: SourceFile, target: Path) -> None:
+    """Write a packed member to a file, piece by piece.
+
+    Raises:
+        HilumError: it is not what the zip says.
+        OSError: the disk is full.
+    """
+    begin = member.content_offset()
+    if begin is None:
+        raise HilumError("a damaged zip")
+    unpacker, left, crc, size = zlib.decompressobj(-zlib.MAX_WBITS), member.packed, 0, 0
+    with open(member.path, "rb") as source, target.open("wb") as file:  # noqa: PTH123
+        source.seek(begin)
+        while left and size <= member.size and (piece := source.read(min(left, _PIECE))):
+            left -= len(piece)
+            more = True
+            while more and size <= member.size:
+                try:
+                    content = unpacker.decompress(piece, _PIECE)
+                except zlib.error as error:
+                    raise HilumError("a damaged zip") from error
+                piece = unpacker.unconsumed_tail
+                more = bool(piece) or len(content) == _PIECE
+                size, crc = size + len(content), zlib.crc32(content, crc)
+                file.write(content)
+    if (size, crc) != (member.size, member.crc):
+        raise HilumError("damaged inside the zip: size or checksum differ")
 
 
 def _refused(info: zipfile.ZipInfo, end: int) -> str | None:
@@ -195,32 +302,6 @@ def _refused(info: zipfile.ZipInfo, end: int) -> str | None:
     if info.header_offset < end:
         return "shares bytes with another member, as zip bombs do"
     return None
-
-
-def _inner(member: SourceFile, out: Path, left_out: list[LeftOut], *, depth: int) -> Iterator[SourceFile]:
-    """Members of a zip in a zip: read in place where it is stored, unpacked once where it is packed."""
-    if member.method == zipfile.ZIP_STORED:
-        with open(member.path, "rb") as file:  # noqa: PTH123 - as in SourceFile.read
-            file.seek(member.offset)
-            _, name_length, extra_length = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
-        begin = member.offset + _LOCAL_HEADER.size + name_length + extra_length
-        yield from _members(member.path, member.name + "/", (begin, member.size), out, left_out, depth=depth)
-        return
-    scratch = out / UNPACKED
-    scratch.mkdir(parents=True, exist_ok=True)
-    too_large = member.size > _MAX_RATIO * member.packed + MAX_FILE_BYTES
-    if too_large or member.size > shutil.disk_usage(scratch).free:
-        reason = f"unpacks to {member.size >> 20} MiB, " + ("a zip bomb" if too_large else "more than the disk has")
-        left_out.append(LeftOut("file", "", member.name, None, reason))
-        return
-    copy = scratch / f"{member.offset}-{member.crc:08x}.zip"
-    if not copy.is_file() or copy.stat().st_size != member.size:
-        with zipfile.ZipFile(member.path) as archive, copy.with_suffix(".part").open("wb") as target:
-            by_offset = {info.header_offset: info for info in archive.infolist()}
-            with archive.open(by_offset[member.offset]) as packed:
-                shutil.copyfileobj(packed, target, 1 << 20)
-        copy.with_suffix(".part").replace(copy)
-    yield from _members(str(copy), member.name + "/", None, out, left_out, depth=depth)
 
 
 class _Window(io.RawIOBase):
@@ -251,7 +332,7 @@ class _Window(io.RawIOBase):
 
 
 def _printable(name: str) -> str:
-    """A file name as it may stand in a table: control characters and undecodable bytes are escaped."""
-    if name.isprintable():
+    """A file name as it may stand in a table: control characters and undecodable bytes are escaped, none alike."""
+    if name.isprintable() and "\\" not in name:
         return name
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in name)
+    return "".join(c if c.isprintable() and c != "\\" else c.encode("unicode_escape").decode("ascii") for c in name)

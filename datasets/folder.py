@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import io
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -174,7 +175,7 @@ class Dataset:
     def metadata(self) -> dict[str, dict[str, str]]:
         """The rows of `metadata.csv` by image id, in the order of the file."""
         text = _read_bytes(self.path / "metadata.csv").decode("utf-8")
-        return {row["image_id"]: row for row in csv.DictReader(text.splitlines())}
+        return {row["image_id"]: row for row in csv.DictReader(io.StringIO(text, newline=""))}
 
 
 def _read_bytes(path: Path) -> bytes:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import traceback
 
 
 def main() -> None:
@@ -27,8 +28,10 @@ def main() -> None:
     except Exception as error:  # whatever else: a line instead of a traceback
         if os.environ.get("HILUM_DEBUG"):
             raise
-        first = (str(error).strip().splitlines() or [""])[0]
-        print(f"hilum: {type(error).__name__}: {first}; a bug: HILUM_DEBUG=1 shows where", file=sys.stderr)  # noqa: T201
+        # Not the message: it may quote what a file or its name says.
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{os.path.basename(where.filename)}, line {where.lineno}"  # noqa: PTH119
+        print(f"hilum: {type(error).__name__} in {place}: a bug; HILUM_DEBUG=1 shows more", file=sys.stderr)  # noqa: T201
         sys.exit(1)
 
 

@@ -329,3 +329,15 @@ def test_real_files_come_through_whole(shared, tmp_path):
     assert len(ages) == 704
     assert all(ages)
     shutil.rmtree(tmp_path / "data")  # real radiographs are not left lying about
+
+
+def test_any_name_of_a_patient_comes_back_as_it_was(source, tmp_path):
+    """Some characters end a line for Python, though not for CSV."""
+    odd = ["a\u2028b", "a\x85b", "a\x0bb", "a\x1cb", 'with "quotes"', "with, comma"]
+    with (tmp_path / "map.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([["patientId", "patient"], *([f"img{n:02d}", odd[n % 6]] for n in range(12))])
+    convert(source, tmp_path / "data", patients=tmp_path / "map.csv")
+    data = Dataset.open(tmp_path / "data")
+    assert len(data.metadata) == 12
+    found = {patient for name in SPLITS for patient in data.split(name).patients}
+    assert len(found) == 6

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -161,3 +162,58 @@ def test_a_full_disk_leaves_no_half_file_and_says_so(sample_source, tree_bytes, 
             assert content == whole[name]
     assert subprocess.run(command, check=False, capture_output=True).returncode == 0
     assert tree_bytes(out) == whole
+
+
+def test_workers_end_with_their_parent(mixed_source, tmp_path):
+    command = [sys.executable, "-m", "hilum", "convert", str(mixed_source), str(tmp_path / "data"), "--workers", "2"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "data").glob("images/*.jpg")) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 5
+    while (alive := in_session(process.pid)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert alive == []
+
+
+def in_session(session):
+    """Processes of a session that live."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _, _, of = stat.read_text().rpartition(")")[2].split()[:4]
+            if int(of) == session and state != "Z":
+                found.append(stat.parent.name)
+    return found
+
+
+@pytest.mark.parametrize("left", [(), (".conversion.json.0123abcd.part",), (".unpacked/",)])
+def test_a_run_that_was_killed_before_its_first_file_is_gone_on_with(sample_source, tmp_path, left):
+    out = tmp_path / "data"
+    out.mkdir()
+    for name in left:
+        (out / name).mkdir() if name.endswith("/") else (out / name).write_bytes(b"{")
+    convert(sample_source, out)
+    assert not [path.name for path in out.iterdir() if path.name.startswith(".")]
+
+
+def test_a_journal_that_is_no_text_is_begun_anew(mixed_source, undisturbed, tree_bytes, tmp_path):
+    out = tmp_path / "data"
+    with pytest.raises(Stop):
+        convert(mixed_source, out, progress=stop_after(100))
+    (out / JOURNAL).write_bytes((out / JOURNAL).read_bytes() + b"\xff\xfe\n")
+    convert(mixed_source, out)
+    assert tree_bytes(out) == undisturbed
+
+
+def test_two_conversions_do_not_write_to_one_folder(sample_source, tmp_path):
+    def meanwhile(done, total):
+        with pytest.raises(HilumError, match="another conversion is writing there"):
+            convert(sample_source, tmp_path / "data")
+        raise Stop
+
+    with pytest.raises(Stop):
+        convert(sample_source, tmp_path / "data", progress=meanwhile)
+    convert(sample_source, tmp_path / "data")

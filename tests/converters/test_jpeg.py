@@ -84,3 +84,31 @@ def test_every_stream_that_is_cut_short_is_refused(stream):
 def test_any_bytes_are_refused_with_a_value_error_and_nothing_else(content):
     with pytest.raises(ValueError, match="JPEG"):
         parse_jpeg(b"\xff\xd8" + content)
+
+
+@pytest.mark.parametrize("marker", [0x02, 0x4F, 0xC8, 0xDC, 0xDE, 0xDF, 0xF7, 0xFD])
+def test_segments_that_no_decoder_of_radiographs_needs_are_dropped(stream, make_segment, marker):
+    scan = stream.index(b"\xff\xda")
+    for at in (2, scan, len(stream) - 2):
+        assert parse_jpeg(stream[:at] + make_segment(marker, SECRET) + stream[at:]).data == stream
+
+
+def test_fields_of_adobes_segment_that_nothing_reads_hold_no_text(stream, make_segment):
+    planted = stream[:2] + make_segment(0xEE, b"Adobe" + SECRET[:6] + b"\x01") + stream[2:]
+    parsed = parse_jpeg(planted)
+    assert SECRET[:6] not in parsed.data
+    assert b"Adobe\x00\x64\x00\x00\x00\x00\x01" in parsed.data
+
+
+def test_tables_to_spare_could_hold_text(stream, make_segment):
+    assert parse_jpeg(stream).is_plain
+    text = (SECRET * 5)[:64]
+    for spare in (make_segment(0xDB, b"\x03" + text), make_segment(0xC4, b"\x13" + bytes([0, 64] + [0] * 14) + text)):
+        assert not parse_jpeg(stream[:2] + spare + stream[2:]).is_plain
+    with pytest.raises(ValueError, match="damaged"):
+        parse_jpeg(stream[:2] + make_segment(0xDB, text) + stream[2:])
+
+
+def test_segments_without_number_are_refused(stream, make_segment):
+    with pytest.raises(ValueError, match="more segments"):
+        parse_jpeg(stream[:2] + make_segment(0xC4, b"") * 2000 + stream[2:])

@@ -87,3 +87,10 @@ def test_what_is_missing_or_twofold_is_said(found, said):
         return
     with pytest.raises(HilumError, match=said):
         kaggle_layout(files(*found))
+
+
+def test_pictures_may_lie_beside_the_table_and_zips_beside_folders():
+    flat = kaggle_layout(files("x/stage_2_train_labels.csv", "x/a.dcm", "x/b.dcm", "y/c.dcm"))
+    assert names(flat.train_images) == ["x/a.dcm", "x/b.dcm"]
+    both = kaggle_layout(files(*FLAT, "stage_2_train_images.zip/a.dcm"))
+    assert names(both.train_images) == [FLAT[3], FLAT[4]]

@@ -1,6 +1,6 @@
 import pytest
 
-from hilum.converters.lists import read_id_list, read_named_ids, read_patient_map, refuse_unknown
+from hilum.converters.lists import read_id_list, read_named_ids, refuse_unknown
 from hilum.errors import HilumError
 
 
@@ -74,19 +74,4 @@ def test_a_label_table_names_an_image_once_a_box(write):
     assert read_named_ids(write("patientId,x\na,1\na,2\nb,\n")) == {"a", "b"}
     assert problems(read_named_ids, write("id,x\na,1\n")) == [
         "expected a column 'patientid' or 'image_id', found id, x"
-    ]
-
-
-@pytest.mark.parametrize("column", ["patient", "nih_patient"])
-def test_a_patient_map(write, column):
-    path = write(f"patientId,nih,{column}\na,q,7\nb,q,\nc,q,7\na,q,7\n")
-    assert read_patient_map(path) == {"a": "7", "c": "7"}
-
-
-def test_an_image_of_two_patients_is_refused(write):
-    assert problems(read_patient_map, write("patientId,patient\na,\na,1\na,2\n")) == [
-        "line 4: image a has another patient than on line 3"
-    ]
-    assert problems(read_patient_map, write("patientId\na\n")) == [
-        "expected a column 'patient' or 'nih_patient', found patientid"
     ]

@@ -129,3 +129,49 @@ def test_pseudonyms_depend_on_key_kind_and_name():
     names = {pseudonym(key, kind, name) for key in (b"1" * 32, b"2" * 32) for kind in "ab" for name in ("x", "y")}
     assert len(names) == 8
     assert pseudonym(b"1" * 32, "a", "x") == pseudonym(b"1" * 32, "a", "x")
+
+
+TWO_WINDOWS = {"WindowCenter": ["127.5", "40"], "WindowWidth": ["256", "80"]}
+
+
+@pytest.mark.parametrize("longer", [None, 512, 600])
+@pytest.mark.parametrize("form", [None, "png"])
+def test_the_window_does_not_depend_on_size_or_format(make_dicom, make_jpeg, converted, longer, form):
+    pixels = np.tile(np.arange(1024, dtype=np.uint8) // 4, (1024, 1))
+    content = make_dicom(pixels, jpeg=make_jpeg(pixels), **TWO_WINDOWS)
+    first, second = (converted(content, Rendering(n, longer_side_px=longer, format=form))[1] for n in (1, 2))
+    expected = cv2.resize(pixels, (longer, longer), interpolation=cv2.INTER_AREA) if longer else pixels
+    assert np.abs(first.astype(float) - expected).mean() < 2
+    assert np.abs(second.astype(float) - np.clip(expected.astype(float) * 255 / 79, 0, 255)).mean() < 4
+
+
+@pytest.mark.parametrize("view", [{"WindowWidth": "1500"}, {"WindowWidth": "256", "VOILUTFunction": "SIGMOID"}])
+@pytest.mark.parametrize("longer", [None, 256, 300])
+def test_a_window_that_changes_the_picture_is_applied_whatever_the_size(make_dicom, make_jpeg, converted, view, longer):
+    pixels = np.tile(np.arange(512, dtype=np.uint8) // 2, (512, 1))
+    pixels[:, 256:] = 255 - pixels[:, 256:]
+    content = make_dicom(pixels, jpeg=make_jpeg(pixels), WindowCenter="128", **view)
+    picture, written = converted(content, Rendering(longer_side_px=longer))
+    assert not picture.untouched
+    assert 10 < written.min() < written.max() < 245
+
+
+def test_a_picture_that_is_small_enough_stays_as_it_is(make_dicom, make_jpeg, make_picture, converted):
+    pixels = make_picture(1)
+    picture, _ = converted(make_dicom(pixels, jpeg=make_jpeg(pixels)), Rendering(longer_side_px=64))
+    assert picture.untouched
+
+
+def test_what_one_file_says_cannot_end_the_work(make_dicom, make_jpeg, make_picture, tmp_path):
+    pixels = make_picture(1)
+    odd = {
+        "bits": make_dicom(pixels.astype(np.uint16), BitsStored=[12, 12]),
+        "words": make_dicom(pixels.astype(np.uint16), BitsStored=[20292, 24133]),
+        "wide": make_dicom(np.zeros((1, 65535), np.uint8)),
+    }
+    for name, content in odd.items():
+        (tmp_path / name).write_bytes(content)
+        job = Job(SourceFile(name, str(tmp_path / name)), name, str(tmp_path), None)
+        for rendering in (Rendering(bits=16), Rendering(format="jpg")):
+            picture = convert_picture(job, rendering)
+            assert picture.reason is None or ("20292" not in picture.reason and "\n" not in picture.reason)

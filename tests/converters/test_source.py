@@ -1,4 +1,8 @@
+import os
+import shutil
 import struct
+import subprocess
+import warnings
 import zipfile
 import zlib
 from contextlib import suppress
@@ -147,11 +151,87 @@ def test_what_is_no_source_is_said(tmp_path, out):
 
 
 def test_a_pipe_in_the_tree_is_not_waited_for(tmp_path, out):
-    import os
-
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "x.dcm").write_bytes(b"x")
     (tmp_path / "broken").symlink_to(tmp_path / "nowhere")
     found, left_out = contents(tmp_path, out)
     assert found == {"x.dcm": b"x"}
     assert left_out.keys() == {"pipe", "broken"}
+
+
+def test_a_packed_zip_in_a_zip_that_is_damaged_costs_itself_alone(tmp_path, out):
+    nested = zipped(tmp_path / "inner.zip", {f"{n}.dcm": bytes([n]) * 500 for n in range(9)}).read_bytes()
+    path = zipped(tmp_path / "k.zip", {"Doe_John/in.zip": nested, "fine.dcm": b"2"})
+    original = path.read_bytes()
+    for at in range(0, len(original), 5):
+        raw = bytearray(original)
+        raw[at] ^= 0x5A
+        path.write_bytes(raw)
+        with suppress(HilumError):
+            files, _ = list_files(path, out)
+            assert all(file.name for file in files)
+        shutil.rmtree(out, ignore_errors=True)
+
+
+def test_inner_zips_share_one_budget(tmp_path, out, monkeypatch):
+    monkeypatch.setattr(source_module, "_MAX_UNPACKED", 3000)
+    nested = zipped(tmp_path / "inner.zip", {"x.dcm": b"1" * 2000}, zipfile.ZIP_STORED).read_bytes()
+    found, left_out = contents(zipped(tmp_path / "k.zip", {"a.zip": nested, "b.zip": nested}), out)
+    assert list(found) == ["a.zip/x.dcm"]
+    assert "zip bombs" in left_out["b.zip"]
+
+
+def test_a_pipe_named_as_a_zip_is_not_waited_for(tmp_path, out):
+    os.mkfifo(tmp_path / "a.zip")
+    (tmp_path / "x.dcm").write_bytes(b"x")
+    assert contents(tmp_path, out)[0] == {"x.dcm": b"x"}
+
+
+def test_a_very_deep_tree_is_walked(tmp_path, out):
+    here = os.open(tmp_path, os.O_RDONLY)
+    try:
+        for _ in range(1500):  # deeper than a path may be long
+            os.mkdir("d", dir_fd=here)
+            below = os.open("d", os.O_RDONLY, dir_fd=here)
+            os.close(here)
+            here = below
+    finally:
+        os.close(here)
+    (tmp_path / "x.dcm").write_bytes(b"x")
+    try:
+        found, _ = contents(tmp_path, out)
+    finally:
+        subprocess.run(["rm", "-rf", str(tmp_path / "d")], check=True)  # Python's own way down is too short for it
+    assert found == {"x.dcm": b"x"}
+
+
+def test_no_two_files_have_one_name(tmp_path, out):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name in ("a\nb.dcm", "a\\nb.dcm", "a\\\\nb.dcm"):
+        (folder / name).write_bytes(name.encode())
+    found, _ = contents(folder, out)
+    assert len(found) == 3
+    assert all(name.isprintable() for name in found)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with zipfile.ZipFile(tmp_path / "k.zip", "w") as archive:
+            archive.writestr("x.dcm", b"1")
+            archive.writestr("x.dcm", b"2")
+    found, left_out = contents(tmp_path / "k.zip", out)
+    assert found == {"x.dcm": b"1"}
+    assert "same name" in left_out["x.dcm"]
+
+
+def test_links_to_folders_are_followed_once(tmp_path, out):
+    real = tmp_path / "elsewhere"
+    real.mkdir()
+    (real / "x.dcm").write_bytes(b"x")
+    (tmp_path / "top").mkdir()
+    (tmp_path / "top" / "one").symlink_to(real)
+    (tmp_path / "top" / "two").symlink_to(real)
+    (real / "loop").symlink_to(tmp_path / "top")
+    found, left_out = contents(tmp_path / "top", out)
+    assert len(found) == 1
+    assert len(left_out) == 2
+    assert all("read already" in reason for reason in left_out.values())

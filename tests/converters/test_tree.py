@@ -197,3 +197,35 @@ def test_a_tree_of_damaged_files_is_converted_as_far_as_it_goes(make_dicom, make
     assert len(pictures) > 50
     assert len(left_out) > 50
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "tree"]
+
+
+def test_a_dataset_is_not_its_own_source(tree, tmp_path, tree_bytes):
+    convert(tree, tmp_path / "data")
+    before = tree_bytes(tmp_path / "data")
+    with pytest.raises(HilumError, match="is the source itself"):
+        convert(tmp_path / "data", tmp_path / "data", overwrite=True)
+    assert tree_bytes(tmp_path / "data") == before
+
+
+def test_names_that_only_resemble_the_challenges_make_no_challenge(tree, tmp_path, planted_name, tree_bytes):
+    (tree / "doe_train_images").mkdir()
+    shutil.copy(tree / "Other" / f"{planted_name}.DCM", tree / "doe_train_images" / f"{planted_name}.dcm")
+    (tree / "doe_train_labels.csv").write_text(f"patientId,x,y,width,height,Target\n{planted_name},,,,,0\n")
+    convert(tree, tmp_path / "data")
+    assert not any(planted_name in name for name in tree_bytes(tmp_path / "data"))
+
+
+def test_what_leads_back_is_for_its_owner_alone_and_stays_apart_from_the_challenge(tree, tmp_path, sample_source):
+    convert(tree, tmp_path / "data")
+    for name in (SOURCES, KEY):
+        assert stat.S_IMODE((tmp_path / "data" / name).stat().st_mode) == 0o600
+    with pytest.raises(HilumError, match="tree of patients"):
+        convert(sample_source, tmp_path / "data", overwrite=True)
+
+
+def test_a_key_in_the_source_is_no_part_of_it(tree, tmp_path, tree_bytes):
+    convert(tree, tmp_path / "one", key=tree / "key")
+    convert(tree, tmp_path / "two", key=tree / "key")
+    assert tree_bytes(tmp_path / "one") == tree_bytes(tmp_path / "two")
+    with pytest.raises(HilumError, match="the key cannot be read or made"):
+        convert(tree, tmp_path / "three", key=tree)
