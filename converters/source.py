@@ -154,17 +154,18 @@ class _Listing:
 
     def walk(self, top: Path) -> None:
         """All files below a folder; links to folders are followed, into each folder once."""
-        seen = {os.path.realpath(self._out)}
+        ours = _identity(str(self._out)) if self._out.exists() else None
+        seen = {ours}
         waiting = [(str(top), "")]
         while waiting:  # not `os.walk`, which calls itself for each level
             folder, prefix = waiting.pop()
-            real = os.path.realpath(folder)
-            if real in seen:
-                if real != os.path.realpath(self._out):
-                    self._leave_out(prefix.rstrip("/"), "a link to a folder that is read already")
-                continue
-            seen.add(real)
             try:
+                identity = _identity(folder)
+                if identity in seen:
+                    if identity != ours:
+                        self._leave_out(prefix.rstrip("/"), "a link to a folder that is read already")
+                    continue
+                seen.add(identity)
                 entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
             except OSError as error:
                 self._leave_out(prefix.rstrip("/"), f"the folder cannot be read: {error.strerror}")
@@ -260,6 +261,12 @@ class _Listing:
 
     def _leave_out(self, name: str, reason: str) -> None:
         self.left_out.append(LeftOut("file", "", name, None, reason))
+
+
+def _identity(folder: str) -> tuple[int, int]:
+    """What a folder is, however it is reached."""
+    status = os.stat(folder)  # noqa: PTH116
+    return status.st_dev, status.st_ino
 
 
 def _unpack(member: SourceFile, target: Path) -> None:

@@ -23,7 +23,7 @@ from hilum.datasets.pictures import read_picture
 from hilum.errors import HilumError
 from hilum.eval.peak_memory import PeakMemory, peak_memory
 from hilum.predict import Image, Predictor
-from hilum.run import WEIGHTS, parameter_count
+from hilum.run import parameter_count, weights_files
 from hilum.train import training_seconds
 
 BATCH_SIZE = 16
@@ -133,7 +133,7 @@ def measure_cost(
         from_files=_throughput(predictor, files, "DICOM" if dicoms else "dataset pictures", each),
         parameters=parameter_count(run),
         flops=count_flops(lambda: backend.predict_batch([arrays[0]])),
-        weights_bytes=(run / WEIGHTS).stat().st_size,
+        weights_bytes=sum(path.stat().st_size for path in weights_files(run)),
         peak_memory=peak_memory(run, list(islice(cycle(files), _FULL))),
         training_seconds=training_seconds(run) or float("nan"),
     )

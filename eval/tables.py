@@ -147,6 +147,20 @@ def print_differences(differences: Sequence[Mapping[str, Any]], title: str) -> N
     Console().print(table)
 
 
+def print_additions(rows: Sequence[Mapping[str, Any]], title: str) -> None:
+    """Print what each part of a composition adds (`hilum.compose.ablation`)."""
+    from rich.console import Console
+    from rich.table import Table
+
+    headings = ("", "score [95%]", "added, paired [95%]", "on val", "confidence >=")
+    table = Table(*headings, title=title, title_justify="left")
+    for row in rows:
+        parts = (_interval(row["score"]), _interval(row["added"], signed=True))
+        table.add_row(row["name"], *parts, _number(row["val_score"], 3), _number(row["confidence"], 3))
+    console = Console()
+    (console if console.is_terminal else Console(width=120)).print(table)
+
+
 def _interval(value: Mapping[str, float | None] | None, *, signed: bool = False) -> str:
     if value is None or not _is_number(value["estimate"]):
         return ""

@@ -14,7 +14,7 @@ Values = Mapping[str, Any]
 # Five kinds of dashes and six colours: thirty pairs before one comes back.
 _COLOURS = (BLUE, VERMILION, GREEN, PURPLE, SKY, INK)
 _DASHES = ((), (4.0, 1.5), (1.2, 1.2), (6.0, 1.5, 1.2, 1.5), (2.5, 2.5))
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_MARKERS = ("o", "s", "^", "D", "v", "p")
 
 
 @dataclass(frozen=True)

@@ -46,14 +46,18 @@ _KINDS = list(Kind)
 def choose_images(split: Split, configs: Sequence[Contender], most: int) -> list[int]:
     """Which images to show, by index, rising.
 
-    Where there are more than `most`, two thirds of the places go to errors: in turn for every config and every kind of
-    error, the worst image that is not chosen yet. The rest are spread over the other images, with opacity first.
+    Where there are more than `most`, each kind of error of each config is there with its worst image, as far as there
+    are places. Up to two thirds of the places go to errors, in turn for each of these the worst that is not chosen yet;
+    the rest are spread over the other images, half of them with opacity.
     """
     if len(split) <= most:
         return list(range(len(split)))
-    queues = [iter(queue) for config in configs for queue in _worst(split, config)]
+    worst = [images for config in configs for images in _worst(split, config) if images]
     chosen: dict[int, None] = {}
-    limit = max(1, most * 2 // 3)
+    for images in worst:
+        if len(chosen) < most and chosen.keys().isdisjoint(images):
+            chosen[images[0]] = None
+    queues, limit = [iter(images) for images in worst], most * 2 // 3
     while queues and len(chosen) < limit:
         for queue in list(queues):
             image = next((image for image in queue if image not in chosen), None)
@@ -65,8 +69,8 @@ def choose_images(split: Split, configs: Sequence[Contender], most: int) -> list
     for kind in (positive, ~positive):
         rest = [image for image in np.flatnonzero(kind).tolist() if image not in chosen]
         wanted = most - len(chosen) if kind is not positive else -(-(most - len(chosen)) // 2)
-        places = np.linspace(0, len(rest) - 1, min(wanted, len(rest))).astype(int) if rest else []
-        chosen.update(dict.fromkeys(rest[place] for place in places))
+        places = np.linspace(0, len(rest) - 1, min(wanted, len(rest))).astype(int)
+        chosen.update(dict.fromkeys(rest[place] for place in places.tolist()))
     return sorted(chosen)
 
 
@@ -79,7 +83,9 @@ def gallery_html(split: Split, configs: Sequence[Contender], chosen: Sequence[in
         chosen: images, by index.
     """
     sides = [_Side.of(split, config) for config in configs]
-    shots = "".join(_shot(split, sides, image, picture) for image, picture in zip(chosen, _pictures(split, chosen), strict=True))
+    shots = "".join(
+        _shot(split, sides, image, picture) for image, picture in zip(chosen, _pictures(split, chosen), strict=True)
+    )
     toggles = "".join(
         f'<label><input type="checkbox" data-b="{config.number}" checked>{line_sample(config.mark)}'
         f"{escape(config.name)}</label>"
@@ -150,7 +156,9 @@ class _Side:
         """What is lost on an image: 0 where all is right; among equals, surer errors are worse."""
         score = finite(float(self.scores[image]))
         kinds = self.config.first.measures.mistakes.boxes[image]
-        sure = sum(c for c, kind in zip(self.confidence[image].tolist(), kinds, strict=True) if kind is not Kind.FOUND)
+        sure: float = sum(
+            c for c, kind in zip(self.confidence[image].tolist(), kinds, strict=True) if kind is not Kind.FOUND
+        )
         return (0 if score is None else 1 - score) + min(sure, 50) / 1000
 
 
@@ -199,7 +207,9 @@ def _shot(split: Split, sides: Sequence[_Side], image: int, picture: str) -> str
     rows = []
     for side in sides:
         boxes, confidence, config = side.boxes[image], side.confidence[image].tolist(), side.config
-        overlay.append(_boxes(config.mark, boxes, [f"{value:.2f}" for value in confidence], (width, height), config.number))
+        overlay.append(
+            _boxes(config.mark, boxes, [f"{value:.2f}" for value in confidence], (width, height), config.number)
+        )
         mistakes = config.first.measures.mistakes
         found = [f"{kind} ({value:.2f})" for kind, value in zip(mistakes.boxes[image], confidence, strict=True)]
         lost = [f"{count} {kind}" for kind, count in Counter(mistakes.truth[image]).items() if kind is not Kind.FOUND]
@@ -215,7 +225,7 @@ def _shot(split: Split, sides: Sequence[_Side], image: int, picture: str) -> str
         )
     bad = " ".join(f"{side.badness(image):.4f}" for side in sides)
     kinds = "|".join(" ".join(str(_KINDS.index(kind)) for kind in sorted(set(side.kinds(image)))) for side in sides)
-    truths = many(len(truth), "true box", "true boxes")
+    truths = many(len(truth), "true box", "true boxes") if len(truth) else "no true box"
     alt = f"Radiograph {name}, {kind}, {truths}"
     frame = (
         f'<img src="{picture}" alt="{escape(alt)}" width="{width}" height="{height}" decoding="async">'
@@ -244,9 +254,8 @@ def _boxes(mark: str, boxes: NDArray[np.float64], labels: Sequence[str], size_wh
         left = x + width if at_right else x
         top = y + height + letter if at_bottom else y - letter / 4
         top = min(max(top, letter), size_wh[1] - letter / 4)
-        texts.append(
-            f'<text x="{left:.0f}" y="{top:.0f}" font-size="{letter:.0f}"{" text-anchor=end" * at_right}>{escape(label)}</text>'
-        )
+        side = ' text-anchor="end"' if at_right else ""
+        texts.append(f'<text x="{left:.0f}" y="{top:.0f}" font-size="{letter:.0f}"{side}>{escape(label)}</text>')
     return f'<g class="{mark}"><path class="edge" d="{path}"/><path d="{path}"/>{"".join(texts)}</g>'
 
 
@@ -269,7 +278,8 @@ select { max-width: 16rem; padding: .3rem; font: inherit; font-size: .95rem; bor
 #shots { display: grid; grid-template-columns: repeat(auto-fill, minmax(13.5rem, 1fr)); gap: 1.75rem 1.25rem;
   margin-top: 1.25rem; }
 .shot[hidden] { display: none; }
-.open, #stage { position: relative; display: block; width: 100%; padding: 0; border: 0; background: #000; overflow: hidden; }
+.open, #stage { position: relative; display: block; width: 100%; padding: 0; border: 0; background: #000;
+  overflow: hidden; }
 .open { cursor: default; }
 .js .open { cursor: zoom-in; }
 .open:focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
@@ -280,7 +290,8 @@ select { max-width: 16rem; padding: .3rem; font: inherit; font-size: .95rem; bor
 .overlay path.edge { stroke: #fff; stroke-opacity: .75; stroke-dasharray: none; stroke-width: 4.4; }
 .overlay .t path { fill: #F0E442; fill-opacity: .2; stroke-width: 1.6; }
 .overlay .t path.edge { fill: none; stroke: #000; stroke-width: 3.6; }
-.overlay text { display: none; fill: #fff; stroke: #000; stroke-width: .25em; paint-order: stroke; font-weight: 600; }
+.overlay text { display: none; fill: #fff; stroke: #000; stroke: color-mix(in srgb, var(--colour) 65%, #000);
+  stroke-width: .25em; paint-order: stroke; font-weight: 600; }
 #large .overlay text { display: block; }
 #gallery.off-t .overlay .t { display: none; }
 figcaption { padding-top: .5rem; font-size: .8rem; line-height: 1.35; color: var(--quiet); }
@@ -291,7 +302,8 @@ figcaption li { margin: 0 0 .2rem; }
 figcaption b { color: var(--ink); font-weight: 600; }
 figcaption small { display: block; font-size: .75rem; }
 .js #shots small { display: none; }
-dialog { width: min(96vw, 82rem); max-width: none; max-height: 96vh; padding: 1rem; border: 0; border-radius: .5rem; color: inherit; }
+dialog { width: min(96vw, 82rem); max-width: none; max-height: 96vh; padding: 1rem; border: 0; border-radius: .5rem;
+  color: inherit; }
 dialog::backdrop { background: rgb(0 0 0 / 75%); }
 .bar { display: flex; align-items: center; gap: .75rem; margin-bottom: .75rem; }
 .bar button { min-width: 2.75rem; min-height: 2.75rem; padding: 0 .8rem; border: 1px solid var(--quiet);
@@ -303,7 +315,7 @@ dialog::backdrop { background: rgb(0 0 0 / 75%); }
 #switches fieldset { flex-direction: column; }
 #switches legend { float: none; }
 #about { font-size: .95rem; }
-#about span { white-space: normal; overflow-wrap: anywhere; }
+#about span { display: block; white-space: normal; overflow-wrap: anywhere; }
 #about ul { padding: 0; list-style: none; }
 #about small { display: block; color: var(--quiet); }
 @media (min-width: 56rem) { .spread { grid-template-columns: minmax(0, 1fr) 19rem; } }
@@ -314,6 +326,7 @@ dialog::backdrop { background: rgb(0 0 0 / 75%); }
   #switches fieldset { flex-direction: row; }
 }
 @media print {
+  .part + .part { break-before: page; }
   .js .controls, dialog { display: none; }
   #shots { grid-template-columns: repeat(3, 1fr); gap: 1rem; }
   .shot { break-inside: avoid; }

@@ -218,10 +218,18 @@ def _section(section: Section) -> str:
     points = f"<ul>{points}</ul>" if points else ""
     table = _table(section.table) if section.table else ""
     folds = "".join(map(_fold, section.folds))
-    words = f'<div class="words"><p class="finding">{escape(section.finding)}</p>{text}{points}{table}{folds}</div>'
+    words = f'<p class="finding">{escape(section.finding)}</p>{text}{points}'
+    below = ""
+    if section.picture and section.table and section.table.hints:  # too wide for a column
+        below = f'<div class="below">{table}{folds}</div>'
+    else:
+        words += table + folds
+    words = f'<div class="words">{words}</div>'
     kind = "wide" if section.wide else "beside" if section.picture else "plain"
     picture = _picture(section.picture) if section.picture else ""
-    return f'<article class="{kind}"><h3>{escape(section.title)}</h3>{words}{picture}{section.widget}</article>\n'
+    return (
+        f'<article class="{kind}"><h3>{escape(section.title)}</h3>{words}{picture}{below}{section.widget}</article>\n'
+    )
 
 
 def _picture(picture: Picture | Drawing) -> str:
@@ -260,17 +268,17 @@ def _table(table: Table) -> str:
         + "</tr>"
         for row in rows
     )
-    kind = " class=sortable" if table.hints else ""
-    markup = f"<table{kind}><thead><tr>{header}</tr></thead><tbody>{body}</tbody></table>"
+    markup = f"<thead><tr>{header}</tr></thead><tbody>{body}</tbody></table>"
     if not table.hints:
-        return markup
+        return f'<div class="scroll"><table>{markup}</div>'
     meanings = "".join(
         f"<dt>{escape(name)}</dt><dd>{escape(hint)}</dd>"
         for name, hint in zip(table.header, hints, strict=True)
         if hint
     )
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="Table, wider than a phone">{markup}</div>'
+        '<div class="scroll" tabindex="0" role="region" aria-label="Table, wider than a phone">'
+        f'<table class="sortable">{markup}</div>'
         f'<details class="meanings"><summary>What the columns mean</summary><dl>{meanings}</dl></details>'
     )
 
@@ -321,16 +329,18 @@ article { margin-bottom: 3.5rem; }
 .finding { font-size: 1.3rem; font-weight: 600; line-height: 1.35; letter-spacing: -.005em; }
 figure { margin: 0; }
 img { display: block; width: 100%; height: auto; }
-table { margin: 1rem 0 1.25rem; border-collapse: collapse; font-size: .9rem; line-height: 1.4; }
+.scroll { overflow-x: auto; margin: 1rem 0 1.25rem; }
+table { border-collapse: collapse; font-size: .9rem; line-height: 1.4; }
 th, td { padding: .4rem 1.25rem .4rem 0; border-bottom: 1px solid var(--line); text-align: left;
   vertical-align: top; font-weight: 400; }
 thead th { color: var(--quiet); font-size: .8rem; vertical-align: bottom; }
 th:last-child, td:last-child { padding-right: 0; }
-td small { display: block; font-size: .8em; color: var(--quiet); }
+td small, th small { display: block; font-size: .8em; color: var(--quiet); }
 ul { margin: 0 0 1rem; padding-left: 1.2rem; max-width: 42rem; }
 li { margin-bottom: .4rem; }
-.scroll { overflow-x: auto; margin: 1rem 0; }
-.scroll table { margin: 0; }
+.sortable th, .sortable td { padding-right: .8rem; }
+.sortable thead th { white-space: normal; }
+.sortable th:first-child { position: sticky; left: 0; min-width: 6.5rem; background: #fff; }
 .sample { width: 1.6rem; height: .65rem; margin-right: .5rem; overflow: visible; }
 .sample path { fill: none; stroke-width: 3; }
 thead button { padding: 0; border: 0; background: none; color: inherit; font: inherit; text-align: inherit;
@@ -352,7 +362,7 @@ footer p { max-width: none; margin: 0 0 .3rem; }
 footer p:first-child { font-weight: 650; color: var(--ink); }
 @media (min-width: 56rem) {
   .beside { display: grid; grid-template-columns: minmax(0, 5fr) minmax(0, 8fr); column-gap: 3rem; }
-  .beside h3 { grid-column: 1 / -1; }
+  .beside h3, .below { grid-column: 1 / -1; }
 }
 @media (max-width: 40rem) {
   header { padding-top: 2rem; }
@@ -369,8 +379,15 @@ footer p:first-child { font-weight: 650; color: var(--ink); }
   article { break-inside: avoid; margin-bottom: 1.5rem; }
   tr { break-inside: avoid; }
   .scroll { overflow: visible; }
+  .sortable { font-size: 7.5pt; }
+  .sortable th, .sortable td { padding-right: 1.5mm; }
+  .sortable th:first-child { min-width: 0; }
+  .sortable .number { white-space: normal; }
+  thead th { font-size: inherit; }
+  thead button { text-decoration: none; }
+  details:not([open]) { display: none; }
   pre { white-space: pre-wrap; }
   .beside { display: grid; grid-template-columns: minmax(0, 5fr) minmax(0, 6fr); column-gap: 1.5rem; }
-  .beside h3 { grid-column: 1 / -1; }
+  .beside h3, .below { grid-column: 1 / -1; }
 }
 """

@@ -6,7 +6,7 @@ from hilum.eval.answer import AT_SENSITIVITY, YOUDEN
 from hilum.eval.benchmark import AVERAGE, Benchmark
 from hilum.eval.measures import OPERATING_POINT
 from hilum.pages.contenders import Contender, Values, difference, is_higher, ranked
-from hilum.pages.wording import bounds, decimal, finite, listed, many
+from hilum.pages.wording import bounds, decimal, few, finite, listed, many
 
 FEW_PATIENTS, FEW_POSITIVES = 100, 50
 POINTS = {
@@ -29,13 +29,13 @@ def headline(configs: Sequence[Contender], results: Values) -> str:
     tied = [other.name for other in others if not is_higher(difference(results, best.name, other.name))]
     beaten = [other.name for other in others if other.name not in tied]
     if not tied:
-        return f"{best.name} is better than {_names(beaten)}"
+        return f"{best.name} is better than {_names(beaten, 'all ')}"
     if beaten:
         return f"{best.name} leads, but {_names(tied)} may be as good"
     return f"Whether {_either([best.name, *tied])} is best cannot be told"
 
 
-def comparisons(configs: Sequence[Contender], results: Values, most: int = 4) -> list[str]:
+def comparisons(configs: Sequence[Contender], results: Values, most: int = 3) -> list[str]:
     """The best against each other, by falling score."""
     if len(configs) < 2:
         return []
@@ -45,7 +45,7 @@ def comparisons(configs: Sequence[Contender], results: Values, most: int = 4) ->
     for other in others[:most]:
         gap = difference(results, best.name, other.name)
         size = finite(gap["estimate"])
-        digits = 2 if size is None or abs(size) >= 0.01 else 3
+        digits = 2 if size is None or abs(size) >= 0.01 else 3  # else both scores would read alike
         interval = bounds(gap, digits, signed=True)
         scores = (
             f"{best.name} scores {decimal(best.score['estimate'], digits)}, "
@@ -79,13 +79,15 @@ def against_average(configs: Sequence[Contender], results: Values) -> str:
             else f"{min(sizes):.2f} to {max(sizes):.2f}"
         )
         text = (
-            f"{listed(beat)} {'beats' if len(beat) == 1 else 'beat'} the same two average boxes drawn on every image, "
+            f"{few(beat)} {'beats' if len(beat) == 1 else 'beat'} the same two average boxes drawn on every image, "
             f"by {by}; no 95% interval includes zero."
         )
     if rest:
-        shown = listed(
-            f"{name} ({decimal(gaps[name]['estimate'], signed=True)} {bounds(gaps[name], signed=True)})"
-            for name in rest
+        shown = few(
+            [
+                f"{name} ({decimal(gaps[name]['estimate'], signed=True)} {bounds(gaps[name], signed=True)})"
+                for name in rest
+            ]
         )
         text += f" {shown} {'is' if len(rest) == 1 else 'are'} not shown to beat two average boxes on every image."
     return text.strip()
@@ -130,20 +132,18 @@ def cautions(found: Benchmark, configs: Sequence[Contender]) -> list[str]:
 
 def spread(configs: Sequence[Contender]) -> str:
     """How much a config's score varies with its seed; "" where there was one each."""
-    known = [config for config in configs if config.sd is not None]
-    if not known:
-        return ""
-    return (
-        "Over the seeds the score varies by a standard deviation of "
-        + listed(f"{decimal(config.sd, 3)} ({config.name}, {len(config.entries)} runs)" for config in known)
-        + "."
-    )
+    known = [
+        f"{config.name} {decimal(config.sd, 3)} ({len(config.entries)} runs)"
+        for config in ranked(configs)
+        if config.sd is not None
+    ]
+    return f"Standard deviation of the score over the seeds: {few(known)}." if known else ""
 
 
 def potentials(configs: Sequence[Contender]) -> list[tuple[Contender, float, float, float]]:
     """(config, score, with a perfect classifier, with perfect boxes) of each config's runs on average."""
     rows = []
-    for config in configs:
+    for config in ranked(configs):
         score = finite(config.score["estimate"])
         parts = [[finite((run.get("bounds") or {}).get(key)) for run in config.values] for key in _BOUNDS]
         if score is not None and all(value is not None for part in parts for value in part):
@@ -155,49 +155,66 @@ def potentials(configs: Sequence[Contender]) -> list[tuple[Contender, float, flo
 _BOUNDS = ("perfect_classifier", "perfect_boxes")
 
 
-def what_to_work_on(row: tuple[Contender, float, float, float]) -> str:
-    """Whether boxes or images cost a config more."""
+def what_to_work_on(rows: Sequence[tuple[Contender, float, float, float]]) -> str:
+    """Whether boxes or images cost each config more."""
+    boxes = [config.name for config, score, _, boxes in rows if boxes - score > 1 - boxes]
+    images = [config.name for config, *_ in rows if config.name not in boxes]
+    parts = []
+    if boxes:
+        parts.append(f"boxes cost {few(boxes)} more than images do")
+    if images:
+        parts.append(f"images cost {few(images)} more than boxes do")
+    text = "; ".join(parts)
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def losses(row: tuple[Contender, float, float, float]) -> str:
+    """What a config loses, and to what."""
     config, score, classifier, boxes = row
-    lost = {"boxes": boxes - score, "images": 1 - boxes}
-    work = (
-        "boxes: where, how large and how many they are"
-        if lost["boxes"] > lost["images"]
-        else "images: which of them show opacity at all"
-    )
     return (
-        f"{config.name} loses {decimal(lost['boxes'])} to its boxes on images that it rightly answers, and "
-        f"{decimal(lost['images'])} to images that it misses or should leave alone; a perfect classifier before it "
-        f"would add {decimal(classifier - score)}. What to work on is {work}."
+        f"{config.name} loses {decimal(boxes - score)} to its boxes (where, how large and how many they are) on images "
+        f"that it rightly answers, and {decimal(1 - boxes)} to images that it misses or should leave alone. A perfect "
+        f"classifier before it would add {decimal(classifier - score)}."
     )
 
 
-def reading(config: Contender, results: Values) -> list[str]:
-    """What a radiologist would notice of a config's first run, image by image."""
-    values = config.values[0]
+def image_calls(config: Contender, results: Values) -> tuple[str, str] | None:
+    """How a config's first run calls images, in short and with its intervals; None where that is not known."""
     positives = int(results["positive_images"])
     negatives = int(results["images"]) - positives
-    sentences = []
-    point = (values.get("image_points") or {}).get(OPERATING_POINT) or {}
+    point = (config.values[0].get("image_points") or {}).get(OPERATING_POINT) or {}
     sensitivity, specificity = (
         finite((point.get(name) or {}).get("estimate")) for name in ("sensitivity", "specificity")
     )
-    if sensitivity is not None and specificity is not None:
-        sentences.append(
-            f"{config.first.name} draws a box on {round(sensitivity * positives):,} of {many(positives, 'image')} with "
-            f"opacity ({sensitivity:.0%}, 95% interval {_percent_bounds(point['sensitivity'])}) and on "
-            f"{round((1 - specificity) * negatives):,} of {negatives:,} without (specificity {specificity:.0%}, "
-            f"{_percent_bounds(point['specificity'])})."
-        )
-    worklist = values.get("triage") or {}
-    mean, plain, ideal = (finite(worklist.get(key)) for key in ("mean_place", "first_come_place", "best_mean_place"))
-    if mean is not None and plain is not None and ideal is not None:
-        change = f"{abs(plain - mean):.1f} images {'sooner' if mean <= plain else 'later'}"
-        sentences.append(
-            f"Were the worklist read by its probability, an image with opacity would come at place {mean:.1f} of "
-            f"{results['images']:,} on average in place of {plain:.1f}: {change}. With every opacity first it would be "
-            f"place {ideal:.1f}."
-        )
-    return sentences
+    if sensitivity is None or specificity is None:
+        return None
+    return (
+        (
+            f"{config.first.name} boxes {round(sensitivity * positives):,} of {many(positives, 'image')} with opacity, "
+            f"and {round((1 - specificity) * negatives):,} of {negatives:,} without."
+        ),
+        (
+            f"That is a sensitivity of {sensitivity:.0%} (95% interval {_percent_bounds(point['sensitivity'])}) and a "
+            f"specificity of {specificity:.0%} ({_percent_bounds(point['specificity'])}) if any box calls an image. "
+            "Two more thresholds, on the image's probability, were chosen on val."
+        ),
+    )
+
+
+def worklist(config: Contender, results: Values) -> tuple[str, str] | None:
+    """What ranking by a config's first run does to a worklist, in short and at length; None where it is not known."""
+    found = config.values[0].get("triage") or {}
+    mean, plain, ideal = (finite(found.get(key)) for key in ("mean_place", "first_come_place", "best_mean_place"))
+    if mean is None or plain is None or ideal is None:
+        return None
+    return (
+        f"An image with opacity would be read {abs(plain - mean):.1f} images {'sooner' if mean <= plain else 'later'}.",
+        (
+            f"Were these {results['images']:,} images read by the probability that {config.first.name} gives, one with "
+            f"opacity would come at place {mean:.1f} on average; first come, first served it is place {plain:.1f}, and "
+            f"with every opacity first {ideal:.1f}."
+        ),
+    )
 
 
 def _percent_bounds(interval: Values) -> str:
@@ -205,8 +222,8 @@ def _percent_bounds(interval: Values) -> str:
     return "unknown" if low is None or high is None else f"{low:.0%} to {high:.0%}"
 
 
-def _names(names: Sequence[str], most: int = 3) -> str:
-    return listed(names) if len(names) <= most else f"{len(names)} others"
+def _names(names: Sequence[str], all_of: str = "", most: int = 3) -> str:
+    return listed(names) if len(names) <= most else f"{all_of}{len(names)} others"
 
 
 def _either(names: Sequence[str], most: int = 4) -> str:

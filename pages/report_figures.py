@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib import ticker
+from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
@@ -16,7 +17,7 @@ from hilum.pages.plotting import INK, LINE, QUIET, new_figure, to_svg
 from hilum.pages.wording import finite
 
 _WIDTH = 5.2  # inches: at a phone's width the letters can still be read
-_MOST = 8.0  # false positives an image, as far as the last of FROC's rates
+_MOST = FROC_RATES[-1]  # false positives an image, as far as the last of FROC's rates
 
 
 def scores(configs: Sequence[Contender], baselines: Sequence[Values], results: Values) -> bytes:
@@ -40,7 +41,7 @@ def scores(configs: Sequence[Contender], baselines: Sequence[Values], results: V
             for at, config in enumerate(others):
                 _interval(below, difference(results, config.name, best.name), at, config)
             _rows(below, [config.name for config in others])
-            below.set_xlabel(f"above (+) or below {_short(best.name)}, paired, 95% interval")
+            below.set_xlabel("difference from the best, paired, 95% interval")
         return to_svg(figure)
 
 
@@ -52,8 +53,9 @@ def thresholds(configs: Sequence[Contender]) -> bytes:
             for run in config.values:
                 x, y = _points(_curve(run, "threshold"))
                 rising = np.argsort(x, kind="stable")
-                # Between two confidences the answer is that of the higher one.
-                axis.plot(x[rising], y[rising], drawstyle="steps-pre", **_line(config))
+                # Between two confidences the answer is that of the higher one; above all of them there is none.
+                x, y = np.r_[0, x[rising], 1], np.r_[y[rising][:1], y[rising], 0]
+                axis.plot(x[-len(y) :], y, drawstyle="steps-pre", **_line(config))
                 at, score = finite(run.get("least_confidence")), finite(run["score"]["estimate"])
                 if at is not None and score is not None:
                     axis.plot(at, score, config.marker, ms=9, color=config.colour, mec="white", mew=1.5, zorder=4)
@@ -100,7 +102,7 @@ def froc(configs: Sequence[Contender]) -> bytes:
         axis.set_xscale("symlog", linthresh=FROC_RATES[0], linscale=0.7)
         axis.set_xticks([0, *FROC_RATES], ["0", "1/8", "1/4", "1/2", "1", "2", "4", "8"])
         axis.xaxis.set_minor_locator(ticker.NullLocator())
-        axis.set(xlim=(0, _MOST), ylim=(0, 1.02), xlabel="false positives an image", ylabel="true boxes found")
+        axis.set(xlim=(0, 1.15 * _MOST), ylim=(0, 1.02), xlabel="false positives an image", ylabel="true boxes found")
         _legend(figure, configs)
         return _finished(axis, figure)
 
@@ -110,9 +112,8 @@ def reliability(configs: Sequence[Contender]) -> bytes:
     with new_figure(_WIDTH, 4.2) as figure:
         axis = figure.subplots()
         axis.plot([0, 1], [0, 1], color=QUIET, linewidth=1, linestyle=(0, (4, 3)))
-        axis.annotate(
-            "as often as said", (0.97, 0.97), (-4, -3), textcoords="offset points", ha="right", va="top", fontsize=9
-        )
+        label = axis.text(0.74, 0.71, "as often as said", ha="center", va="top", fontsize=9)
+        label.set(rotation=45, rotation_mode="anchor")
         for config in configs:
             bins = [each for each in config.values[0].get("reliability") or [] if each.get("images")]
             x, y = ([each[key] for each in bins] for key in ("probability", "observed"))
@@ -160,12 +161,13 @@ def potential(rows: Sequence[tuple[Contender, float, float, float]]) -> bytes:
         _rows(axis, [config.name for config, *_ in rows])
         axis.grid(visible=False)
         axis.set(xlim=(0, 1), xlabel="competition score")
-        key = {
-            "score": Patch(color=rows[0][0].colour),
+        key: dict[str, Any] = {
+            "score": tuple(Patch(color=config.colour) for config, *_ in rows[:4]),
             "lost to boxes": Patch(color=LINE),
             "lost to images": Patch(facecolor="white", edgecolor=QUIET, hatch="////"),
         }
-        figure.legend(key.values(), key.keys(), loc="outside upper left", ncols=3, columnspacing=1.2)
+        together = {tuple: HandlerTuple(ndivide=None, pad=0)}
+        figure.legend(key.values(), key.keys(), handler_map=together, loc="outside upper left", ncols=3)
         return to_svg(figure)
 
 
@@ -185,6 +187,7 @@ def latency(configs: Sequence[Contender]) -> bytes:
         axis.set_xscale("log")
         times = [time for config in configs for run in config.values if (time := milliseconds(run)) is not None]
         axis.set_xlim(min(times) / 2, max(times) * 2)
+        axis.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5) if max(times) / min(times) < 30 else (1,)))
         axis.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
         axis.xaxis.set_minor_formatter(ticker.NullFormatter())
         axis.set(ylim=(0, None), xlabel="milliseconds an image, one at a time (median)", ylabel="competition score")
@@ -232,20 +235,23 @@ def strata(configs: Sequence[Contender]) -> bytes | None:
     if not panels:
         return None
     heights = [len(rows) + 1.5 for _, rows in panels]
-    each = 0.3 + 0.1 * len(configs)
+    each = 0.16 + 0.09 * len(configs)
     with new_figure(_WIDTH, 0.8 + each * sum(heights)) as figure:
         axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
         words = {SENSITIVITY: "true boxes found", FALSE_ALARMS: "images without opacity that get a box"}
         for axis, (measure, rows) in zip(axes, panels, strict=True):
             factors: list[str] = []
             for at, ((factor, _), cells) in enumerate(rows.items()):
-                for number, (config, gap) in enumerate(cells):
-                    shift = 0.62 * ((number + 0.5) / len(configs) - 0.5)
+                for config, gap in cells:
+                    shift = 0.62 * ((config.number + 0.5) / len(configs) - 0.5)
                     _interval(axis, gap["inside"], at + shift, config, size=5)
                 if factors and factor != factors[-1]:
                     axis.axhline(at - 0.5, color=QUIET, linewidth=0.8)
                 factors.append(factor)
-            _rows(axis, [f"{_factor(factor)}{stratum}" for factor, stratum in rows])
+            names = [
+                f"{_factor(factor)}{stratum} ({cells[0][1]['items']:,})" for (factor, stratum), cells in rows.items()
+            ]
+            _rows(axis, names, fold=24)
             axis.set(xlim=(-0.02, 1.02), xlabel=f"{words[measure]}, 95% interval")
             axis.xaxis.set_major_formatter(ticker.PercentFormatter(1))
         _legend(figure, configs, markers=True)
@@ -262,7 +268,7 @@ def _strata_rows(configs: Sequence[Contender], measure: str) -> dict[tuple[str, 
     rows: dict[tuple[str, str], list[tuple[Contender, Values]]] = {}
     for config in configs:
         for gap in (config.values[0].get("strata") or {}).get("gaps") or []:
-            if gap["measure"] == measure:
+            if gap["measure"] == measure and finite(gap["inside"]["estimate"]) is not None:
                 rows.setdefault((gap["factor"], gap["stratum"]), []).append((config, gap))
     return rows
 
@@ -298,8 +304,9 @@ def _interval(axis: Any, value: Values, at: float, config: Contender | None, siz
     axis.plot(estimate, at, marker, ms=size, color=colour, mec="white", mew=0.8, zorder=4)
 
 
-def _rows(axis: Any, names: Sequence[str]) -> None:
-    axis.set_yticks(range(len(names)), [_short(name) for name in names])
+def _rows(axis: Any, names: Sequence[str], fold: int | None = None) -> None:
+    shown = [_short(name) if fold is None else "\n".join(textwrap.wrap(name, fold)[:2]) for name in names]
+    axis.set_yticks(range(len(names)), shown)
     axis.set_ylim(len(names) - 0.45, -0.55)
     axis.grid(axis="x")
     axis.spines["left"].set_visible(False)
@@ -319,7 +326,9 @@ def _legend(figure: Any, configs: Sequence[Contender], *, markers: bool = False)
     ]
     # A label that starts with an underscore would be left out.
     labels = [f" {name}" if (name := _short(config.name)).startswith("_") else name for config in configs]
-    columns = max(1, min(len(labels), 4, int(44 / max(6 + len(label) for label in labels))))
+    columns = max(1, min(len(labels), 4, 68 // max(8 + len(label) for label in labels)))
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width, height + 0.2 * (-(-len(labels) // columns) - 1))  # each further line of the legend
     figure.legend(handles, labels, loc="outside upper left", ncols=columns, handlelength=2.6, columnspacing=1.2)
 
 

@@ -94,10 +94,10 @@ function enlarge(index) {
 }
 
 dialog.addEventListener("close", () => {
+  const { element } = visible[at];
   home.prepend(toggles);
   arrange();
-  const shot = visible[at];
-  if (shot) shot.element.querySelector(".open").focus();
+  if (!element.hidden) element.querySelector(".open").focus();
 });
 toggles.addEventListener("change", event => {
   const box = event.target;
@@ -122,7 +122,7 @@ document.addEventListener("keydown", event => {
     else if (event.key === "Home") show(0);
     else if (event.key === "End") show(visible.length - 1);
     else {
-      const box = boxes.find(b => b.dataset.b === event.key || Number(b.dataset.b) + 1 === Number(event.key));
+      const box = boxes.find(b => b.dataset.b === (event.key === "t" ? "t" : String(event.key - 1)));
       if (!box) return;
       box.click();
     }

@@ -1,7 +1,7 @@
 """Numbers in sentences."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 MISSING = "\N{EN DASH}"
@@ -26,6 +26,11 @@ def listed(items: Iterable[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
+def few(items: Sequence[str], most: int = 4) -> str:
+    """The items as a sentence lists them; the first of them and how many more where there are many."""
+    return listed(items) if len(items) <= most else f"{', '.join(items[: most - 1])} and {len(items) - most + 1} more"
+
+
 def finite(value: Any) -> float | None:
     """The number; None where there is none, or NaN."""
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
@@ -42,5 +47,10 @@ def decimal(value: float | None, decimals: int = 2, *, signed: bool = False) -> 
 
 def bounds(interval: Mapping[str, Any] | None, decimals: int = 2, *, signed: bool = False) -> str:
     """The bounds of an interval, [0.20, 0.40]; nothing where there are none."""
-    ends = [finite((interval or {}).get(end)) for end in ("low", "high")]
-    return "" if None in ends else f"[{', '.join(decimal(end, decimals, signed=signed) for end in ends)}]"
+    low, high = (finite((interval or {}).get(end)) for end in ("low", "high"))
+    if low is None or high is None:
+        return ""
+    # A bound that is not zero never reads as if it were: on which side of zero it is may be all that matters.
+    while decimals < 4 and any(end and not round(end, decimals) for end in (low, high)):
+        decimals += 1
+    return f"[{decimal(low, decimals, signed=signed)}, {decimal(high, decimals, signed=signed)}]"

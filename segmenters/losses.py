@@ -5,15 +5,24 @@ The losses take logits and compute in float32, whatever the network ran in, so t
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torchvision.ops import sigmoid_focal_loss
+
+from hilum.training.distributed import all_sum
+
+Loss = Callable[..., Tensor]
+Output = Tensor | tuple[Tensor, Tensor]
+"""What a segmenter's network returns: (N, 1, H, W) logits of pixels; with an image head also (N,) logits of images."""
 
 
 def iou_loss(logits: Tensor, mask: Tensor) -> Tensor:
     """The capstone report's IoU loss: 1 - (I + 1) / (S - I + 1), over the whole batch at once.
 
     I is the sum of probability times mask, S the sum of the probabilities plus the sum of the mask. The sums run over
-    the batch, so an image without opacity weighs only what its false pixels add.
+    the batch (where several processes share one, over all of it), so an image without opacity weighs only what its
+    false pixels add.
 
     Args:
         logits: Any shape, floating point.
@@ -27,8 +36,9 @@ def iou_loss(logits: Tensor, mask: Tensor) -> Tensor:
     """
     _check_same_shape(logits, mask)
     probability, target = logits.float().sigmoid(), mask.float()
-    intersection = (probability * target).sum()
-    return 1 - (intersection + 1) / (probability.sum() + target.sum() - intersection + 1)
+    sums = torch.stack([(probability * target).sum(), probability.sum() + target.sum()])
+    intersection, both = all_sum(sums).unbind()
+    return 1 - (intersection + 1) / (both - intersection + 1)
 
 
 def bce_loss(logits: Tensor, mask: Tensor) -> Tensor:
@@ -64,6 +74,115 @@ def iou_bce_loss(logits: Tensor, mask: Tensor) -> Tensor:
         ValueError: If the shapes differ.
     """
     return 0.5 * bce_loss(logits, mask) + 0.5 * iou_loss(logits, mask)
+
+
+def dice_loss(logits: Tensor, mask: Tensor) -> Tensor:
+    """1 - (2 I + 2) / (S + 2) over the whole batch, I and S as in `iou_loss`: false pixels weigh half as much as there.
+
+    Args:
+        logits: Any shape, floating point.
+        mask: The same shape; 0 or 1, any type.
+
+    Returns:
+        A scalar in 0..1, float32; 0 where prediction and mask agree.
+
+    Raises:
+        ValueError: If the shapes differ.
+    """
+    return tversky_loss(logits, mask, false_positives=0.5, false_negatives=0.5)
+
+
+def dice_bce_loss(logits: Tensor, mask: Tensor, *, bce: float = 0.5) -> Tensor:
+    """`bce` of `bce_loss` and the rest, 1 - `bce`, of `dice_loss`.
+
+    Args:
+        logits: Any shape, floating point.
+        mask: The same shape; 0 or 1, any type.
+        bce: 0..1.
+
+    Returns:
+        A scalar of 0 or more, float32.
+
+    Raises:
+        ValueError: If the shapes differ, or `bce` lies outside 0..1.
+    """
+    if not 0 <= bce <= 1:
+        raise ValueError(f"bce: expected 0 to 1, got {bce}")
+    return bce * bce_loss(logits, mask) + (1 - bce) * dice_loss(logits, mask)
+
+
+def tversky_loss(logits: Tensor, mask: Tensor, *, false_positives: float = 0.3, false_negatives: float = 0.7) -> Tensor:
+    """1 - (I + 1) / (I + a FP + b FN + 1) over the whole batch (Salehi et al., arXiv:1706.05721).
+
+    With a = b = 1 it is `iou_loss`, with a = b = 1/2 `dice_loss`. The default, the paper's best, prefers to find too
+    much over missing something.
+
+    Args:
+        logits: Any shape, floating point.
+        mask: The same shape; 0 or 1, any type.
+        false_positives: a, the weight of a background pixel for every probability of opacity that it gets.
+        false_negatives: b, the weight of an opacity's pixel for every probability that it lacks.
+
+    Returns:
+        A scalar in 0..1, float32; 0 where prediction and mask agree.
+
+    Raises:
+        ValueError: If the shapes differ, or a weight is negative.
+    """
+    _check_same_shape(logits, mask)
+    if min(false_positives, false_negatives) < 0:
+        raise ValueError(f"weights: expected 0 or more, got {false_positives} and {false_negatives}")
+    probability, target = logits.float().sigmoid(), mask.float()
+    sums = torch.stack([(probability * target).sum(), probability.sum(), target.sum()])
+    intersection, predicted, true = all_sum(sums).unbind()
+    false = false_positives * (predicted - intersection) + false_negatives * (true - intersection)
+    return 1 - (intersection + 1) / (intersection + false + 1)
+
+
+def focal_loss(logits: Tensor, mask: Tensor, *, gamma: float = 2, alpha: float = 0.25) -> Tensor:
+    """Binary cross-entropy in which a pixel weighs the less the better it is known (Lin et al., arXiv:1708.02002).
+
+    With q the probability given to what is there, a pixel's loss is -(1 - q)^gamma log q, times `alpha` in an opacity
+    and 1 - `alpha` outside; the mean over all pixels.
+
+    Args:
+        logits: Any shape, floating point.
+        mask: The same shape; 0 or 1, any type.
+        gamma: 0 gives `bce_loss` times the weights.
+        alpha: 0..1.
+
+    Returns:
+        A scalar of 0 or more, float32.
+
+    Raises:
+        ValueError: If the shapes differ, `gamma` is negative or `alpha` lies outside 0..1.
+    """
+    _check_same_shape(logits, mask)
+    if gamma < 0 or not 0 <= alpha <= 1:
+        raise ValueError(f"gamma and alpha: expected 0 or more and 0 to 1, got {gamma} and {alpha}")
+    value: Tensor = sigmoid_focal_loss(logits.float(), mask.float(), alpha=alpha, gamma=gamma, reduction="mean")
+    return value
+
+
+def with_image_loss(pixel_loss: Loss, weight: float) -> Callable[[Output, Tensor], Tensor]:
+    """A loss for networks with an image head: the pixels' loss plus `weight` times the images' cross-entropy.
+
+    Args:
+        pixel_loss: of the map's logits and the mask.
+        weight: of the image head's loss.
+
+    Returns:
+        A function of a network's output and the mask (N, 1, H, W). An image shows opacity where its mask is not empty.
+        Of a network without an image head, the pixels' loss alone.
+    """
+
+    def loss(output: Output, mask: Tensor) -> Tensor:
+        if isinstance(output, Tensor):
+            return pixel_loss(output, mask)
+        pixels, images = output
+        return pixel_loss(pixels, mask) + weight * bce_loss(images, mask.flatten(1).amax(1))
+
+    return loss
 
 
 def mean_iou(probability: Tensor, mask: Tensor) -> Tensor:
@@ -109,8 +228,16 @@ def pixel_accuracy(probability: Tensor, mask: Tensor) -> Tensor:
     return (probability.float().round() == mask.float()).float().mean()
 
 
-LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"iou_bce": iou_bce_loss, "bce": bce_loss, "iou": iou_loss}
-"""The losses by the name a config gives them."""
+LOSSES: dict[str, Loss] = {
+    "iou_bce": iou_bce_loss,
+    "bce": bce_loss,
+    "iou": iou_loss,
+    "dice": dice_loss,
+    "dice_bce": dice_bce_loss,
+    "tversky": tversky_loss,
+    "focal": focal_loss,
+}
+"""The losses by the name a config gives them; their further arguments are a config's `loss_options`."""
 
 
 def _check_same_shape(prediction: Tensor, mask: Tensor) -> None:

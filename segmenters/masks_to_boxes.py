@@ -6,6 +6,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+Connectivity = Literal[4, 8]
+Confidence = Literal["mean", "max"]
+
 
 def probability_to_boxes(
     probability: NDArray[np.float32],
@@ -13,7 +16,9 @@ def probability_to_boxes(
     *,
     threshold: float = 0.5,
     min_area_px: int = 1,
-    connectivity: Literal[4, 8] = 8,
+    connectivity: Connectivity = 8,
+    fill_holes: bool = False,
+    confidence: Confidence = "mean",
     floor: float = 0.0,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Boxes in an image of `size_wh`, from a probability map of any size that covers the whole image.
@@ -23,10 +28,12 @@ def probability_to_boxes(
     Args:
         probability: (h, w), 0..1; other floating types are converted.
         size_wh: Width and height of the image in pixels.
-        threshold: As in `mask_to_boxes`.
-        min_area_px: As in `mask_to_boxes`, in pixels of the image.
-        connectivity: As in `mask_to_boxes`.
-        floor: As in `mask_to_boxes`.
+        threshold: As in `mask_to_boxes`, as are the others; areas are in pixels of the image.
+        min_area_px: See `threshold`.
+        connectivity: See `threshold`.
+        fill_holes: See `threshold`.
+        confidence: See `threshold`.
+        floor: See `threshold`.
 
     Returns:
         boxes_xyxy (N, 4) in pixels of the image and confidence (N,), by falling confidence.
@@ -34,17 +41,19 @@ def probability_to_boxes(
     Raises:
         ValueError: If the map is not two-dimensional, is empty or holds a NaN, or `size_wh` is not positive.
     """
-    width, height = size_wh
-    if width < 1 or height < 1:
-        raise ValueError(f"size_wh must be positive, got {size_wh}")
-    probability = np.asarray(probability, dtype=np.float32)
+    probability = checked_map(probability)
     # Bilinear interpolation never exceeds its inputs, so most images without opacity end here, before the large map.
-    if not _reaches(probability, threshold):
+    if probability.max() <= threshold:
+        _check_size(size_wh)
         return _no_boxes()
-    if probability.shape != (height, width):
-        probability = cv2.resize(probability, (width, height), interpolation=cv2.INTER_LINEAR)
     return mask_to_boxes(
-        probability, threshold=threshold, min_area_px=min_area_px, connectivity=connectivity, floor=floor
+        enlarge(probability, size_wh),
+        threshold=threshold,
+        min_area_px=min_area_px,
+        connectivity=connectivity,
+        fill_holes=fill_holes,
+        confidence=confidence,
+        floor=floor,
     )
 
 
@@ -53,19 +62,24 @@ def mask_to_boxes(
     *,
     threshold: float = 0.5,
     min_area_px: int = 1,
-    connectivity: Literal[4, 8] = 8,
+    connectivity: Connectivity = 8,
+    fill_holes: bool = False,
+    confidence: Confidence = "mean",
     floor: float = 0.0,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """One box around each connected component of the pixels above `threshold`.
 
     Box edges are half-open pixel coordinates: a component in columns 10 to 19 gives x1 = 10 and x2 = 20. The confidence
-    is the mean probability inside the box, so background in its corners lowers it, and it may fall below the threshold.
+    is taken over the whole box, so background in its corners lowers the mean, which may fall below the threshold.
 
     Args:
         probability: (h, w), 0..1; other floating types are converted.
         threshold: A pixel is foreground if its probability is strictly higher (the report's `> 0.5`).
         min_area_px: Components (not boxes) with fewer pixels are left out; the report keeps all.
         connectivity: 8 joins pixels that touch at a corner, as the report does; 4 only those that share an edge.
+        fill_holes: Count background that a component encloses, and components inside it, as part of it: no box inside
+            a box of the same opacity, and larger areas. The report does not.
+        confidence: The mean probability inside the box, as in the report, or the highest.
         floor: Boxes with a lower confidence are left out.
 
     Returns:
@@ -74,32 +88,88 @@ def mask_to_boxes(
     Raises:
         ValueError: If the map is not two-dimensional, is empty or holds a NaN.
     """
-    probability = np.asarray(probability, dtype=np.float32)
-    if not _reaches(probability, threshold):
+    probability = checked_map(probability)
+    if probability.max() <= threshold:
         return _no_boxes()
+    boxes, area_px = find_components(probability, threshold=threshold, connectivity=connectivity, fill_holes=fill_holes)
+    boxes = boxes[area_px >= min_area_px]
+    values = np.array([box_confidence(probability, box, confidence) for box in boxes.tolist()], np.float64)
+    order = np.argsort(-values, kind="stable")
+    order = order[values[order] >= floor]
+    return boxes[order].astype(np.float64), values[order]
+
+
+def checked_map(probability: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The map as float32.
+
+    Raises:
+        ValueError: If it is not two-dimensional, is empty or holds a NaN.
+    """
+    probability = np.asarray(probability, dtype=np.float32)
+    if probability.ndim != 2 or probability.size == 0:
+        raise ValueError(f"a probability map must have shape (h, w) and at least one pixel, got {probability.shape}")
+    if np.isnan(probability.max()):  # max() passes a NaN on, so this costs little; comparing alone would hide it
+        raise ValueError("a probability map must not hold NaN: the network's output is broken")
+    return probability
+
+
+def enlarge(probability: NDArray[np.float32], size_wh: tuple[int, int]) -> NDArray[np.float32]:
+    """The map (h, w) in the size of the image: bilinear, edges repeated; as it is where it has that size.
+
+    Raises:
+        ValueError: If `size_wh` is not positive.
+    """
+    _check_size(size_wh)
+    if probability.shape == size_wh[::-1]:
+        return probability
+    large: NDArray[np.float32] = cv2.resize(probability, size_wh, interpolation=cv2.INTER_LINEAR)
+    return large
+
+
+def find_components(
+    probability: NDArray[np.float32], *, threshold: float, connectivity: Connectivity, fill_holes: bool
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The components that `mask_to_boxes` speaks of, in reading order; a pixel at least must be above the threshold.
+
+    Returns:
+        boxes_xyxy (N, 4) and area (N,), in whole pixels.
+    """
     foreground = (probability > threshold).view(np.uint8)
     # Components are looked for inside the foreground's own rectangle: labelling the rest of the image costs the most.
     left, top, width, height = cv2.boundingRect(foreground)
-    _, _, stats, _ = cv2.connectedComponentsWithStats(
-        foreground[top : top + height, left : left + width], connectivity=connectivity
-    )
-    stats = stats[1:]  # the first row is the background
-    stats = stats[stats[:, cv2.CC_STAT_AREA] >= min_area_px]
-    boxes = stats[:, [cv2.CC_STAT_LEFT, cv2.CC_STAT_TOP] * 2].astype(np.int64) + (left, top) * 2
+    foreground = foreground[top : top + height, left : left + width]
+    if fill_holes:
+        foreground = _without_holes(foreground, connectivity)
+    _, _, stats, _ = cv2.connectedComponentsWithStats(foreground, connectivity=connectivity)
+    stats = stats[1:].astype(np.int64)  # the first row is the background
+    boxes = stats[:, [cv2.CC_STAT_LEFT, cv2.CC_STAT_TOP] * 2] + (left, top) * 2
     boxes[:, 2:] += stats[:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]]
-    confidence = np.array([probability[y1:y2, x1:x2].mean(dtype=np.float64) for x1, y1, x2, y2 in boxes], np.float64)
-    order = np.argsort(-confidence, kind="stable")
-    order = order[confidence[order] >= floor]
-    return boxes[order].astype(np.float64), confidence[order]
+    return boxes, stats[:, cv2.CC_STAT_AREA]
 
 
-def _reaches(probability: NDArray[np.float32], threshold: float) -> bool:
-    if probability.ndim != 2 or probability.size == 0:
-        raise ValueError(f"a probability map must have shape (h, w) and at least one pixel, got {probability.shape}")
-    highest = probability.max()
-    if np.isnan(highest):  # max() passes a NaN on, so this costs nothing; comparing alone would hide it
-        raise ValueError("a probability map must not hold NaN: the network's output is broken")
-    return bool(highest > threshold)
+def box_confidence(probability: NDArray[np.float32], box_xyxy: list[int], how: Confidence) -> float:
+    """The mean or the highest probability in a box of whole pixels."""
+    x1, y1, x2, y2 = box_xyxy
+    inside = probability[y1:y2, x1:x2]
+    # Interpolation rounds, and may end a hair above 1.
+    return min(1.0, float(inside.mean(dtype=np.float64) if how == "mean" else inside.max()))
+
+
+def _without_holes(foreground: NDArray[np.uint8], connectivity: Connectivity) -> NDArray[np.uint8]:
+    """All but the background that is joined to the border.
+
+    Where foreground joins at corners, background must not, and the other way round; else both would pass through the
+    same corner.
+    """
+    outside = cv2.copyMakeBorder(foreground, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    cv2.floodFill(outside, None, (0, 0), 2, flags=12 - connectivity)
+    filled: NDArray[np.uint8] = (outside[1:-1, 1:-1] != 2).view(np.uint8)
+    return filled
+
+
+def _check_size(size_wh: tuple[int, int]) -> None:
+    if min(size_wh) < 1:
+        raise ValueError(f"size_wh must be positive, got {size_wh}")
 
 
 def _no_boxes() -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -33,7 +33,7 @@ class ResNetConfig(SegmenterConfig):
 
     def network(self) -> ResNet:
         """The untrained network."""
-        return ResNet(**dict(self.model))
+        return ResNet(**dict(self.model), image_head=self.has_image_head)
 
 
 class ResNetSegmenter(Segmenter):

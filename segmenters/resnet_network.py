@@ -5,7 +5,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from hilum.segmenters.image_head import ImageHead
 from hilum.segmenters.keras_conventions import check_input, start_as_keras_does
+from hilum.segmenters.losses import Output
 
 # The report trained in Keras. These are Keras' numbers in PyTorch's terms; PyTorch's momentum is 1 - Keras'.
 BATCHNORM_EPS = 1e-3
@@ -36,6 +38,7 @@ class ResNet(nn.Module):
             every BatchNorm; Keras' own default of 0.99 would be 0.01.
         head_momentum: The same for the head. Try 2's Keras momentum of 0.9999 is 0.0001 here. It leaves the running
             statistics close to their start for thousands of steps, and so spoils predictions of a short training.
+        image_head: Whether to see also, from the deepest map, if the image shows opacity at all. The report's has none.
 
     Raises:
         ValueError: If the sizes make no network.
@@ -50,6 +53,7 @@ class ResNet(nn.Module):
         *,
         momentum: float = BATCHNORM_MOMENTUM,
         head_momentum: float = BATCHNORM_MOMENTUM,
+        image_head: bool = False,
     ) -> None:
         super().__init__()
         if head not in ("transposed", "plain"):
@@ -88,23 +92,27 @@ class ResNet(nn.Module):
                 ]
             )
         )
+        self.image_head = ImageHead(channels) if image_head else None
         start_as_keras_does(self)
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor) -> Output:
         """Logits of every pixel.
 
         Args:
             image: (N, 1, H, W), brightness 0..1; H and W divisible by 2**depth.
 
         Returns:
-            (N, 1, H, W) logits; their sigmoid is the probability of opacity.
+            (N, 1, H, W) logits; their sigmoid is the probability of opacity. With an image head also (N,) logits of the
+            images.
 
         Raises:
             ValueError: If the shape is not as above.
         """
         check_input(image, self.depth)
-        logits: Tensor = self.head(self.body(image.to(memory_format=torch.channels_last)))
-        return logits
+        deepest = self.body(image.to(memory_format=torch.channels_last))
+        shows = None if self.image_head is None else self.image_head(deepest)
+        logits: Tensor = self.head(deepest)
+        return logits if shows is None else (logits, shows)
 
 
 class _ResidualBlock(nn.Module):

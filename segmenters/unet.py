@@ -24,7 +24,7 @@ class UNetConfig(SegmenterConfig):
 
     def network(self) -> UNet:
         """The untrained network."""
-        return UNet(**dict(self.model))
+        return UNet(**dict(self.model), image_head=self.has_image_head)
 
 
 class UNetSegmenter(Segmenter):

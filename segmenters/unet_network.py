@@ -4,7 +4,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hilum.segmenters.image_head import ImageHead
 from hilum.segmenters.keras_conventions import check_input, start_as_keras_does
+from hilum.segmenters.losses import Output
 
 # The report trained in Keras. These are Keras' defaults in PyTorch's terms; PyTorch's momentum is 1 - Keras'.
 BATCHNORM_EPS = 1e-3
@@ -29,6 +31,7 @@ class UNet(nn.Module):
         dropout: Share of whole channels that a block drops between its two convolutions, in training only.
         momentum: Weight of the newest batch in BatchNorm's running statistics. The default 0.01 is Keras' default of
             0.99: after n steps 0.99**n of the start values is left, so a training of a few hundred steps needs more.
+        image_head: Whether to see also, from the deepest map, if the image shows opacity at all. The report's has none.
 
     Raises:
         ValueError: If the sizes make no network.
@@ -42,6 +45,7 @@ class UNet(nn.Module):
         dropout: float = 0.5,
         *,
         momentum: float = BATCHNORM_MOMENTUM,
+        image_head: bool = False,
     ) -> None:
         super().__init__()
         if start_channels < 1 or depth < 1 or growth < 1:
@@ -60,6 +64,7 @@ class UNet(nn.Module):
             skipped.append(channels)
         self.deepest = _Block(channels, added[depth], dropout, momentum)
         channels += added[depth]
+        deepest_channels = channels
         self.up_convolutions = nn.ModuleList()
         self.up = nn.ModuleList()
         for level in reversed(range(depth)):
@@ -68,16 +73,18 @@ class UNet(nn.Module):
             self.up.append(_Block(channels, added[level], dropout, momentum))
             channels += added[level]
         self.last = nn.Conv2d(channels, 1, 1)
+        self.image_head = ImageHead(deepest_channels) if image_head else None
         start_as_keras_does(self)
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor) -> Output:
         """Logits of every pixel.
 
         Args:
             image: (N, 1, H, W), brightness 0..1; H and W divisible by 2**depth.
 
         Returns:
-            (N, 1, H, W) logits; their sigmoid is the probability of opacity.
+            (N, 1, H, W) logits; their sigmoid is the probability of opacity. With an image head also (N,) logits of the
+            images.
 
         Raises:
             ValueError: If the shape is not as above.
@@ -90,10 +97,11 @@ class UNet(nn.Module):
             skipped.append(x)
             x = F.max_pool2d(x, 2)
         x = self.deepest(x)
+        shows = None if self.image_head is None else self.image_head(x)
         for up_convolution, block in zip(self.up_convolutions, self.up, strict=True):
             x = block(torch.cat([skipped.pop(), up_convolution(x)], dim=1))
         logits: Tensor = self.last(x)
-        return logits
+        return logits if shows is None else (logits, shows)
 
 
 class _Block(nn.Module):

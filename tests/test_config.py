@@ -58,8 +58,10 @@ def test_the_reports_attempts_are_its_own(attempt):
         assert (config.train.epochs, config.train.batch_size) == (epochs, batch_size)
     schedule = "cosine" if name == "resnet" else "constant"
     assert (config.train.learning_rate, config.train.schedule, config.train.loss) == (1e-3, schedule, "iou_bce")
-    assert config.train.flip == 0.5
-    assert config.boxes.model_dump() == {"threshold": 0.5, "min_area_px": 1, "connectivity": 8}
+    off = dict.fromkeys(type(config.augmentation).model_fields, 0)
+    assert config.augmentation.model_dump() == {**off, "flip": 0.5}
+    boxes = {"threshold": 0.5, "min_area_px": 1, "connectivity": 8, "fill_holes": False, "confidence": "mean"}
+    assert config.boxes.model_dump() == boxes
     header = "".join(line for line in find_config(f"report/{attempt}").read_text().splitlines() if line.startswith("#"))
     assert f"--report {held_out} " in header
     assert "What the report leaves open" in header

@@ -7,11 +7,13 @@ from typing import Any
 import torch
 from safetensors.torch import load, save
 
+from hilum import __version__
 from hilum.converters.files import write_atomically
 from hilum.errors import HilumError
 
 WEIGHTS = "weights.safetensors"
 CHECKPOINT = "checkpoint.pt"
+_FORMAT = 1  # of a checkpoint's envelope and of the states inside: raised when an older one could not be resumed
 
 
 def save_weights(network: torch.nn.Module, run: Path) -> None:
@@ -39,17 +41,28 @@ def load_weights(network: torch.nn.Module, run: Path) -> None:
 def save_checkpoint(state: dict[str, Any], run: Path) -> None:
     """Write what resuming needs."""
     buffer = io.BytesIO()
-    torch.save(state, buffer)
+    torch.save({"format": _FORMAT, "hilum": __version__, "state": state}, buffer)
     write_atomically(run / CHECKPOINT, buffer.getvalue())
 
 
 def load_checkpoint(run: Path) -> dict[str, Any] | None:
-    """What `save_checkpoint` wrote, or None. Only tensors and plain values are unpickled (`weights_only`)."""
+    """What `save_checkpoint` wrote, or None. Only tensors and plain values are unpickled (`weights_only`).
+
+    Raises:
+        HilumError: the file is damaged, or another version of hilum wrote it.
+    """
     path = run / CHECKPOINT
     if not path.is_file():
         return None
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        stored = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise HilumError(f"{path}: damaged; delete it to train from the start") from error
+    if not isinstance(stored, dict) or stored.get("format") != _FORMAT:
+        other = stored.get("hilum") if isinstance(stored, dict) else None
+        raise HilumError(
+            f"{path}: written by hilum {other or 'of an unknown version'}, in a form that {__version__} does not read; "
+            "go on with that version, or delete the file to train from the start"
+        )
+    state: dict[str, Any] = stored["state"]
     return state

@@ -6,13 +6,16 @@ from typing import Any
 from hilum.converters.files import write_atomically
 
 
-def draw_curves(log: list[dict[str, Any]], path: Path, *, title: str) -> None:
+def draw_curves(
+    log: list[dict[str, Any]], path: Path, *, title: str, score: str = "competition score"
+) -> None:
     """Training loss and validation score against the epoch, as a PNG; the epoch that was kept is marked.
 
     Args:
         log: the epochs, as `read_log` returns them.
         path: of the picture.
         title: above it.
+        score: what the validation score is.
     """
     import io
 
@@ -30,7 +33,7 @@ def draw_curves(log: list[dict[str, Any]], path: Path, *, title: str) -> None:
         best = max(scored, key=lambda point: (point[1], point[0]))
         score_axis.axvline(best[0], color="#999999", linestyle=":")
         score_axis.annotate(f"kept: {best[1]:.3f}", best, textcoords="offset points", xytext=(4, -10), fontsize=8)
-    score_axis.set(xlabel="epoch", ylabel="competition score on val", ylim=(0, None))
+    score_axis.set(xlabel="epoch", ylabel=f"{score} on val", ylim=(0, None))
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120)
     write_atomically(path, buffer.getvalue())

@@ -8,20 +8,26 @@ from typing import Any
 from rich.console import Console
 
 from hilum.converters.files import write_atomically
+from hilum.errors import HilumError
 
 LOG = "log.jsonl"
+TENSORBOARD = "tensorboard"
 
 
 class EpochLog:
     """Appends epochs to a run's log; on resume it drops those after the checkpoint, so none is told twice."""
 
-    def __init__(self, run: Path, epochs: int, *, done: int = 0) -> None:
+    def __init__(self, run: Path, epochs: int, *, done: int = 0, tensorboard: bool = False) -> None:
         """Open the log of `run`.
 
         Args:
             run: run folder.
             epochs: how many there will be, for the terminal.
             done: epochs that the checkpoint holds; later lines in the file are dropped.
+            tensorboard: write the figures for TensorBoard as well, to `RUN/tensorboard`.
+
+        Raises:
+            HilumError: TensorBoard is asked for and not installed.
         """
         self._path = run / LOG
         self._epochs = epochs
@@ -30,6 +36,8 @@ class EpochLog:
         self._best = max((line["val_score"] for line in kept if line["val_score"] is not None), default=float("-inf"))
         self._console = Console(stderr=True, highlight=False)
         self._since = time.monotonic()
+        # TensorBoard leaves out what an interrupted run wrote after its checkpoint.
+        self._board = _summary_writer()(str(run / TENSORBOARD), purge_step=done + 1) if tensorboard else None
 
     def epoch(self, number: int, *, train_loss: float, val_score: float | None, **more: Any) -> None:
         """Write one epoch.
@@ -45,11 +53,33 @@ class EpochLog:
         line = {"epoch": number, "train_loss": train_loss, "val_score": val_score, "seconds": round(seconds, 3), **more}
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+        if self._board is not None:
+            for name, value in line.items():
+                if isinstance(value, int | float) and name != "epoch":
+                    self._board.add_scalar(name, value, number)
+            self._board.flush()
         score = "" if val_score is None else f"  val score {val_score:.4f}"
         if val_score is not None and val_score > self._best:
             self._best = val_score
             score += "  best so far"
         self._console.print(f"epoch {number:>3}/{self._epochs}  loss {train_loss:.4f}{score}  {seconds:.1f} s")
+
+    def stopped(self, number: int, patience: int) -> None:
+        """Say that training ends before its last epoch."""
+        self._console.print(f"stopped after epoch {number}: no better score on val for {patience} epochs")
+
+    def close(self) -> None:
+        """Close what is open beside the log."""
+        if self._board is not None:
+            self._board.close()
+
+
+def _summary_writer() -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise HilumError('train.tensorboard: TensorBoard is not installed: pip install "hilum[tensorboard]"') from error
+    return SummaryWriter
 
 
 def read_log(run: Path) -> list[dict[str, Any]]:

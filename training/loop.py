@@ -1,22 +1,44 @@
 """The one training loop, for everything that is not ultralytics."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from hilum.errors import HilumError
-from hilum.training.checkpoint import load_checkpoint, save_checkpoint, save_weights
+from hilum.training.average import MovingAverage
+from hilum.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint, save_weights
+from hilum.training.distributed import (
+    all_sum,
+    averaging_gradients,
+    from_first,
+    is_first,
+    my_share,
+    rank,
+    whole_batch_here,
+    world,
+)
 from hilum.training.log import EpochLog
 
-Batches = Callable[[int], Iterable[tuple[Tensor, Tensor]]]
+Numbers = NDArray[np.int64]
 
 
 def pick_device() -> torch.device:
-    """The first CUDA device where there is one, else the CPU."""
+    """The current CUDA device where there is one (see `distributed.processes`), else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def shuffled_batches(images: int, batch_size: int, seed: int, epoch: int) -> Iterator[Numbers]:
+    """The numbers of all images, each once, in batches; the last one may be smaller."""
+    order = np.random.default_rng([seed, epoch]).permutation(images)
+    for start in range(0, images, batch_size):
+        yield order[start : start + batch_size]
 
 
 def fit(
@@ -24,84 +46,132 @@ def fit(
     optimizer: torch.optim.Optimizer,
     *,
     loss: Callable[[Tensor, Tensor], Tensor],
-    batches: Batches,
+    batches: Callable[[int], Iterable[Numbers]],
+    load: Callable[[int, Numbers], tuple[Tensor, Tensor]],
     learning_rate: Callable[[int], float],
-    validate: Callable[[], Mapping[str, float]],
+    validate: Callable[[nn.Module], Mapping[str, float]],
     epochs: int,
     seed: int,
     run: Path,
+    patience: int = 0,
+    ema: float = 0.0,
+    freeze_batchnorm: bool = False,
+    tensorboard: bool = False,
 ) -> None:
     """Train, keep the epoch with the highest validation score in the run's `weights.safetensors`, and log each epoch.
 
     Resumes from the run's checkpoint where there is one. Everything random in an epoch is seeded by (seed, epoch), so
-    two epochs and a resumed run of two more end as four in one go.
+    two epochs and a resumed run of two more end as four in one go, wherever the first was killed.
+
+    Several processes (see `distributed`) share each batch, and learn from it what one alone would, to rounding; but
+    each has its own dropout, and BatchNorm sees its own share only. The first one validates and writes.
 
     Args:
         network: on the device where it shall train.
         optimizer: of the network's parameters.
-        loss: (network's output, target) -> scalar.
-        batches: epoch from 0 -> its batches (input, target), on the CPU.
+        loss: (network's output, target) -> scalar: a mean over the images, or of sums that `all_sum` takes.
+        batches: epoch from 0 -> the image numbers of its batches; the same in every process.
+        load: (epoch, image numbers) -> their (input, target), on the CPU; what it gives for an image must not depend
+            on the others, for each process asks for its own.
         learning_rate: epoch from 0 -> learning rate.
-        validate: figures of the network as it is, for the log; of `val_score`, higher is better. Called with the
-            network in evaluation mode.
-        epochs: in all, those before the checkpoint included.
+        validate: figures of a network in evaluation mode, for the log; of `val_score`, higher is better.
+        epochs: at most, those before the checkpoint included.
         seed: of the experiment.
         run: run folder. Its checkpoint stays: `hilum.train` removes it once the operating point is chosen, too.
+        patience: stop after so many epochs without a better score; 0 never does.
+        ema: decay of the moving average of the network, which is then what is validated and kept; 0 for none.
+        freeze_batchnorm: normalise with the statistics that the network came with, and leave them as they are.
+        tensorboard: write the log for TensorBoard, too.
 
     Raises:
-        HilumError: the loss is not finite.
+        HilumError: the loss is not finite, or the checkpoint cannot be resumed.
     """
     device = next(network.parameters()).device
-    state = load_checkpoint(run)
-    done, best = 0, float("-inf")
-    if state is not None:
-        network.load_state_dict(state["network"])
-        optimizer.load_state_dict(state["optimizer"])
-        done, best = state["epochs"], state["best"]
-    log = EpochLog(run, epochs, done=done)
+    average = MovingAverage(network, ema) if ema and is_first() else None
+    judged = network if average is None else average.network
+    done, best, best_epoch = _resume(run, network, optimizer, average)
+    model = averaging_gradients(network)
+    log = EpochLog(run, epochs, done=done, tensorboard=tensorboard) if is_first() else None
+    if is_first() and best_epoch == done > 0:
+        save_weights(judged, run)  # the kill may have come between this epoch's checkpoint and its weights
     for epoch in range(done, epochs):
-        torch.manual_seed(seed * 100_003 + epoch)
+        if patience and epoch - best_epoch >= patience:
+            if log:
+                log.stopped(epoch, patience)
+            break
+        torch.manual_seed((rank() << 40) + seed * 100_003 + epoch)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(epoch)
-        mean_loss = _train_epoch(network, optimizer, loss, batches(epoch), device)
-        if not math.isfinite(mean_loss):
+        _switch_to_training(network, freeze_batchnorm=freeze_batchnorm)
+        total, images = torch.zeros((), device=device), 0
+        for numbers in batches(epoch):
+            mine, count = my_share(numbers)
+            x, y = (part.to(device, non_blocking=True) for part in load(epoch, mine))
+            optimizer.zero_grad(set_to_none=True)
+            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"), whole_batch_here(numbers):
+                value = loss(model(x), y)
+            # The gradients are averaged over processes; so weighted they become those of the whole batch's loss.
+            (value * (count * world() / len(numbers))).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            if average is not None:
+                average.update(network)
+            total += value.detach() * count  # no .item(): it would wait for the GPU at every step
+            images += len(numbers)
+        train_loss = float(all_sum(total)) / max(images, 1)
+        if not math.isfinite(train_loss):
             raise HilumError(f"{run}: the loss is not finite in epoch {epoch + 1}; try a lower train.learning_rate")
-        network.eval()
-        with torch.inference_mode():
-            figures = validate()
-        score = figures["val_score"]
-        if score >= best:  # of equals the later one: it has seen more
-            best = score
-            save_weights(network, run)
+        figures = from_first(_figures(validate, judged) if is_first() else None)
+        if figures["val_score"] >= best:  # of equals the later one: it has seen more
+            best, best_epoch = figures["val_score"], epoch + 1
+        if log is None:
+            continue
         # Logged first: a resumed run drops lines after its checkpoint, but could not add one that is missing.
-        log.epoch(epoch + 1, train_loss=mean_loss, learning_rate=learning_rate(epoch), **figures)
+        log.epoch(epoch + 1, train_loss=train_loss, learning_rate=learning_rate(epoch), **figures)
         save_checkpoint(
             {
                 "network": network.state_dict(),
                 "optimizer": optimizer.state_dict(),
+                "average": None if average is None else average.state_dict(),
                 "epochs": epoch + 1,
                 "best": best,
+                "best_epoch": best_epoch,
             },
             run,
         )
+        if best_epoch == epoch + 1:
+            save_weights(judged, run)
+    if log:
+        log.close()
 
 
-def _train_epoch(
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    loss: Callable[[Tensor, Tensor], Tensor],
-    batches: Iterable[tuple[Tensor, Tensor]],
-    device: torch.device,
-) -> float:
+def _resume(
+    run: Path, network: nn.Module, optimizer: torch.optim.Optimizer, average: MovingAverage | None
+) -> tuple[int, float, int]:
+    """Take the state of the run's checkpoint, if any; epochs done, best score, its epoch (from 1)."""
+    state: dict[str, Any] | None = load_checkpoint(run)
+    if state is None:
+        return 0, float("-inf"), 0
+    try:
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+        if average is not None:
+            average.load_state_dict(state["average"])
+        return state["epochs"], state["best"], state["best_epoch"]
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise HilumError(
+            f"{run / CHECKPOINT}: of another network or training than config.yaml says; "
+            "delete it to train from the start"
+        ) from error
+
+
+def _switch_to_training(network: nn.Module, *, freeze_batchnorm: bool) -> None:
     network.train()
-    total, count = torch.zeros((), device=device), 0
-    for inputs, target in batches:
-        x, y = inputs.to(device, non_blocking=True), target.to(device, non_blocking=True)
-        optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            value = loss(network(x), y)
-        value.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        total += value.detach() * len(x)  # no .item(): it would wait for the GPU at every step
-        count += len(x)
-    return float(total) / max(count, 1)
+    for module in network.modules():
+        if freeze_batchnorm and isinstance(module, _BatchNorm):
+            module.eval()
+
+
+def _figures(validate: Callable[[nn.Module], Mapping[str, float]], network: nn.Module) -> dict[str, float]:
+    network.eval()
+    with torch.inference_mode():
+        return dict(validate(network))

@@ -1,12 +1,27 @@
 """What an epoch, and an operating point, is chosen by: the highest point of the threshold curve."""
 
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from supervision import Detections
 
 from hilum.datasets.boxes import xyxy_to_xywh
 from hilum.datasets.folder import Split
 from hilum.eval.competition import best_confidence, threshold_curve
+
+
+class OperatingPoint(NamedTuple):
+    """A way from a network's output to an answer.
+
+    Attributes:
+        parameters: the config's `boxes`, by name.
+        confidence: from which on boxes are kept.
+        score: competition score on val.
+    """
+
+    parameters: dict[str, Any]
+    confidence: float
+    score: float
 
 
 def best_operating_point(split: Split, detections: Sequence[Detections]) -> tuple[float, float]:

@@ -15,6 +15,7 @@ from hilum.datasets.folder import Dataset
 from hilum.errors import HilumError
 
 GROUP = "hilum.backends"
+IMAGE_PROBABILITY = "image_probability"
 
 
 class Backend(Protocol):
@@ -27,7 +28,9 @@ class Backend(Protocol):
         """Train on `data`'s train split, keep the epoch that is best on val, and store it in the folder `run`.
 
         Writes `weights.safetensors` and `log.jsonl`. Called again on the same folder after an interruption, it
-        resumes.
+        resumes. A backend that has more to choose on val than the confidence from which on boxes are kept also has a
+        method `choose(val: Split) -> dict[str, Any]`, which is called next, takes its choice over, and returns what
+        `operating_point.json` shall hold: `confidence`, `val_score` and names of its own.
 
         Args:
             config: an instance of this class's `Config`.
@@ -48,7 +51,8 @@ class Backend(Protocol):
             images: H x W each, any sizes, white bones.
 
         Returns:
-            One Detections an image: xyxy in float pixels of that image, confidence 0..1, class_id 0.
+            One Detections an image: xyxy in float pixels of that image, confidence 0..1, class_id 0. A backend that
+            judges the image as a whole puts its probability into `metadata[IMAGE_PROBABILITY]`.
         """
         ...
 

@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
@@ -21,6 +20,7 @@ app = App(
     name="hilum",
     version=__version__,
     help="Train and compare detectors of lung opacity on chest radiographs. Research software, not a medical device.",
+    suppress_keyboard_interrupt=False,  # main says what to do then
 )
 Split = Literal["train", "val", "holdout"]
 Positive = Annotated[int, Parameter(validator=validators.Number(gte=1))]
@@ -114,10 +114,14 @@ def convert(
     from hilum.converters.journal import JOURNAL
     from hilum.converters.picture import Rendering
 
-    if dask and workers:
+    if dask is not None and workers:
         raise HilumError("--workers counts processes of this machine; with --dask the cluster says how many there are")
     rendering = Rendering(window, bits, size, format)
-    pool = cluster(dask, [src, data / JOURNAL]) if dask else _processes(workers, None, "hilum.converters.picture")
+    pool = (
+        _processes(workers, None, "hilum.converters.picture")
+        if dask is None
+        else cluster(dask, [src, data / JOURNAL])
+    )
     with pool as executor, _bar("converting") as progress:
         record = run(
             src,
@@ -273,6 +277,9 @@ def explore(data: Path, *, out: Path | None = None, stage1: Path | None = None) 
 def train(config: str, data: Path, run: Path, *overrides: str) -> None:
     """Train a backend; on a run that was interrupted, go on with it.
 
+    On several GPUs or machines: torchrun --nproc-per-node 8 -m hilum train CONFIG DATA RUN. The processes share each
+    batch of train.batch_size images, and see DATA and RUN under the same paths; YOLO has ultralytics.device instead.
+
     Parameters
     ----------
     config
@@ -288,14 +295,61 @@ def train(config: str, data: Path, run: Path, *overrides: str) -> None:
     from hilum.datasets.folder import Dataset
     from hilum.run import OPERATING_POINT, read_json
     from hilum.train import train as run_training
+    from hilum.training.distributed import is_first, processes
 
     if "=" in run.name:
         raise HilumError(f"'{run}' was read as RUN, which seems to be forgotten: hilum train CONFIG DATA RUN key=value")
-    run_training(load_config(config, overrides), Dataset.open(data), run)
+    with processes():
+        run_training(load_config(config, overrides), Dataset.open(data), run)
+        if not is_first():
+            return
     chosen = read_json(run / OPERATING_POINT)
     print(
-        f"{run}: competition score {chosen['val_score']:.3f} on val at confidence >= {chosen['confidence']:.3f}, "
+        f"{run}: {chosen.get('figure', 'competition score')} {chosen['val_score']:.3f} on val "
+        f"at confidence >= {chosen['confidence']:.3f}, "
         f"which was chosen there; hilum evaluate {run} {data} tells that of holdout"
+    )
+
+
+@app.command
+def tune(run: Path, data: Path) -> None:
+    """Choose on val how a run's network becomes boxes, and at which confidence they are kept; prediction follows.
+
+    Parameters
+    ----------
+    run
+        Run folder, of a finished training; its operating point is written anew.
+    data
+        Dataset folder that it was trained on.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from hilum.datasets.folder import Dataset
+    from hilum.tune import tune as run_tuning
+
+    with _bar("tuning") as progress:
+        tuning = run_tuning(run, Dataset.open(data), progress)
+    for problem in tuning.problems:
+        _complain(problem)
+    untuned, chosen = tuning.untuned, tuning.chosen
+    table = Table("on val", "untuned", "tuned")
+    table.add_row("competition score", f"{untuned.score:.3f}", f"{chosen.score:.3f}")
+    table.add_row("boxes are kept at confidence >=", f"{untuned.confidence:.3f}", f"{chosen.confidence:.3f}")
+    for name, value in untuned.parameters.items():
+        table.add_row(f"boxes.{name}", f"{value}", f"{chosen.parameters[name]}")
+    Console().print(table)
+    if len(tuning.points) == 1:
+        print(f"{run}: its backend has nothing to tune but the confidence")
+        return
+    table = Table("boxes.", "value (* tuned)", "score, others as tuned", "best score, any others")
+    for name, value, alone, best in tuning.effects():
+        mark = " *" if chosen.parameters[name] == value else ""
+        table.add_row(name, f"{value}{mark}", f"{alone:.3f}", f"{best:.3f}")
+    Console().print(table)
+    print(
+        f"{run}: {len(tuning.points):,} combinations on {tuning.val_images:,} images of val; the best of so many "
+        f"flatters, hilum evaluate {run} {data} tells the score of holdout"
     )
 
 
@@ -474,6 +528,34 @@ def benchmark(
 
 
 @app.command
+def ablate(run: Path, data: Path, *, split: Split = "holdout", json: Path | None = None) -> None:
+    """Show what each part of a composed run adds: its parts put in one after another.
+
+    In each row the operating point is chosen anew on val. A run's benchmark tells what the whole costs.
+
+    Parameters
+    ----------
+    run
+        Run folder of the backend compose, such as `hilum train winners` makes.
+    data
+        Dataset folder.
+    split
+        The split to score on. Figures of train and val flatter: they were trained or chosen there.
+    json
+        File to write the figures to.
+    """
+    from hilum.compose.ablation import ablation
+    from hilum.datasets.folder import Dataset
+    from hilum.eval.tables import print_additions
+    from hilum.run import write_json
+
+    rows = ablation(run, Dataset.open(data), split)
+    print_additions(rows, f"{run} on {split}, competition score")
+    if json:
+        write_json(json, {"run": run.name, "split": split, "rows": rows})
+
+
+@app.command
 def submit(run: Path, images: Path, out: Path, *, confidence: Share = None, overwrite: bool = False) -> None:
     """Write a submission in Kaggle's form.
 
@@ -591,11 +673,12 @@ def _processes(workers: int | None, items: int | None, module: str) -> Iterator[
     if count == 1 or (items is not None and items <= 16):  # starting a pool takes longer than 16 pictures
         yield None
         return
+    from hilum.converters.workers import end_with_parent
+
     with ProcessPoolExecutor(
         count,
         mp_context=get_context("spawn"),
-        initializer=signal.signal,  # Ctrl+C is left to the parent
-        initargs=(signal.SIGINT, signal.SIG_IGN),
+        initializer=end_with_parent,
     ) as executor:
         for _ in range(count):
             executor.submit(import_module, module)

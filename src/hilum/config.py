@@ -7,7 +7,7 @@ keys are named at once.
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -93,6 +93,27 @@ def check_config(values: Mapping[str, Any], where: str) -> ExperimentConfig:
         return model.model_validate(dict(values))
     except ValidationError as error:
         raise HilumError("\n".join(f"{where}: {line}" for line in _explain(error, model))) from error
+    except HilumError as error:  # of a config inside this one
+        raise HilumError("\n".join(f"{where}: {line}" for line in str(error).splitlines())) from error
+
+
+def nested_config(values: str | Mapping[str, Any], where: str) -> ExperimentConfig:
+    """A config inside another one.
+
+    Args:
+        values: the name or path of a config, or keys, which may go on a `base:` as in a file.
+        where: of it in the other one.
+
+    Raises:
+        HilumError: one line a problem.
+    """
+    keys = {"base": values} if isinstance(values, str) else dict(values)
+    base = keys.pop("base", None)
+    try:
+        merged = keys if base is None else _merge(_read(find_config(str(base)), ()), keys)
+    except HilumError as error:
+        raise HilumError(f"{where}: {error}") from error
+    return check_config(merged, where)
 
 
 def dump_config(config: ExperimentConfig) -> str:
@@ -200,8 +221,11 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> Iterator[str]:
 
 
 def _fields_at(model: type[BaseModel], path: Sequence[int | str]) -> list[str]:
-    for part in path:
+    parts = iter(path)
+    for part in parts:
         field = model.model_fields.get(str(part))
+        if field is not None and get_origin(field.annotation) is dict:
+            next(parts, None)  # a name of the user's
         kinds = () if field is None else (field.annotation, *get_args(field.annotation))
         inner = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
         if not inner:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from supervision import Detections
 
-from hilum.backend import Backend, backend_class
+from hilum.backend import IMAGE_PROBABILITY, Backend, backend_class
 from hilum.datasets.pictures import read_picture
 from hilum.errors import HilumError
 from hilum.run import check_run, operating_confidence, run_config
@@ -27,8 +27,8 @@ class Result:
     Attributes:
         image_id: the file's name without its ending; the input's number, from 0, where it was an array.
         detections: xyxy in float pixels of the input, confidence 0..1, class_id 0, by falling confidence.
-        image_probability: that the image shows an opacity: the highest confidence of any box, also of those below
-            the operating point; NaN where there was an error.
+        image_probability: that the image shows an opacity: what the backend says of the image as a whole, else the
+            highest confidence of any box, also of those below the operating point; NaN where there was an error.
         error: why there is no answer; None where there is one.
     """
 
@@ -72,8 +72,7 @@ class Predictor:
                     yield Result(image_id, no_detections(), float("nan"), str(pixels))
                     continue
                 detections = next(found)
-                probability = float(detections.confidence.max()) if len(detections) else 0.0
-                yield Result(image_id, at_or_above(detections, least), probability)
+                yield Result(image_id, at_or_above(detections, least), image_probability(detections))
 
 
 def predict_all(predictor: Predictor, paths: Sequence[Path]) -> list[Result]:
@@ -112,6 +111,12 @@ def at_or_above(detections: Detections, confidence: float) -> Detections:
     return Detections(
         xyxy=detections.xyxy[kept], confidence=detections.confidence[kept], class_id=detections.class_id[kept]
     )
+
+
+def image_probability(detections: Detections) -> float:
+    """What the backend says of the image as a whole, else the highest confidence of any box; 0 without one."""
+    highest = float(detections.confidence.max()) if len(detections) else 0.0
+    return float(detections.metadata.get(IMAGE_PROBABILITY, highest))
 
 
 def _decode(image: Image) -> NDArray[np.uint8] | HilumError:

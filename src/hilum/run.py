@@ -3,9 +3,11 @@
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from hilum.config import ExperimentConfig, load_config
+from pydantic import ValidationError
+
+from hilum.config import ExperimentConfig, Table, load_config
 from hilum.converters.files import write_atomically
 from hilum.errors import HilumError
 
@@ -13,6 +15,7 @@ CONFIG = "config.yaml"
 WEIGHTS = "weights.safetensors"
 OPERATING_POINT = "operating_point.json"
 ENVIRONMENT = "environment.json"
+MEMBERS = "members"  # folder of the runs that a composed run is made of
 _NEEDED = (CONFIG, WEIGHTS, ENVIRONMENT, OPERATING_POINT)  # in the order in which training writes them
 
 
@@ -78,9 +81,38 @@ def operating_confidence(run: Path) -> float:
     return float(value)
 
 
+TableT = TypeVar("TableT", bound=Table)
+
+
+def operating_boxes(run: Path, untuned: TableT) -> TableT:
+    """The parameters of boxes that `hilum tune` chose; those of the config where it did not choose.
+
+    Raises:
+        HilumError: the file holds others than the config has, or values out of their range.
+    """
+    path = run / OPERATING_POINT
+    tuned = read_json(path).get("boxes", {}) if path.is_file() else {}
+    if not isinstance(tuned, dict):
+        raise HilumError(f"{path}: boxes: expected parameters by name, got {tuned!r}")
+    try:
+        return untuned.model_validate({**untuned.model_dump(), **tuned})
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        name = ".".join(str(part) for part in problem["loc"])
+        raise HilumError(f"{path}: boxes.{name}: {problem['msg']}; `hilum tune` writes it anew") from error
+
+
+def weights_files(run: Path) -> list[Path]:
+    """The run's weights, and those of the runs that it is made of, if it is composed."""
+    return [run / WEIGHTS, *sorted((run / MEMBERS).rglob(WEIGHTS))]
+
+
 def parameter_count(run: Path) -> int:
     """Values in the run's weights, BatchNorm's running ones included, step counters not; from the header alone."""
-    path = run / WEIGHTS
+    return sum(map(_values_in, weights_files(run)))
+
+
+def _values_in(path: Path) -> int:
     try:
         with path.open("rb") as file:
             header = json.loads(file.read(int.from_bytes(file.read(8), "little")))

@@ -1,6 +1,7 @@
 """Train any backend from a config: prepare the run folder, train, choose the operating point on val."""
 
 import platform
+import re
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -8,17 +9,19 @@ from typing import Any
 from hilum import __version__
 from hilum.backend import backend_class
 from hilum.config import ExperimentConfig, dump_config
-from hilum.converters.files import write_atomically
+from hilum.converters.files import PARTIAL, write_atomically
 from hilum.datasets.folder import Dataset, SplitName
 from hilum.errors import HilumError
 from hilum.predict import Predictor, predict_all
-from hilum.run import CONFIG, ENVIRONMENT, OPERATING_POINT, is_complete, read_json, write_json
+from hilum.run import CONFIG, ENVIRONMENT, OPERATING_POINT, is_complete, read_json, weights_files, write_json
 from hilum.training.checkpoint import CHECKPOINT
 from hilum.training.curves import draw_curves
+from hilum.training.distributed import is_first, processes, wait, world
 from hilum.training.log import read_log
 from hilum.training.validation import best_operating_point
 
-_VERSIONS = ("numpy", "opencv-python", "torch", "torchvision", "ultralytics")
+_HALF_WRITTEN = re.compile(rf"\..+\.[0-9a-f]{{8}}{re.escape(PARTIAL)}")  # as `write_atomically` names its own files
+_VERSIONS = ("numpy", "opencv-python", "segmentation-models-pytorch", "timm", "torch", "torchvision", "ultralytics")
 
 
 def train(config: ExperimentConfig, data: Dataset, run: Path) -> Predictor:
@@ -32,32 +35,50 @@ def train(config: ExperimentConfig, data: Dataset, run: Path) -> Predictor:
         run: made if it is not there; must be empty or an interrupted run of the same config on the same data.
 
     Raises:
-        HilumError: the folder holds something else, or the data has no image to train or to choose on.
+        HilumError: the folder holds something else, or the data has no image to train or to choose on; or `torchrun`
+            started several processes, and the backend does not share its batches among them.
     """
+    with processes():
+        return _train(config, data, run)
+
+
+def _train(config: ExperimentConfig, data: Dataset, run: Path) -> Predictor:
     needed: tuple[SplitName, ...] = ("train", "val")
     for name in needed:
         if not len(data.split(name)):
             raise HilumError(f"{data.path}: the {name} split has no image; convert more images")
-    _claim(run, config, data)
-    backend = backend_class(config.backend).train(config, data, run)
-    write_operating_point(Predictor(backend, 0.0), data, run)
-    (run / CHECKPOINT).unlink(missing_ok=True)
-    draw_curves(read_log(run), run / "curves.png", title=f"{run.name}: {config.backend}")
+    kind = backend_class(config.backend)
+    if world() > 1 and not getattr(kind, "distributed", False):
+        raise HilumError(f"backend '{config.backend}': does not train under torchrun; start it without")
+    if is_first():
+        _claim(run, config, data)
+    wait()
+    backend = kind.train(config, data, run)
+    if is_first():
+        if log := read_log(run):  # a composed run has none, but its members do
+            score = getattr(kind, "val_score", "competition score")
+            draw_curves(log, run / "curves.png", title=f"{run.name}: {config.backend}", score=score)
+        write_operating_point(Predictor(backend, 0.0), data, run)  # makes the run whole, so it comes last
+        (run / CHECKPOINT).unlink(missing_ok=True)
+    wait()
     return Predictor(backend, read_json(run / OPERATING_POINT)["confidence"])
 
 
 def write_operating_point(predictor: Predictor, data: Dataset, run: Path) -> None:
-    """Choose on val the confidence from which on boxes are kept, and store it."""
+    """Choose on val the confidence from which on boxes are kept, and what else the backend leaves to val; store it."""
     val = data.split("val")
-    found = [result.detections for result in predict_all(predictor, val.paths)]
-    confidence, score = best_operating_point(val, found)
-    chosen = {"confidence": confidence, "chosen_on": "val", "val_score": score, "val_images": len(val)}
-    write_json(run / OPERATING_POINT, chosen)
+    if choose := getattr(predictor.backend, "choose", None):
+        chosen = choose(val)
+    else:
+        found = [result.detections for result in predict_all(predictor, val.paths)]
+        confidence, score = best_operating_point(val, found)
+        chosen = {"confidence": confidence, "val_score": score}
+    write_json(run / OPERATING_POINT, {**chosen, "chosen_on": "val", "val_images": len(val)})
 
 
 def training_seconds(run: Path) -> float:
-    """Time spent in epochs, over all interruptions."""
-    return float(sum(line["seconds"] for line in read_log(run)))
+    """Time spent in epochs, over all interruptions; of a composed run in those of its members."""
+    return float(sum(line["seconds"] for path in weights_files(run) for line in read_log(path.parent)))
 
 
 def same_experiment(run: Path, config: ExperimentConfig, data: Dataset) -> bool:
@@ -75,15 +96,23 @@ def same_experiment(run: Path, config: ExperimentConfig, data: Dataset) -> bool:
 def _claim(run: Path, config: ExperimentConfig, data: Dataset) -> None:
     try:
         there = {path.name for path in run.iterdir()} if run.is_dir() else set()
-        if there and there not in ({CONFIG}, {ENVIRONMENT}):  # one of the two: killed while it was begun
-            if is_complete(run):
-                raise HilumError(f"{run}: already holds a finished run; give a new folder")
-            if not same_experiment(run, config, data):
-                raise HilumError(f"{run}: is not an interrupted run of this config on this data; give a new folder")
-            return
-        run.mkdir(parents=True, exist_ok=True)
-        write_json(run / ENVIRONMENT, _environment(config, data))
-        write_atomically(run / CONFIG, dump_config(config))
+        halves = {name for name in there if _HALF_WRITTEN.fullmatch(name)}  # what a kill left
+        complete, same = is_complete(run), same_experiment(run, config, data)
+        # One of the two alone: killed while it was begun.
+        if not complete and not same and there - halves not in (set(), {CONFIG}, {ENVIRONMENT}):
+            begun = read_json(run / ENVIRONMENT).get("hilum") if (run / ENVIRONMENT).is_file() else __version__
+            versions = "" if begun == __version__ else f" (hilum {begun} began it, this is {__version__})"
+            raise HilumError(
+                f"{run}: is not an interrupted run of this config on this data{versions}; give a new folder"
+            )
+        for name in halves | ({CHECKPOINT} if complete else set()):
+            (run / name).unlink(missing_ok=True)
+        if complete:
+            raise HilumError(f"{run}: already holds a finished run; give a new folder")
+        if not same:
+            run.mkdir(parents=True, exist_ok=True)
+            write_json(run / ENVIRONMENT, _environment(config, data))
+            write_atomically(run / CONFIG, dump_config(config))
     except OSError as error:
         raise HilumError(f"{run}: cannot be written: {error.strerror}") from error
 

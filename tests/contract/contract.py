@@ -96,7 +96,7 @@ class BackendContract:
         assert (boxes >= 0).all()
         assert (boxes <= [512, 1024, 512, 1024]).all()
         # Cut at the picture's edge, boxes may meet or vanish; those that keep off the edge must be the same.
-        margin = 2 * 1024 / self.values["image_size"]
+        margin = 2 * 1024 / self.image_size()
         for some, others in ((moved, boxes), (boxes, moved)):
             clear = some[(some[:, 0] > margin) & (some[:, 2] < 512 - margin)][:10]
             for box in clear:
@@ -106,6 +106,10 @@ class BackendContract:
         assert len(cut) > 0
         nearest = [np.abs(boxes - box).max(axis=1).min() for box in cut]
         assert min(nearest) <= margin
+
+    def image_size(self) -> int:
+        """Side in pixels of the square that this backend shows pictures in."""
+        return int(self.values["image_size"])
 
     def fill(self, predictor: Predictor) -> int:
         """The grey that this backend pads with."""

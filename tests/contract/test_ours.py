@@ -1,8 +1,12 @@
-"""Our three backends under the contract."""
+"""Our backends under the contract."""
 
+from importlib.util import find_spec
 from typing import ClassVar
 
+import pytest
 from contract import BackendContract
+
+from hilum.datasets.pictures import read_picture
 
 SEGMENTER = {
     "image_size": 64,
@@ -26,6 +30,63 @@ class TestUNet(BackendContract):
     box_px = 0.05
 
 
+SMP = {
+    "backend": "segmenter",
+    "model": {
+        "encoder": "tu-mobilenetv3_small_050",
+        "options": {"encoder_depth": 4, "decoder_channels": [32, 24, 16, 16]},
+    },
+    **SEGMENTER,
+}
+
+
+@pytest.mark.skipif(not find_spec("segmentation_models_pytorch"), reason="needs the extra `smp`")
+class TestSegmenter(BackendContract):
+    values: ClassVar = SMP
+
+
+@pytest.mark.skipif(not find_spec("segmentation_models_pytorch"), reason="needs the extra `smp`")
+class TestSegmenterWithImageHead(BackendContract):
+    values: ClassVar = {
+        **SMP,
+        "train": {**SEGMENTER["train"], "loss": "dice_bce", "image_loss": 0.5},
+        "augmentation": {"rotate_degrees": 10, "gamma": 0.2, "noise": 0.02, "cutout": 0.2},
+    }
+
+    def test_image_probability_ignores_the_operating_point(self, predictor, paths):
+        """It is the head's, whatever the boxes."""
+        found = predictor.backend.predict_batch([read_picture(path) for path in paths])
+        said = [detections.metadata["image_probability"] for detections in found]
+        for confidence in (0.0, 1.1):
+            results = predictor.predict(paths, confidence=confidence)
+            assert [result.image_probability for result in results] == pytest.approx(said, abs=1e-6)
+        assert len(set(said)) == len(paths)
+
+
+TORCHVISION = {
+    "backend": "torchvision",
+    "image_size": 64,
+    "train": {"epochs": 1, "batch_size": 8, "learning_rate": 0.001},
+}
+SMALL = {"backbone": "mobilenet_v3_small", "channels": 64}
+
+
+class TestFasterRCNN(BackendContract):
+    values: ClassVar = {**TORCHVISION, "model": {"architecture": "fasterrcnn_resnet50_fpn_v2", **SMALL}}
+
+
+class TestRetinaNet(BackendContract):
+    values: ClassVar = {**TORCHVISION, "model": {"architecture": "retinanet_resnet50_fpn_v2", **SMALL}}
+
+
+class TestFCOS(BackendContract):
+    values: ClassVar = {**TORCHVISION, "model": {"architecture": "fcos_resnet50_fpn", **SMALL}}
+
+
+class TestSSDlite(BackendContract):
+    values: ClassVar = {**TORCHVISION, "model": {"architecture": "ssdlite320_mobilenet_v3_large"}}
+
+
 class TestYOLO(BackendContract):
     values: ClassVar = {
         "backend": "yolo",
@@ -39,3 +100,57 @@ class TestYOLO(BackendContract):
         from hilum.detectors.competition_trainer import FILL
 
         return FILL
+
+
+MEMBERS = {
+    "resnet": {"config": {"backend": "resnet", "model": {"channels": 8, "blocks": 1, "depth": 2}, **SEGMENTER}},
+    "unet": {
+        "config": {"backend": "unet", "model": {"start_channels": 4, "depth": 2, "momentum": 0.1}, **SEGMENTER},
+        "weight": 0.5,
+    },
+}
+
+
+class TestComposed(BackendContract):
+    values: ClassVar = {
+        "backend": "compose",
+        "members": MEMBERS,
+        "views": {"flip": True},
+        "relative": "val",
+        "shrink": "val",
+    }
+
+    def image_size(self):
+        return 64
+
+
+@pytest.mark.skipif(not find_spec("timm"), reason="needs the extra `smp`")
+class TestGated(BackendContract):
+    values: ClassVar = {
+        "backend": "compose",
+        "members": {"resnet": {**MEMBERS["resnet"], "folds": 2}},
+        "gate": {
+            "config": {
+                "backend": "gate",
+                "image_size": 64,
+                "model": {"name": "test_resnet"},
+                "train": {"epochs": 1, "batch_size": 8},
+            },
+            "mode": "multiply",
+            "threshold": 0.0,
+        },
+        "fusion": {"method": "votes"},
+    }
+
+    def image_size(self):
+        return 64
+
+    def test_image_probability_ignores_the_operating_point(self, predictor, paths):
+        """It is the gate's, whatever the boxes."""
+        said = [
+            [result.image_probability for result in predictor.predict(paths, confidence=confidence)]
+            for confidence in (0.0, 1.1)
+        ]
+        assert said[0] == said[1]
+        assert len(set(said[0])) == len(paths)
+        assert all(0 < probability < 1 for probability in said[0])

@@ -1,7 +1,8 @@
-"""Dataset folders with whatever a test needs in them, and nothing else."""
+"""Dataset folders with whatever a test needs in them, and nothing else; a browser to look at pages with."""
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -23,6 +24,23 @@ COLUMNS = (
     "height",
     "sha256",
 )
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="playwright is not installed, so no browser is driven"
+    )
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        pytest.skip("no Chromium on this machine; on Debian: apt-get install chromium")
+    with playwright.sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=path, args=OPTIONS)
+        yield opened
+        opened.close()
 
 
 @pytest.fixture

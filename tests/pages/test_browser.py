@@ -1,27 +1,8 @@
 """The page as people see it: in a real browser, on a desk and on a phone."""
 
-import shutil
-
 import pytest
 
 from hilum.pages.explore import explore
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip(
-        "playwright.sync_api", reason="playwright is not installed, so no browser is driven"
-    )
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        pytest.skip("no Chromium on this machine; on Debian: apt-get install chromium")
-    with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=path, args=OPTIONS)
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")

@@ -115,7 +115,7 @@ def test_a_split_that_holds_out_the_first_stages_test_set_tells_which_it_is(data
 
 def test_stage_1_labels_of_other_images(dataset, tmp_path):
     (tmp_path / "labels.csv").write_text("patientId,x,y,width,height,Target\nsomebody,,,,,0\n")
-    with pytest.raises(HilumError, match="names none of the 24 images"):
+    with pytest.raises(HilumError, match="names none of the 48 images"):
         explore(dataset, tmp_path / "out", stage1=tmp_path / "labels.csv")
     assert not (tmp_path / "out").exists()
 

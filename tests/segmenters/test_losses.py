@@ -5,7 +5,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hilum.segmenters.losses import LOSSES, bce_loss, iou_bce_loss, iou_loss, mean_iou, pixel_accuracy
+from hilum.segmenters.losses import (
+    LOSSES,
+    bce_loss,
+    dice_bce_loss,
+    dice_loss,
+    focal_loss,
+    iou_bce_loss,
+    iou_loss,
+    mean_iou,
+    pixel_accuracy,
+    tversky_loss,
+    with_image_loss,
+)
 
 
 def _logit(probability: float) -> float:
@@ -100,5 +112,62 @@ def test_pixel_accuracy_by_hand():
     assert pixel_accuracy(probability, mask).item() == 5 / 8
 
 
+def test_further_losses_by_hand():
+    logits = torch.tensor([[0.0], [_logit(0.8)]])
+    mask = torch.tensor([[1.0], [0.0]])
+    # I = 0.5, 0.8 wrongly found, 0.5 missed
+    assert dice_loss(logits, mask).item() == pytest.approx(1 - (2 * 0.5 + 2) / (2.3 + 2))
+    assert tversky_loss(logits, mask).item() == pytest.approx(1 - 1.5 / (0.5 + 0.3 * 0.8 + 0.7 * 0.5 + 1))
+    focal = (0.25 * 0.5**2 * -math.log(0.5) + 0.75 * 0.8**2 * -math.log(0.2)) / 2
+    assert focal_loss(logits, mask).item() == pytest.approx(focal)
+    bce, dice = bce_loss(logits, mask).item(), dice_loss(logits, mask).item()
+    assert dice_bce_loss(logits, mask, bce=0.2).item() == pytest.approx(0.2 * bce + 0.8 * dice)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, 2**31), st.floats(0, 1))
+def test_what_the_losses_are_to_each_other(seed, share):
+    generator = torch.Generator().manual_seed(seed)
+    logits = 5 * torch.randn(2, 1, 5, 7, generator=generator)
+    mask = torch.rand(2, 1, 5, 7, generator=generator) < share
+    same = [
+        (tversky_loss(logits, mask, false_positives=1, false_negatives=1), iou_loss(logits, mask)),
+        (tversky_loss(logits, mask, false_positives=0.5, false_negatives=0.5), dice_loss(logits, mask)),
+        (focal_loss(logits, mask, gamma=0, alpha=0.5), 0.5 * bce_loss(logits, mask)),
+        (dice_bce_loss(logits, mask, bce=1), bce_loss(logits, mask)),
+    ]
+    for one, other in same:
+        assert one.item() == pytest.approx(other.item(), rel=1e-4, abs=1e-6)
+    assert dice_loss(logits, mask) <= iou_loss(logits, mask) + 1e-6
+    missing = [tversky_loss(logits, mask, false_negatives=weight).item() for weight in (0.0, 0.7, 3.0)]
+    assert missing == sorted(missing)
+
+
+@pytest.mark.parametrize(
+    ("loss", "options"),
+    [
+        (tversky_loss, {"false_positives": -1}),
+        (focal_loss, {"gamma": -0.1}),
+        (focal_loss, {"alpha": 1.5}),
+        (dice_bce_loss, {"bce": 2}),
+    ],
+)
+def test_options_out_of_range(loss, options):
+    with pytest.raises(ValueError, match="expected 0"):
+        loss(torch.zeros(2), torch.zeros(2), **options)
+
+
+def test_the_image_head_learns_whether_there_is_any_opacity():
+    pixels = torch.randn(3, 1, 4, 4)
+    mask = torch.zeros(3, 1, 4, 4)
+    mask[1, 0, 3, 3] = 1
+    loss = with_image_loss(iou_loss, 0.3)
+    images = torch.tensor([0.2, -0.4, 1.0])
+    by_hand = (math.log1p(math.exp(0.2)) + math.log1p(math.exp(0.4)) + math.log1p(math.exp(1.0))) / 3
+    assert loss((pixels, images), mask).item() == pytest.approx(iou_loss(pixels, mask).item() + 0.3 * by_hand)
+    assert loss(pixels, mask) == iou_loss(pixels, mask)
+
+
 def test_names_for_configs():
-    assert {"iou_bce": iou_bce_loss, "bce": bce_loss, "iou": iou_loss} == LOSSES
+    assert list(LOSSES) == ["iou_bce", "bce", "iou", "dice", "dice_bce", "tversky", "focal"]
+    assert all(loss.__name__ == f"{name}_loss" for name, loss in LOSSES.items())

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from hilum.datasets.letterbox import Letterbox
 from hilum.datasets.masks import boxes_to_mask
@@ -57,6 +58,57 @@ def test_min_area_counts_the_components_pixels():
     assert mask_to_boxes(probability, min_area_px=3)[0].tolist() == [[0, 0, 2, 2]]
     assert len(mask_to_boxes(probability, min_area_px=2)[0]) == 2
     assert len(mask_to_boxes(probability, min_area_px=4)[0]) == 0
+
+
+def test_confidence_may_be_the_highest_inside_the_box():
+    probability = _map("0000", "0910", "0680", "0000")
+    assert mask_to_boxes(probability, confidence="max")[1] == pytest.approx([0.9])
+    boxes, confidence = mask_to_boxes(_map("70007", "00000", "99000"), confidence="max")
+    assert confidence == pytest.approx([0.9, 0.7, 0.7])
+    assert boxes[:, 1].tolist() == [2, 0, 0]
+
+
+def test_interpolation_never_makes_more_than_certain():
+    probability = np.full((7, 9), 1, np.float32)
+    for how in ("mean", "max"):
+        assert (probability_to_boxes(probability, (1021, 733), confidence=how)[1] <= 1).all()
+
+
+def test_what_a_component_encloses_is_part_of_it():
+    ring = _map("99999", "90009", "90809", "90009", "99999")
+    assert mask_to_boxes(ring)[0].tolist() == [[2, 2, 3, 3], [0, 0, 5, 5]]
+    assert mask_to_boxes(ring, fill_holes=True)[0].tolist() == [[0, 0, 5, 5]]
+    assert len(mask_to_boxes(ring, min_area_px=17)[0]) == 0
+    assert len(mask_to_boxes(ring, min_area_px=25, fill_holes=True)[0]) == 1
+    assert mask_to_boxes(ring, fill_holes=True)[1] == mask_to_boxes(ring)[1].min()  # still of the map, holes and all
+
+
+def test_a_hole_at_the_border_is_none():
+    bay = _map("9999", "9009", "9009")
+    assert len(mask_to_boxes(bay, min_area_px=9, fill_holes=True)[0]) == 0
+
+
+def test_a_hole_that_opens_at_a_corner_is_open_only_where_foreground_does_not_join_there():
+    diamond = _map("00800", "08080", "80808", "08080", "00800")
+    assert len(mask_to_boxes(diamond)[0]) == 1  # joined at corners, it encloses all
+    boxes, _ = mask_to_boxes(diamond, fill_holes=True, min_area_px=13)
+    assert boxes.tolist() == [[0, 0, 5, 5]]
+    assert len(mask_to_boxes(diamond, connectivity=4, fill_holes=True)[0]) == 9  # each alone, and nothing is enclosed
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.integers(0, 2**31), st.integers(1, 14), st.integers(1, 14), st.floats(0, 1), st.sampled_from([4, 8]))
+def test_holes_are_scipys_holes(seed, height, width, share, connectivity):
+    rng = np.random.default_rng(seed)
+    probability = (rng.random((height, width)) < share).astype(np.float32)
+    background = ndimage.generate_binary_structure(2, 1 if connectivity == 8 else 2)
+    filled = ndimage.binary_fill_holes(probability > 0.5, background)
+    expected = mask_to_boxes(filled.astype(np.float32), connectivity=connectivity)[0]
+    found, confidence = mask_to_boxes(probability, connectivity=connectivity, fill_holes=True)
+    assert sorted(found.tolist()) == sorted(expected.tolist())
+    plain, plain_confidence = mask_to_boxes(probability, connectivity=connectivity)
+    by_box = dict(zip(map(tuple, plain.tolist()), plain_confidence.tolist(), strict=True))
+    assert [by_box[tuple(box)] for box in found.tolist()] == confidence.tolist()  # fewer boxes, and no other ones
 
 
 def test_falling_confidence_and_reading_order():

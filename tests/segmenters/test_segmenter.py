@@ -10,7 +10,8 @@ from hilum.datasets.cache import square_pictures
 from hilum.datasets.folder import Dataset, Split
 from hilum.errors import HilumError
 from hilum.eval.baselines import empty_mask
-from hilum.segmenters.segmenter import count_parameters
+from hilum.segmenters.losses import bce_loss
+from hilum.segmenters.segmenter import _in_company, _load, _mask, count_parameters
 from hilum.segmenters.unet import UNetSegmenter
 from hilum.train import train
 from hilum.training.log import read_log
@@ -51,13 +52,13 @@ def test_an_empty_mask_scores_as_the_baseline_says(dataset, name):
 
 def test_every_image_counts_alike_however_they_fall_into_batches(dataset):
     data = Dataset.open(dataset)
-    split, squares = data.split("train"), square_pictures(data, "train", 32)
-    assert len(split) % 16
+    split, squares = _part(data.split("train"), slice(21)), square_pictures(data, "train", 32)[:21]
     torch.manual_seed(0)
     segmenter = UNetSegmenter(check_config(TINY, "test").network(), check_config(TINY, "test"))
     one_by_one = [slice(number, number + 1) for number in range(len(split))]
     alone = [segmenter._measure(squares[one], _part(split, one))[1] for one in one_by_one]
-    assert segmenter.measure_masks(data, "train") == pytest.approx(np.mean(alone, axis=0), rel=1e-4)
+    assert 16 < len(split) < 32
+    assert segmenter._measure(squares, split)[1] == pytest.approx(np.mean(alone, axis=0), rel=1e-4)
 
 
 def test_the_log_says_what_the_kept_masks_score(dataset, tmp_path):
@@ -83,3 +84,117 @@ def test_another_network_than_the_reports_is_refused():
     for wrong in ({"parameters": total + 1}, {"trainable": trainable - 1}):
         with pytest.raises(HilumError, match=rf"report: try 9 has [\d,]+ parameters.* this `model` has {total:,} and"):
             check_config({**TINY, "report": report | wrong}, "test")
+
+
+def _with(train=None, **changes):
+    return {**TINY, "train": {**TINY["train"], **(train or {})}, **changes}
+
+
+@pytest.mark.parametrize(
+    ("train", "message"),
+    [
+        (
+            {"loss": "focal", "loss_options": {"gama": 2}},
+            "train: loss_options: the loss 'focal' has no 'gama'; did you",
+        ),
+        ({"loss_options": {"gamma": 2}}, "the loss 'iou_bce' has no 'gamma'; known here: none"),
+        ({"loss": "tversky", "loss_options": {"false_positives": -1}}, "loss_options: weights: expected 0 or more"),
+        ({"loss": "focall"}, r"train\.loss: .*'focal'"),
+        ({"image_loss": -1}, r"train\.image_loss: .*got -1"),
+    ],
+)
+def test_a_loss_that_is_none_is_refused(train, message):
+    with pytest.raises(HilumError, match=message) as caught:
+        check_config(_with(train), "test")
+    assert "\n" not in str(caught.value)
+
+
+def test_the_loss_takes_its_options():
+    config = check_config(_with({"loss": "focal", "loss_options": {"gamma": 0, "alpha": 0.5}}), "test")
+    logits, mask = torch.randn(2, 3), torch.ones(2, 3)
+    assert config.train.pixel_loss(logits, mask).item() == pytest.approx(bce_loss(logits, mask).item() / 2)
+
+
+def test_the_flip_of_older_runs_is_understood():
+    old = check_config(_with({"flip": 0.2}, augmentation={"gamma": 0.1}), "test")
+    assert old == check_config(_with(augmentation={"gamma": 0.1, "flip": 0.2}), "test")
+    with pytest.raises(HilumError, match=r"train\.flip: is augmentation\.flip now"):
+        check_config(_with({"flip": 0.2}, augmentation={"flip": 0.1}), "test")
+
+
+@pytest.mark.parametrize(
+    ("images", "least", "sizes"),
+    [(9, 2, [4, 5]), (8, 2, [4, 4]), (10, 2, [4, 4, 2]), (1, 2, [1]), (5, 2, [5]), (11, 4, [4, 7]), (12, 4, [4, 4, 4])],
+)
+def test_no_image_is_alone_in_its_batch(images, least, sizes):
+    numbers = np.arange(images)
+    batches = list(_in_company((numbers[start : start + 4] for start in range(0, images, 4)), least))
+    assert [len(batch) for batch in batches] == sizes
+    assert (np.concatenate(batches) == numbers).all()
+
+
+def test_what_an_image_becomes_depends_on_epoch_and_image_alone(dataset):
+    data = Dataset.open(dataset)
+    split, squares = data.split("train"), square_pictures(data, "train", 32)
+    varied = {"rotate_degrees": 15, "noise": 0.05, "cutout": 0.5, "gamma": 0.2}
+    config = check_config(_with(augmentation=varied), "test")
+    together = _load(squares, split, config, 3, np.array([4, 2, 7]))
+    for at, number in enumerate((4, 2, 7)):
+        alone = _load(squares, split, config, 3, np.array([number]))
+        for one, other in zip(together, alone, strict=True):
+            assert torch.equal(one[at], other[0])
+    assert not torch.equal(_load(squares, split, config, 2, np.array([4]))[0], together[0][:1])
+
+
+def test_masks_are_painted_from_the_boxes_that_are_left(dataset):
+    """Moved out of sight, an opacity is none; without augmentation the mask is that of the boxes."""
+    data = Dataset.open(dataset)
+    split, squares = data.split("train"), square_pictures(data, "train", 32)
+    numbers = np.arange(len(split))
+    plain = check_config(_with(augmentation={"flip": 0}), "test")
+    pictures, masks = _load(squares, split, plain, 0, numbers)
+    assert torch.equal(pictures, torch.from_numpy(np.array(squares))[:, None] / 255)
+    assert torch.equal(
+        masks[:, 0], torch.from_numpy(np.stack([_mask(split, number, 32) for number in numbers])).float()
+    )
+    far = check_config(_with(augmentation={"flip": 0, "translate": 0.5}), "test")
+    moved = _load(squares, split, far, 0, numbers)[1]
+    assert masks.sum() > moved.sum() > 0
+    mirrored = _load(squares, split, check_config(_with(augmentation={"flip": 1}), "test"), 0, numbers)
+    assert torch.equal(mirrored[0], pictures.flip(3))
+
+
+@pytest.mark.parametrize("backend", ["unet", "resnet"])
+def test_with_an_image_head_images_are_judged_as_a_whole(backend, dataset, tmp_path):
+    model = TINY["model"] if backend == "unet" else {"channels": 4, "blocks": 1, "depth": 2, "head": "plain"}
+    values = _with({"image_loss": 0.5, "epochs": 12, "learning_rate": 0.01}, backend=backend, model=model)
+    data = Dataset.open(dataset)
+    predictor = train(check_config(values, "test"), data, tmp_path / "run")
+    losses = [line["val_image_loss"] for line in read_log(tmp_path / "run")]
+    assert all(0 < loss < 20 for loss in losses)
+    split = data.split("train")
+    probability = [result.image_probability for result in predictor.predict(split.paths)]
+    shows = np.array([len(boxes) > 0 for boxes in split.boxes_xyxy])
+    assert all(0 < value < 1 for value in probability)
+    assert np.mean(np.array(probability)[shows]) > np.mean(np.array(probability)[~shows])
+
+
+@pytest.mark.parametrize("backend", ["unet", "resnet"])
+def test_the_image_head_leaves_the_mask_as_it_is(backend):
+    model = TINY["model"] if backend == "unet" else {"channels": 4, "blocks": 1, "depth": 2, "head": "plain"}
+    plain = check_config(_with(backend=backend, model=model), "test").network().eval()
+    headed = check_config(_with({"image_loss": 1}, backend=backend, model=model), "test").network().eval()
+    headed.load_state_dict(plain.state_dict(), strict=False)
+    image = torch.rand(2, 1, 32, 32)
+    with torch.inference_mode():
+        pixels, images = headed(image)
+        assert torch.equal(pixels, plain(image))
+    assert images.shape == (2,)
+
+
+def test_damage_to_the_image_head_is_said(tmp_path):
+    config = check_config(_with({"image_loss": 1}), "test")
+    network = config.network()
+    torch.nn.init.constant_(network.image_head.linear.bias, float("nan"))
+    with pytest.raises(HilumError, match="not finite"):
+        UNetSegmenter(network, config).predict_batch([np.zeros((40, 30), np.uint8)])

@@ -1,11 +1,14 @@
 """The training loop: what is kept, what is logged, and that an interruption changes nothing."""
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hilum.config import check_config
@@ -16,7 +19,9 @@ from hilum.train import train
 from hilum.training import loop
 from hilum.training.checkpoint import CHECKPOINT, load_weights
 from hilum.training.log import read_log
-from hilum.training.loop import fit
+from hilum.training.loop import fit, shuffled_batches
+
+Validate = Callable[[nn.Module], dict[str, float]]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -36,14 +41,16 @@ def network() -> nn.Sequential:
     return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 1))
 
 
-def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-    generator = torch.Generator().manual_seed(epoch)
-    for _ in range(3):
-        x = torch.randn(6, 4, generator=generator)
-        yield x, x.sum(1, keepdim=True)
+def batches(epoch: int) -> Iterator[NDArray[np.int64]]:
+    return shuffled_batches(18, 6, 0, epoch)
 
 
-def run_fit(run: Path, validate: Callable[[], dict[str, float]], epochs: int = 4, batches: Any = batches) -> nn.Module:
+def load(epoch: int, numbers: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+    x = torch.stack([torch.randn(4, generator=torch.Generator().manual_seed(number)) for number in numbers.tolist()])
+    return x + 0.01 * epoch, x.sum(1, keepdim=True)
+
+
+def run_fit(run: Path, validate: Validate, epochs: int = 4, batches: Any = batches, **more: Any) -> nn.Module:
     run.mkdir(exist_ok=True)
     net = network()
     fit(
@@ -51,22 +58,24 @@ def run_fit(run: Path, validate: Callable[[], dict[str, float]], epochs: int = 4
         torch.optim.Adam(net.parameters(), lr=0.01),
         loss=nn.functional.mse_loss,
         batches=batches,
+        load=load,
         learning_rate=lambda epoch: 0.01 / (epoch + 1),
         validate=validate,
         epochs=epochs,
         seed=3,
         run=run,
+        **more,
     )
     return net
 
 
-def counting(*scores: float) -> Callable[[], dict[str, float]]:
+def counting(*scores: float) -> Validate:
     left = iter(scores)
-    return lambda: {"val_score": next(left)}
+    return lambda _: {"val_score": next(left)}
 
 
-def fail_at(epoch: int) -> Callable[[int], Iterator[tuple[Tensor, Tensor]]]:
-    def until(number: int) -> Iterator[tuple[Tensor, Tensor]]:
+def fail_at(epoch: int) -> Callable[[int], Iterator[NDArray[np.int64]]]:
+    def until(number: int) -> Iterator[NDArray[np.int64]]:
         if number == epoch:
             raise Stop
         return batches(number)
@@ -123,9 +132,118 @@ def test_killed_around_a_save_no_epoch_is_logged_twice_or_not_at_all(
         patch.setattr(loop, where, killed)
         with pytest.raises(Stop):
             run_fit(tmp_path / "run", counting(1, 2, 3, 4))
-    rest = counting(3, 4) if where == "save_checkpoint" and after else counting(2, 3, 4)
+    # The weights come after the checkpoint, which is enough to write them again.
+    rest = counting(2, 3, 4) if where == "save_checkpoint" and not after else counting(3, 4)
     run_fit(tmp_path / "run", rest)
     assert [line["epoch"] for line in read_log(tmp_path / "run")] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("after", [True, False])
+def test_killed_around_the_weights_of_the_best_epoch_they_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: bool
+) -> None:
+    save, calls = loop.save_weights, []
+
+    def killed(*args: Any) -> None:
+        calls.append(1)
+        if len(calls) < 2 or after:
+            save(*args)
+        if len(calls) == 2:
+            raise Stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "save_weights", killed)
+        with pytest.raises(Stop):
+            run_fit(tmp_path / "run", counting(1, 9))
+    run_fit(tmp_path / "run", counting(2, 3))
+    run_fit(tmp_path / "whole", counting(1, 9, 2, 3))
+    assert _weights(tmp_path / "run") == _weights(tmp_path / "whole")
+
+
+def test_it_stops_after_so_many_epochs_without_a_better_score(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_fit(tmp_path / "run", counting(1, 3, 2, 3, 1, 2), epochs=9, patience=2)
+    assert [line["val_score"] for line in read_log(tmp_path / "run")] == [1, 3, 2, 3, 1, 2]
+    assert "stopped after epoch 6: no better score on val for 2 epochs" in capsys.readouterr().err
+    run_fit(tmp_path / "four", counting(1, 3, 2, 3), epochs=4)
+    assert _weights(tmp_path / "run") == _weights(tmp_path / "four")
+
+
+@pytest.mark.parametrize("killed_at", range(1, 6))
+def test_patience_is_remembered_over_an_interruption(tmp_path: Path, killed_at: int) -> None:
+    scores = (1, 3, 2, 3, 1, 2)
+    run_fit(tmp_path / "whole", counting(*scores), epochs=9, patience=2)
+    with pytest.raises(Stop):
+        run_fit(tmp_path / "parts", counting(*scores), epochs=9, patience=2, batches=fail_at(killed_at))
+    run_fit(tmp_path / "parts", counting(*scores[killed_at:]), epochs=9, patience=2)
+    assert _told(tmp_path / "parts") == _told(tmp_path / "whole")
+    assert _weights(tmp_path / "parts") == _weights(tmp_path / "whole")
+    run_fit(tmp_path / "parts", counting(), epochs=9, patience=2)  # stopped before: not an epoch more
+    assert _told(tmp_path / "parts") == _told(tmp_path / "whole")
+
+
+def test_the_average_is_what_is_judged_and_kept_over_an_interruption_too(tmp_path: Path) -> None:
+    judged: list[dict[str, Tensor]] = []
+
+    def validate(network: nn.Module) -> dict[str, float]:
+        assert not network.training
+        judged.append({name: tensor.clone() for name, tensor in network.state_dict().items()})
+        return {"val_score": len(judged)}
+
+    last = run_fit(tmp_path / "whole", validate, ema=0.9)
+    kept = network()
+    load_weights(kept, tmp_path / "whole")
+    for name, tensor in kept.state_dict().items():
+        assert torch.equal(tensor, judged[-1][name]), name
+    assert not torch.equal(kept[0].weight, last[0].weight)
+    assert not torch.equal(kept[1].running_mean, last[1].running_mean)
+    with pytest.raises(Stop):
+        run_fit(tmp_path / "parts", counting(1, 2), ema=0.9, batches=fail_at(2))
+    run_fit(tmp_path / "parts", counting(3, 4), ema=0.9)
+    assert _weights(tmp_path / "parts") == _weights(tmp_path / "whole")
+
+
+def test_an_average_of_little_memory_is_the_network(tmp_path: Path) -> None:
+    last = run_fit(tmp_path, counting(1, 2, 3, 4), ema=1e-9)
+    kept = network()
+    load_weights(kept, tmp_path)
+    for name, tensor in kept.state_dict().items():
+        torch.testing.assert_close(tensor, last.state_dict()[name])
+
+
+def test_frozen_batchnorm_keeps_its_statistics_and_learns_its_weights(tmp_path: Path) -> None:
+    fresh, frozen = network(), run_fit(tmp_path, counting(1, 2, 3, 4), freeze_batchnorm=True)
+    for name in ("running_mean", "running_var", "num_batches_tracked"):
+        assert torch.equal(getattr(frozen[1], name), getattr(fresh[1], name))
+    assert not torch.equal(frozen[1].weight, fresh[1].weight)
+
+
+def test_tensorboard_holds_the_log_and_nothing_twice(tmp_path: Path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    run_fit(tmp_path / "run", counting(1, 2), epochs=2, tensorboard=True)
+    (tmp_path / "run" / CHECKPOINT).unlink()  # as if killed in the first epoch
+    run_fit(tmp_path / "run", counting(1, 2, 3), epochs=3, tensorboard=True)
+    events = accumulator.EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    log = read_log(tmp_path / "run")
+    assert set(events.Tags()["scalars"]) == set(log[0]) - {"epoch"}
+    for name in ("train_loss", "val_score"):
+        shown = [(event.step, event.value) for event in events.Scalars(name)]
+        assert shown == [(line["epoch"], pytest.approx(line[name])) for line in log]
+
+
+def test_without_tensorboard_one_line_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(HilumError, match=r'^train\.tensorboard: .*pip install "hilum\[tensorboard\]"$'):
+        run_fit(tmp_path / "run", counting(), tensorboard=True)
+
+
+def _weights(run: Path) -> bytes:
+    return (run / "weights.safetensors").read_bytes()
+
+
+def _told(run: Path) -> list[dict[str, Any]]:
+    return [{**line, "seconds": 0} for line in read_log(run)]
 
 
 def unet(**changes: Any) -> Any:

@@ -1,0 +1,248 @@
+"""The backend `gate`: a classifier of timm's, which decides whether an image gets boxes at all."""
+
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field, field_validator, model_validator
+from supervision import Detections
+from torch import Tensor, nn
+
+from hilum.backend import IMAGE_PROBABILITY
+from hilum.classifiers.classes import CLASSES, Target, class_loss, opacity_probability, possible_classes
+from hilum.classifiers.gate_network import GateNetwork, check_name, hub_repository, load_pretrained
+from hilum.config import ExperimentConfig, Table, read_config
+from hilum.datasets.augmentation import Augmentation, augment
+from hilum.datasets.cache import square_pictures
+from hilum.datasets.folder import Dataset, Split
+from hilum.datasets.letterbox import Letterbox
+from hilum.errors import HilumError
+from hilum.eval.image_level import auroc, youden_threshold
+from hilum.predict import Predictor, no_detections, predict_all
+from hilum.training.checkpoint import CHECKPOINT, load_weights
+from hilum.training.distributed import first_goes_first, wait
+from hilum.training.loop import fit, pick_device
+from hilum.training.schedule import SCHEDULES
+
+_BATCH = 16  # images that are judged at once
+
+
+class GateModel(Table):
+    """The network.
+
+    Attributes:
+        name: Of timm, `resnet18` or with the weights to take, `resnet18.a1_in1k`.
+        weights: Where it starts: `none` (random), `hub` (downloaded once, when training begins), or the path of a file
+            of tensors. A run folder is whole without it.
+        dropout: Of the pooled features.
+    """
+
+    name: str = "resnet18"
+    weights: str = "none"
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        check_name(name)
+        return name
+
+    @model_validator(mode="after")
+    def _on_the_hub(self) -> Self:
+        if self.weights == "hub":
+            hub_repository(self.name)
+        return self
+
+
+class GateTraining(Table):
+    """How it is trained, with AdamW."""
+
+    epochs: int = Field(gt=0)
+    batch_size: int = Field(gt=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    schedule: Literal["cosine", "constant"] = "cosine"
+    patience: int = Field(default=0, ge=0, description="stop after so many epochs without a better AUROC; 0: never")
+    ema: float = Field(default=0.0, ge=0, lt=1, description="decay of the moving average that is kept; 0: none")
+    tensorboard: bool = False
+
+
+class GateConfig(ExperimentConfig):
+    """A config with `backend: gate`.
+
+    Attributes:
+        image_size: Side in pixels of the square that a picture is shown in.
+        target: `opacity` or not; or `three_classes`, which also tells normal images from those with other findings,
+            of which most false alarms are.
+        model: The network.
+        train: How it is trained.
+        augmentation: How training pictures are varied.
+    """
+
+    image_size: int = Field(ge=16, le=2048)
+    target: Target = "opacity"
+    model: GateModel = GateModel()
+    train: GateTraining
+    augmentation: Augmentation = Augmentation()
+
+    @property
+    def pretraining(self) -> str | None:
+        """The hub's repository, or the file's name, of the weights that it starts with."""
+        if self.model.weights == "none":
+            return None
+        return hub_repository(self.model.name) if self.model.weights == "hub" else Path(self.model.weights).name
+
+    def network(self) -> GateNetwork:
+        """The network with random weights.
+
+        Raises:
+            HilumError: it cannot be built for pictures of this size.
+        """
+        outputs = 2 if self.target == "opacity" else len(CLASSES)
+        try:
+            return GateNetwork(self.model.name, outputs, self.model.dropout, self.image_size)
+        except Exception as error:  # timm's networks check sizes with any exception
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise HilumError(
+                f"model.name: {self.model.name} cannot be built for image_size {self.image_size} ({reason})"
+            ) from error
+
+
+class GateClassifier:
+    """A `hilum.classifiers.classifier.Classifier`. The epoch with the highest AUROC on val is kept."""
+
+    Config: ClassVar[type[ExperimentConfig]] = GateConfig
+    distributed: ClassVar = True
+    val_score: ClassVar = "image AUROC"
+    """What epochs are chosen by."""
+
+    def __init__(self, network: nn.Module, config: GateConfig) -> None:
+        """Take a network with its weights, on the device where it shall run."""
+        self._network = network.eval()
+        self._config = config
+
+    @classmethod
+    def train(cls, config: GateConfig, data: Dataset, run: Path) -> Self:
+        """See `hilum.backend.Backend.train`.
+
+        Raises:
+            HilumError: val has only images with opacity, or none; or the network cannot be built or loaded.
+        """
+        torch.manual_seed(config.seed)
+        train, val = data.split("train"), data.split("val")
+        for split in (train, val):
+            if len(set(_has_opacity(split))) < 2:
+                raise HilumError(f"{data.path}: the {split.name} split needs images with opacity, and without")
+        network = config.network()
+        if config.model.weights != "none" and not (run / CHECKPOINT).is_file():
+            load_pretrained(network, config.model.name, config.model.weights)
+        network.to(pick_device())
+        settings = config.train
+        possible = torch.from_numpy(possible_classes(config.target, train.classes, _has_opacity(train)))
+        with first_goes_first():
+            squares = {name: square_pictures(data, name, config.image_size) for name in ("train", "val")}
+        fit(
+            network,
+            torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay),
+            loss=class_loss,
+            batches=lambda epoch: _batches(len(train), config, epoch),
+            load=lambda epoch, numbers: (_pictures(squares["train"], config, epoch, numbers), possible[numbers]),
+            learning_rate=lambda epoch: SCHEDULES[settings.schedule](epoch, settings.epochs, settings.learning_rate),
+            validate=lambda network: cls(network, config).measure(squares["val"], val),
+            epochs=settings.epochs,
+            seed=config.seed,
+            run=run,
+            patience=settings.patience,
+            ema=settings.ema,
+            tensorboard=settings.tensorboard,
+        )
+        wait()  # for the weights, which the first process stores
+        return cls.load(run)
+
+    @classmethod
+    def load(cls, run: Path) -> Self:
+        """See `hilum.backend.Backend.load`."""
+        config = read_config(run, GateConfig)
+        network = config.network()
+        load_weights(network, run)
+        return cls(network.to(pick_device()), config)
+
+    def predict_probability(self, images: list[NDArray[np.uint8]]) -> NDArray[np.float64]:
+        """See `hilum.classifiers.classifier.Classifier.predict_probability`."""
+        size = self._config.image_size
+        squares = [Letterbox.fit((image.shape[1], image.shape[0]), size).apply(image) for image in images]
+        return self._judge(np.stack(squares))[0] if squares else np.zeros(0)
+
+    def predict_batch(self, images: list[NDArray[np.uint8]]) -> list[Detections]:
+        """See `hilum.backend.Backend.predict_batch`: no boxes, and each image's probability."""
+        answers = [no_detections() for _ in images]
+        for detections, probability in zip(answers, self.predict_probability(images).tolist(), strict=True):
+            detections.metadata[IMAGE_PROBABILITY] = probability
+        return answers
+
+    def choose(self, val: Split) -> dict[str, Any]:
+        """Choose on val from which probability on an image is called one with opacity: Youden's point.
+
+        Where it gates boxes, the composition chooses anew, by the score of what is gated.
+        """
+        results = predict_all(Predictor(self, 0.0), val.paths)
+        probability = np.array([result.image_probability for result in results])
+        positive = _has_opacity(val)
+        return {
+            "confidence": float(np.clip(youden_threshold(positive, probability), 0, 1)),
+            "val_score": auroc(positive, probability),
+            "figure": self.val_score,
+        }
+
+    @torch.inference_mode()
+    def _judge(self, squares: NDArray[np.uint8]) -> tuple[NDArray[np.float64], Tensor]:
+        """Probabilities, (N,), and logits, (N, classes), of pictures (N, size, size)."""
+        device = next(self._network.parameters()).device
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            logits = self._network(_to_input(squares).to(device)).float().cpu()
+        probability: NDArray[np.float64] = opacity_probability(logits).numpy()
+        if not np.isfinite(probability).all():
+            raise HilumError("the network's output is not finite: its weights are damaged; train again")
+        return probability, logits
+
+    def measure(self, squares: NDArray[np.uint8], split: Split) -> dict[str, float]:
+        """Figures of an epoch: AUROC as `val_score`, and the loss.
+
+        Args:
+            squares: the split's pictures, (images, size, size).
+            split: the truth.
+        """
+        parts = [self._judge(np.array(squares[start : start + _BATCH])) for start in range(0, len(split), _BATCH)]
+        positive = _has_opacity(split)
+        possible = torch.from_numpy(possible_classes(self._config.target, split.classes, positive))
+        return {
+            "val_score": auroc(positive, np.concatenate([probability for probability, _ in parts])),
+            "val_loss": float(class_loss(torch.cat([logits for _, logits in parts]), possible)),
+        }
+
+
+def _has_opacity(split: Split) -> list[bool]:
+    return [len(boxes) > 0 for boxes in split.boxes_xyxy]
+
+
+def _to_input(squares: NDArray[np.uint8]) -> Tensor:
+    """(N, size, size) to (N, 1, size, size) of brightness 0..1."""
+    return torch.from_numpy(squares)[:, None].float() / 255
+
+
+def _batches(images: int, config: GateConfig, epoch: int) -> list[NDArray[np.int64]]:
+    """The numbers of all images, shuffled, in batches of about one size: BatchNorm cannot do with a single image."""
+    order = np.random.default_rng([config.seed, epoch]).permutation(images)
+    return np.array_split(order, max(1, images // config.train.batch_size))
+
+
+def _pictures(squares: NDArray[np.uint8], config: GateConfig, epoch: int, numbers: NDArray[np.int64]) -> Tensor:
+    """Pictures of some images, each varied by random numbers of its own."""
+    nothing = np.zeros((0, 4))
+    varied = []
+    for number in numbers.tolist():
+        rng = np.random.default_rng([config.seed, epoch, number])
+        varied.append(augment(squares[number], nothing, config.augmentation, rng)[0])
+    return _to_input(np.stack(varied))

@@ -1,0 +1,277 @@
+"""The backend `compose`: backends made one, which is a backend again."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+from rich.console import Console
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+from supervision import Detections
+
+from hilum.backend import IMAGE_PROBABILITY, Backend
+from hilum.compose.composed_config import GATE, ComposedConfig
+from hilum.compose.composition import Heard, Parameters, choose_parameters, compose, operating_point
+from hilum.compose.folds import fold_datasets
+from hilum.compose.fusion import Found
+from hilum.compose.views import View
+from hilum.config import ExperimentConfig, read_config
+from hilum.converters.files import PARTIAL, write_atomically
+from hilum.datasets.folder import Dataset, Split
+from hilum.errors import HilumError
+from hilum.predict import Predictor, image_probability, load, predict_all
+from hilum.run import CONFIG, ENVIRONMENT, MEMBERS, OPERATING_POINT, WEIGHTS, check_run, is_complete, read_json
+from hilum.train import same_experiment, train
+from hilum.training.distributed import first_goes_first, is_first, wait
+
+COMPOSITION = "composition"
+# Of a run, what only training needs, and may be large, stays where it is.
+_LEFT_BEHIND = shutil.ignore_patterns("checkpoint.pt", "ultralytics", "tensorboard", ".*")
+
+
+@dataclass(frozen=True)
+class Voice:
+    """A trained part of the composition that sees images in one way.
+
+    Attributes:
+        member: which part it belongs to.
+        backend: one of its folds.
+        view: how it sees.
+    """
+
+    member: str
+    backend: Backend
+    view: View
+
+    def predict_batch(self, images: list[NDArray[np.uint8]]) -> list[Detections]:
+        """What the backend finds in its view, in pixels of the images."""
+        answers = []
+        found = self.backend.predict_batch([self.view.show(image) for image in images])
+        for detections, image in zip(found, images, strict=True):
+            seen = (detections.xyxy.astype(np.float64), np.asarray(detections.confidence, np.float64))
+            boxes, confidence = self.view.bring_back(seen, (image.shape[1], image.shape[0]))
+            answers.append(_detections(boxes, confidence, image_probability(detections)))
+        return answers
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A run below RUN/members: of a part, or of one of its folds."""
+
+    part: str
+    folder: Path
+    config: ExperimentConfig | None  # None where it is copied
+    fold: int | None
+
+
+class Composed:
+    """Members, and a gate, each seeing every view; fused, gated and adjusted. It keeps nothing between calls."""
+
+    Config: ClassVar[type[ExperimentConfig]] = ComposedConfig
+    distributed: ClassVar = True
+    """As far as its members are: they say so themselves."""
+
+    def __init__(self, voices: Sequence[Voice], config: ComposedConfig, parameters: Parameters) -> None:
+        """Take voices in the order of the config's parts, those of the gate included."""
+        self.config = config
+        self.parameters = parameters
+        self._voices = [voice for voice in voices if voice.member != GATE]
+        self._gates = [voice for voice in voices if voice.member == GATE]
+
+    @classmethod
+    def train(cls, config: ComposedConfig, data: Dataset, run: Path) -> Self:
+        """Train every part that is not trained yet, each into a run folder of its own below `RUN/members`.
+
+        See `hilum.backend.Backend.train`. What is to be chosen on val is not chosen here, but by `choose`.
+
+        Raises:
+            HilumError: a run that the config names is not whole, or may have seen val or holdout of `data`.
+        """
+        for name, part in config.parts.items():  # before the first is trained for hours
+            if part.run is not None:
+                _check_origin(name, Path(part.run), data)
+        jobs = list(_jobs(config, run))
+        console = Console(stderr=True, highlight=False)
+        for number, job in enumerate(jobs, start=1):
+            if is_first():
+                console.print(f"{job.folder.name}, {number} of {len(jobs)}")
+            part = config.parts[job.part]
+            if job.config is None:
+                with first_goes_first():
+                    _copy_run(Path(str(part.run)), job.folder)
+                continue
+            its_data = data
+            if job.fold is not None:
+                with first_goes_first():
+                    its_data = fold_datasets(data, part.folds, seed=config.seed)[job.fold]
+            if is_complete(job.folder) and same_experiment(job.folder, job.config, its_data):
+                continue
+            train(job.config, its_data, job.folder)
+        if is_first():
+            _write_manifest(run, [job.folder for job in jobs])
+        wait()
+        return cls(_load_voices(config, run), config, _untuned(config))
+
+    @classmethod
+    def load(cls, run: Path) -> Self:
+        """See `hilum.backend.Backend.load`.
+
+        Raises:
+            HilumError: a member is missing, or is another one than when the composition was tuned.
+        """
+        config = read_config(run, ComposedConfig)
+        _check_manifest(run, [job.folder for job in _jobs(config, run)])
+        return cls(_load_voices(config, run), config, _read_parameters(run, config))
+
+    def predict_batch(self, images: list[NDArray[np.uint8]]) -> list[Detections]:
+        """See `hilum.backend.Backend.predict_batch`."""
+        if not images:
+            return []
+        found = [[_found(each) for each in voice.predict_batch(images)] for voice in self._voices]
+        probability = None
+        if self._gates:
+            said = [[image_probability(each) for each in gate.predict_batch(images)] for gate in self._gates]
+            probability = np.mean(said, axis=0)
+        sizes_wh = np.array([image.shape[::-1] for image in images])
+        members = tuple(voice.member for voice in self._voices)
+        heard = Heard(members, list(zip(*found, strict=True)), sizes_wh, probability)
+        likely = [None] * len(images) if probability is None else probability.tolist()
+        answers = compose(heard, self.parameters, self.config.fusion)
+        return [_detections(*answer, each) for answer, each in zip(answers, likely, strict=True)]
+
+    def choose(self, val: Split) -> dict[str, Any]:
+        """Choose everything that the config leaves to val, the operating point last; as `operating_point.json` has it.
+
+        Every part predicts val once.
+        """
+        heard = self.hear(val)
+        self.parameters = choose_parameters(self.config, heard, val.boxes_xywh)
+        answers = compose(heard, self.parameters, self.config.fusion)
+        confidence, score = operating_point(val.boxes_xywh, answers)
+        return {"confidence": confidence, "val_score": score, COMPOSITION: self.parameters.model_dump(mode="json")}
+
+    def hear(self, split: Split) -> Heard:
+        """What every voice says of a split: each predicts it once.
+
+        Raises:
+            HilumError: pictures that cannot be read, a line each.
+        """
+        said = [predict_all(_predictor(voice), split.paths) for voice in self._voices]
+        found = [[_found(result.detections) for result in results] for results in said]
+        probability = None
+        if self._gates:
+            gated = [predict_all(_predictor(gate), split.paths) for gate in self._gates]
+            probability = np.mean([[result.image_probability for result in results] for results in gated], axis=0)
+        members = tuple(voice.member for voice in self._voices)
+        return Heard(members, list(zip(*found, strict=True)), split.sizes_wh, probability)
+
+
+def _jobs(config: ComposedConfig, run: Path) -> Iterator[_Job]:
+    for name, part in config.parts.items():
+        folder = run / MEMBERS / name
+        its = part.config
+        if its is not None:
+            its = its.model_copy(update={"seed": its.seed + config.seed})
+        if part.folds == 1:
+            yield _Job(name, folder, its, None)
+        else:
+            for fold in range(part.folds):
+                yield _Job(name, folder.with_name(f"{name}.fold-{fold + 1}"), its, fold)
+
+
+def _load_voices(config: ComposedConfig, run: Path) -> list[Voice]:
+    views = config.views.all()
+    loaded = [(job.part, load(job.folder).backend) for job in _jobs(config, run)]
+    return [Voice(part, backend, view) for part, backend in loaded for view in views]
+
+
+def _check_origin(name: str, source: Path, data: Dataset) -> None:
+    check_run(source)
+    if read_json(source / ENVIRONMENT).get("data_fingerprint") != data.fingerprint:
+        raise HilumError(
+            f"{name}: {source} was trained on other data or another split than {data.path}, and may have seen its val "
+            "or holdout; train it on this one"
+        )
+
+
+def _copy_run(source: Path, folder: Path) -> None:
+    """A copy, whole or not at all, so that the composition is one folder."""
+    if is_complete(folder):
+        return
+    partial = folder.with_name(f".{folder.name}{PARTIAL}")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(source, partial, ignore=_LEFT_BEHIND)
+        os.replace(partial, folder)  # noqa: PTH105 - over nothing, or an empty folder
+    except (OSError, shutil.Error) as error:
+        raise HilumError(f"{source}: cannot be copied to {folder} ({type(error).__name__})") from error
+
+
+def _write_manifest(run: Path, folders: Sequence[Path]) -> None:
+    """A composition has no tensors of its own: its weights file lists its members with digests."""
+    digests = json.dumps({folder.name: _digest(folder) for folder in folders})  # one entry: their order is not kept
+    write_atomically(run / WEIGHTS, save({}, metadata={MEMBERS: digests}))
+
+
+def _check_manifest(run: Path, folders: Sequence[Path]) -> None:
+    try:
+        with safe_open(run / WEIGHTS, "np") as file:
+            known = json.loads(file.metadata()[MEMBERS])
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise HilumError(
+            f"{run / WEIGHTS}: not the list of members of a composed run ({type(error).__name__}); train again"
+        ) from error
+    for folder in folders:
+        check_run(folder)
+        if known.get(folder.name) != _digest(folder):
+            raise HilumError(
+                f"{folder}: has changed since {run} was made of it and tuned; put it back, or train {run.name} again "
+                "in a new folder"
+            )
+
+
+def _digest(run: Path) -> str:
+    """Of all that decides what a run finds."""
+    digest = hashlib.sha256()
+    for name in (CONFIG, OPERATING_POINT, WEIGHTS):
+        with (run / name).open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _untuned(config: ComposedConfig) -> Parameters:
+    return Parameters(weights={name: member.weight for name, member in config.members.items()})
+
+
+def _read_parameters(run: Path, config: ComposedConfig) -> Parameters:
+    path = run / OPERATING_POINT
+    try:
+        parameters = Parameters.model_validate(read_json(path).get(COMPOSITION))
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        where = ".".join([COMPOSITION, *map(str, problem["loc"])])
+        raise HilumError(f"{path}: {where}: {problem['msg']}; train again") from error
+    if parameters.weights.keys() != config.members.keys():
+        raise HilumError(f"{path}: {COMPOSITION}.weights: expected one for each of {', '.join(config.members)}")
+    return parameters
+
+
+def _predictor(voice: Voice) -> Predictor:
+    return Predictor(cast("Backend", voice), 0.0)  # of a backend it only needs `predict_batch`
+
+
+def _found(detections: Detections) -> Found:
+    return detections.xyxy.astype(np.float64), np.asarray(detections.confidence, np.float64)
+
+
+def _detections(boxes: NDArray[np.float64], confidence: NDArray[np.float64], probability: float | None) -> Detections:
+    metadata = {} if probability is None else {IMAGE_PROBABILITY: probability}
+    return Detections(xyxy=boxes, confidence=confidence, class_id=np.zeros(len(boxes), int), metadata=metadata)

@@ -1,0 +1,69 @@
+"""K folds of a train split, as dataset folders that any backend trains on."""
+
+import tempfile
+from pathlib import Path
+
+from hilum.converters.resplit import Lists, resplit
+from hilum.converters.splits import coarsen, split_by_group
+from hilum.datasets.folder import PARENT, Dataset, Split
+from hilum.errors import HilumError
+
+
+def fold_datasets(data: Dataset, folds: int, *, seed: int) -> list[Dataset]:
+    """Deal the train split into parts by patient, stratified; fold i has part i as its val and the others as its train.
+
+    Val and holdout of `data` are holdout in all of them: no fold sees them, so that an ensemble of the folds may be
+    tuned on the one and reported on the other. They are further splits of the folder that holds the pictures,
+    `splits/fold-...`, and are used again where they are there.
+
+    Args:
+        data: a dataset folder, or a further split.
+        folds: 2 or more.
+        seed: the same seed gives the same folds.
+
+    Raises:
+        HilumError: there are fewer patients than folds, or the folders cannot be written.
+    """
+    train = data.split("train")
+    patients = len(set(train.patients))
+    if patients < folds:
+        raise HilumError(f"{data.path}: {folds} folds of {patients} patients cannot be made; take fewer folds")
+    parts = split_by_group(
+        train.patients,
+        coarsen(_traits(train), 1 / folds),
+        seed=seed,
+        shares={str(fold): 1 / folds for fold in range(folds)},
+    )
+    root = Dataset.open(data.root)
+    held_out = sorted(root.metadata.keys() - set(train.image_ids))
+    datasets = []
+    for fold in range(folds):
+        name = f"fold-{fold + 1}-of-{folds}-{data.fingerprint}-seed{seed}"
+        folder = root.path / "splits" / name
+        if not _is_whole(folder, root):
+            val = [image_id for image_id, part in zip(train.image_ids, parts, strict=True) if part == str(fold)]
+            _write(root.path, name, val, held_out, seed)
+        datasets.append(Dataset.open(folder))
+    return datasets
+
+
+def _traits(split: Split) -> list[tuple[str, ...]]:
+    """Class, view, sex, as `hilum split` stratifies by; where no class is known, whether there is a box."""
+    kinds = [kind or str(len(boxes) > 0) for kind, boxes in zip(split.classes, split.boxes_xyxy, strict=True)]
+    return list(zip(kinds, split.views, split.sexes, strict=True))
+
+
+def _is_whole(folder: Path, root: Dataset) -> bool:
+    try:
+        return Dataset.open(folder).conversion.get(PARENT) == root.fingerprint
+    except HilumError:
+        return False
+
+
+def _write(root: Path, name: str, val: list[str], holdout: list[str], seed: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        lists = {"val": Path(folder) / "val.txt", "holdout": Path(folder) / "holdout.txt"}
+        for path, ids in zip(lists.values(), (val, holdout), strict=True):
+            path.write_text("".join(f"{image_id}\n" for image_id in ids), encoding="utf-8")
+        # Who shares a patient with whom was settled when `data` was split; here every image has its place.
+        resplit(root, name, Lists(lists["holdout"], lists["val"], keep_shared=True), seed=seed, overwrite=True)

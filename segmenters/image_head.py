@@ -1,0 +1,21 @@
+"""A head that sees whether an image shows opacity at all."""
+
+from torch import Tensor, nn
+
+
+class ImageHead(nn.Module):
+    """Mean over the map, LayerNorm, one linear layer: (N, C, H, W) features to (N,) logits of "shows opacity".
+
+    Args:
+        channels: C.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(channels)
+        self.linear = nn.Linear(channels, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """See the class."""
+        logits: Tensor = self.linear(self.norm(features.mean((2, 3))))
+        return logits[:, 0]

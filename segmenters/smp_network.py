@@ -1,0 +1,139 @@
+"""Networks of segmentation_models_pytorch: any of its decoders, any encoder of its own or of timm, grey pictures."""
+
+import inspect
+from difflib import get_close_matches
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+try:
+    import segmentation_models_pytorch as smp
+    import timm
+except ImportError as error:
+    raise ImportError('segmentation_models_pytorch (MIT) is missing: pip install "hilum[smp]"') from error
+
+from hilum.segmenters.losses import Output
+
+# ImageNet's mean and standard deviation, averaged over the colours: what pretrained filters are used to.
+GREY_MEAN: Final = 0.449
+GREY_STD: Final = 0.226
+
+# Told by other keys of the config, or not to be told: a mask has one class, and logits are what the losses take.
+_OURS: Final = {"encoder_name", "encoder_weights", "in_channels", "classes", "activation", "aux_params", "kwargs"}
+# Of timm's own arguments those that shape the encoder. Others would unpickle files or download weights.
+_TIMMS: Final = ("drop_path_rate", "drop_rate", "dynamic_img_size", "img_size", "window_size")
+
+
+class SMPNetwork(nn.Module):
+    """A network of segmentation_models_pytorch with random weights.
+
+    Args:
+        architecture: Its name of a decoder, such as `Unet`.
+        encoder: Its name of an encoder, such as `resnet34`, or `tu-` and timm's name of one.
+        options: Further arguments of the architecture; `check_options` says which.
+        image_head: Whether to see also if an image shows opacity at all, from the encoder's deepest features.
+    """
+
+    def __init__(self, architecture: str, encoder: str, options: dict[str, Any], *, image_head: bool = False) -> None:
+        super().__init__()
+        self.network = smp.create_model(
+            architecture,
+            encoder,
+            encoder_weights=None,
+            in_channels=1,
+            classes=1,
+            aux_params={"classes": 1, "dropout": 0.0} if image_head else None,
+            **options,
+        )
+        self.to(memory_format=torch.channels_last)
+
+    @property
+    def encoder(self) -> nn.Module:
+        """What pretrained weights go into."""
+        module: nn.Module = self.network.encoder
+        return module
+
+    @property
+    def stride(self) -> int:
+        """Height and width of an image must be multiples of this."""
+        return int(self.network.encoder.output_stride)
+
+    def forward(self, image: Tensor) -> Output:
+        """Logits of every pixel, (N, 1, H, W); with an image head also those of the images, (N,).
+
+        Args:
+            image: (N, 1, H, W), brightness 0..1.
+        """
+        image = image.to(memory_format=torch.channels_last)
+        output: Output = self.network((image - GREY_MEAN) / GREY_STD)
+        return output if isinstance(output, Tensor) else (output[0], output[1][:, 0])
+
+
+def check_names(architecture: str, encoder: str) -> None:
+    """Make sure that there are such an architecture and such an encoder.
+
+    Raises:
+        ValueError: there is none, with the nearest name.
+    """
+    architectures = _architectures()
+    if architecture not in architectures:
+        hint = _nearest(architecture, list(architectures)) or f"there are {', '.join(architectures)}"
+        raise ValueError(f"architecture: no '{architecture}' in segmentation_models_pytorch {smp.__version__}; {hint}")
+    timms, dot, tag = encoder.removeprefix("tu-").partition(".")
+    if encoder.startswith("tu-"):
+        if timms not in timm.list_models():
+            hint = _nearest(encoder, [f"tu-{name}" for name in timm.list_models()]) or "`timm.list_models()` lists them"
+            raise ValueError(f"encoder: no '{encoder}' in timm {timm.__version__}; {hint}")
+        tags = [name.partition(".")[2] for name in timm.list_pretrained(f"{timms}.*")]
+        if dot and tag not in tags:
+            hint = _nearest(tag, tags) or f"there are {', '.join(tags) or 'none'}"
+            raise ValueError(f"encoder: timm {timm.__version__} has no weights '{tag}' of '{timms}'; {hint}")
+    elif encoder not in _smps_encoders():
+        own = _smps_encoders()
+        near = _nearest(encoder, [*own, *(f"tu-{name}" for name in timm.list_models())])
+        hint = near or f"there are {', '.join(own)}, and timm's with `tu-` before their names"
+        raise ValueError(f"encoder: no '{encoder}' in segmentation_models_pytorch {smp.__version__}; {hint}")
+
+
+def check_options(architecture: str, encoder: str, options: dict[str, Any]) -> None:
+    """Make sure that an architecture takes these options.
+
+    Raises:
+        ValueError: one is unknown, with the nearest name; segmentation_models_pytorch itself would leave most unread.
+    """
+    known = [name for name in inspect.signature(_architectures()[architecture]).parameters if name not in _OURS]
+    known += _TIMMS if encoder.startswith("tu-") else ()
+    for name in options:
+        if name not in known:
+            hint = _nearest(name, known) or f"there are {', '.join(known)}"
+            raise ValueError(f"options: {architecture} with {encoder} has no '{name}'; {hint}")
+
+
+def hub_address(encoder: str) -> tuple[str, str | None]:
+    """The repository, and its revision where one is fixed, that holds an encoder's weights on the hub.
+
+    Raises:
+        ValueError: there are none in the hub's own format.
+    """
+    if encoder.startswith("tu-"):
+        settings = timm.get_pretrained_cfg(encoder.removeprefix("tu-"), allow_unregistered=True)
+        if settings is None or not settings.hf_hub_id or settings.hf_hub_filename:
+            raise ValueError(f"weights: the hub has none of '{encoder}' that can be read; give a file, or none")
+        return settings.hf_hub_id, None
+    known = smp.encoders.encoders[encoder]["pretrained_settings"]
+    chosen = known.get("imagenet") or next(iter(known.values()))
+    return chosen["repo_id"], chosen["revision"]
+
+
+def _architectures() -> dict[str, Any]:
+    return {found.__name__: found for found in smp.MODEL_ARCHITECTURES_MAPPING.values()}
+
+
+def _smps_encoders() -> list[str]:
+    return [name for name in smp.encoders.get_encoder_names() if not name.startswith("timm-")]  # deprecated there
+
+
+def _nearest(name: str, names: list[str]) -> str | None:
+    near = get_close_matches(name, names, 1)
+    return f"did you mean '{near[0]}'?" if near else None

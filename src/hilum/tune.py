@@ -1,0 +1,111 @@
+"""Choose on val how a trained network's output becomes boxes, and store it as the run's operating point."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from hilum.datasets.folder import Dataset
+from hilum.errors import HilumError
+from hilum.predict import Predictor, load, predict_all
+from hilum.run import ENVIRONMENT, OPERATING_POINT, read_json, write_json
+from hilum.training.validation import OperatingPoint, best_operating_point
+
+_ROUNDING = 1e-12  # two different scores lie further apart
+
+
+@runtime_checkable
+class Tunable(Protocol):
+    """What a backend offers whose boxes depend on more than the confidence."""
+
+    def tune(self, data: Dataset, progress: Callable[[int, int], None] | None = None) -> list[OperatingPoint]:
+        """Score many ways to boxes on val, that of the run's config first.
+
+        Args:
+            data: the dataset folder.
+            progress: called with the images done and their total.
+
+        Returns:
+            Each point's parameters are those of the config's `boxes`. `load` must take them from the run's operating
+            point (`hilum.run.operating_boxes`).
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What `tune` found.
+
+    Attributes:
+        untuned: the config's parameters, at their best confidence.
+        chosen: the point with the highest score; of equals the one that changes the fewest parameters.
+        points: all that were tried, those two among them.
+        val_images: how many images they were scored on.
+        problems: what whoever reads the scores must know, a line each.
+    """
+
+    untuned: OperatingPoint
+    chosen: OperatingPoint
+    points: Sequence[OperatingPoint]
+    val_images: int
+    problems: Sequence[str] = ()
+
+    def effects(self) -> list[tuple[str, Any, float, float]]:
+        """Each value of each parameter that has several: name, value, the score with all else as chosen, the best."""
+        rows = []
+        for name in self.chosen.parameters:
+            values = sorted({point.parameters[name] for point in self.points})
+            for value in values if len(values) > 1 else ():
+                having = [point for point in self.points if point.parameters[name] == value]
+                others = self.chosen.parameters | {name: value}
+                (alone,) = [point.score for point in having if point.parameters == others]
+                rows.append((name, value, alone, max(point.score for point in having)))
+        return rows
+
+
+def tune(run: Path, data: Dataset, progress: Callable[[int, int], None] | None = None) -> Tuning:
+    """Choose, on val alone, the run's parameters of boxes and its confidence, and write them.
+
+    The parameters of the config are among those that are tried, so on val the choice is never worse.
+
+    Args:
+        run: a finished run; tuned again, it starts from its config once more.
+        data: the dataset folder; that of the training, or its choice is made on images that may have been trained on.
+        progress: called with the images done and their total.
+
+    Raises:
+        HilumError: not a finished run, val has no image, or the backend chose on val while it was trained.
+    """
+    val = data.split("val")
+    if not len(val):
+        raise HilumError(f"{data.path}: the val split has no image; convert more images")
+    predictor = load(run)
+    if hasattr(predictor.backend, "choose"):  # see `hilum.backend.Backend.train`
+        raise HilumError(f"{run}: all that its backend leaves to val was chosen when it was trained; nothing to tune")
+    if isinstance(predictor.backend, Tunable):
+        points = predictor.backend.tune(data, progress)
+    else:
+        found = [result.detections for result in predict_all(Predictor(predictor.backend, 0.0), val.paths)]
+        points = [OperatingPoint({}, *best_operating_point(val, found))]
+    untuned = points[0]
+    highest = max(point.score for point in points) - _ROUNDING
+    chosen = min(
+        (point for point in points if point.score >= highest),
+        key=lambda point: sum(value != untuned.parameters[name] for name, value in point.parameters.items()),
+    )
+    write_json(
+        run / OPERATING_POINT,
+        {
+            "confidence": chosen.confidence,
+            **({"boxes": chosen.parameters} if chosen.parameters else {}),
+            "chosen_on": "val",
+            "val_score": chosen.score,
+            "val_images": len(val),
+            "untuned_val_score": untuned.score,
+            "data_fingerprint": data.fingerprint,
+        },
+    )
+    problems = []
+    if read_json(run / ENVIRONMENT).get("data_fingerprint") != data.fingerprint:
+        problems.append(f"{run} was trained on other data or another split: this val may hold images of its train")
+    return Tuning(untuned, chosen, points, len(val), problems)

@@ -1,0 +1,444 @@
+"""The report of benchmarks that were never run: answers made from the truth, measured as real ones are."""
+
+import base64
+import hashlib
+import html
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from hilum.datasets.folder import Dataset
+from hilum.errors import HilumError
+from hilum.eval import benchmark as made
+from hilum.eval.answer import Answer, everywhere, image_thresholds, nothing
+from hilum.eval.baselines import average_boxes
+from hilum.eval.benchmark import AVERAGE, NOTHING, Benchmark, Entry
+from hilum.eval.measures import measure
+from hilum.eval.mistakes import Kind
+from hilum.eval.pictures import NOT_A_DEVICE
+from hilum.pages import gallery
+from hilum.pages.contenders import Contender, contenders, difference
+from hilum.pages.report import write_report
+from hilum.pages.report_answer import against_average, cautions, comparisons, headline, what_to_work_on
+from hilum.pages.wording import MISSING, bounds, decimal, few
+
+EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&$\\frac{"
+NAN = float("nan")
+COST = {
+    "latency_alone": {"p50_ms": 12.5, "p95_ms": 20.0, "calls": 9, "outside_network": NAN},
+    "latency_batched": {"p50_ms": 8.0, "p95_ms": 9.0, "calls": 9, "outside_network": 0.25},
+    "from_arrays": {"images_per_second": 100.0, "images": 80, "source": "arrays"},
+    "from_files": None,
+    "parameters": 1234567,
+    "flops": NAN,
+    "weights_bytes": 5e6,
+    "peak_memory": {"resident_bytes": 8e8, "gpu_bytes": None},
+    "training_seconds": 75.0,
+}
+LOG = [{"epoch": n, "train_loss": 1 / n, "val_score": None if n == 1 else 0.1 * n, "seconds": 1.0} for n in (1, 2, 3)]
+
+
+def shifted(split, *, share, seed):
+    """An answer that finds a share of the true boxes, roughly, and raises a false alarm on every fourth image."""
+    rng = np.random.default_rng(seed)
+    boxes, confidence = [], []
+    for number, (truth, (width, height)) in enumerate(zip(split.boxes_xywh, split.sizes_wh, strict=True)):
+        kept = truth[rng.random(len(truth)) < share]
+        found = [kept + rng.normal(0, 0.06, kept.shape) * np.tile(kept[:, 2:], 2)]
+        if (number + seed) % 4 == 0:
+            found.append(np.array([[0.1 * width, 0.05 * height, 0.2 * width, 0.1 * height]]))
+        boxes.append(np.concatenate(found).clip(1))
+        confidence.append(rng.uniform(0.2, 0.95, len(boxes[-1])))
+    return Answer(boxes, confidence, 0.3)
+
+
+def make_benchmark(data, split, groups, *, run=None, **about):
+    """A benchmark on a split, as if it were the data's holdout; `groups` names the answers of each config's seeds."""
+    trivial = {NOTHING: nothing(split), AVERAGE: everywhere(average_boxes(split, split))}
+    entries = [
+        Entry(name, name, answer, measure(split, answer, {}), None, {"backend": None})
+        for name, answer in trivial.items()
+    ]
+    for group, answers in groups.items():
+        for seed, answer in enumerate(answers):
+            name = group if len(answers) == 1 else f"{group}-seed{seed}"
+            known = {"backend": "resnet", "seed": seed, "cost": COST, "log": LOG, "pretraining": None, "reported": {}}
+            measures = measure(split, answer, image_thresholds(split, answer))
+            entries.append(Entry(name, group, answer, measures, run, known | about))
+    seeds = max(map(len, groups.values()), default=1)
+    results = made._results(data, split, data.split("val"), entries, seeds, "hilum benchmark DATA good poor")
+    return Benchmark(split, entries, results)
+
+
+def words(path):
+    """What is to be read on the page, without markup, style, script and pictures."""
+    text = re.sub(r"<(style|script)>.*?</\1>|<[^>]*>", " ", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    return re.sub(r"\s+", " ", html.unescape(text))
+
+
+class Tags(HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.text = [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_resamples():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hilum.eval.measures._RESAMPLES", 100)
+        patch.setattr("hilum.eval.measures._AP_RESAMPLES", 20)
+        yield
+
+
+@pytest.fixture(scope="module")
+def data(dataset):
+    return Dataset.open(dataset)
+
+
+@pytest.fixture(scope="module")
+def split(data):
+    """The training images, the most there are, as holdout."""
+    return replace(data.split("train"), name="holdout")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    (folder / "config.yaml").write_text(f"backend: resnet # {EVIL}\n")
+    (folder / "environment.json").write_text('{"versions": {"torch": "9.8.7"}}')
+    return folder
+
+
+@pytest.fixture(scope="module")
+def found(data, split, run):
+    groups = {"good": [shifted(split, share=0.9, seed=1)], "poor": [shifted(split, share=0.3, seed=2)]}
+    return make_benchmark(data, split, groups, run=run)
+
+
+@pytest.fixture(scope="module")
+def page(found, tmp_path_factory):
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    write_report(path, found)
+    return path
+
+
+def test_the_page_tells_the_figures(page, found):
+    text = words(page)
+    for entry in found.entries:
+        assert decimal(entry.measures.score.estimate, 3) in text
+    results = found.results
+    assert f"holdout: {results['images']} images, {results['positive_images']} with opacity" in text
+    for line in (
+        f"fingerprint {results['data_fingerprint']}",
+        "hilum benchmark DATA good poor",
+        "9.8.7",
+        "1,234,567",
+        "12.5 ms",
+        "epoch 3 of 3",
+    ):
+        assert line in text
+    assert text.count(NOT_A_DEVICE) == 1
+    assert not re.search(r"\b(nan|None)\b", text)
+
+
+def test_it_is_written_alike_each_time_and_alone(page, found, tmp_path):
+    write_report(tmp_path / "new" / "report.html", found)
+    assert (tmp_path / "new" / "report.html").read_bytes() == page.read_bytes()
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["report.html"]
+    (tmp_path / "file").write_text("")
+    with pytest.raises(HilumError, match="cannot be written"):
+        write_report(tmp_path / "file" / "report.html", found)
+
+
+def test_it_asks_for_nothing_and_runs_no_script_but_its_own(page):
+    text = page.read_text()
+    tags = Tags(text).tags
+    for tag, attributes in tags:
+        for name in attributes.keys() & {"src", "href", "srcset", "action", "data", "poster", "style"}:
+            assert attributes[name].startswith(("data:", "#")), (tag, name)
+        assert not [name for name in attributes if name.startswith("on")], tag
+    (script,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = next(a["content"] for _, a in tags if a.get("http-equiv") == "Content-Security-Policy")
+    assert f"script-src 'sha256-{digest}'" in policy
+    assert "default-src 'none'" in policy
+    ids = [attributes["id"] for _, attributes in tags if "id" in attributes]
+    assert len(set(ids)) == len(ids)
+    assert {attributes["href"][1:] for tag, attributes in tags if tag == "a"} <= set(ids)
+    assert all(len(attributes["alt"]) > 20 for tag, attributes in tags if tag == "img")
+
+
+def test_hostile_names_are_text(data, split, found, tmp_path):
+    evil = replace(split, classes=(EVIL,) * len(split), image_ids=tuple(f"{EVIL}{n}" for n in range(len(split))))
+    plain = replace(split, classes=("harmless",) * len(split))
+    tags = []
+    for name, shown in ((EVIL, evil), ("harmless", plain)):
+        answers = {name: [shifted(shown, share=0.9, seed=1)]}
+        benchmark = make_benchmark(data, shown, answers, pretraining=name)
+        results = {**benchmark.results, "command": name, "source": name, "machine": {"cpu": name, "gpus": [name]}}
+        write_report(tmp_path / "report.html", replace(benchmark, results=results))
+        tags.append(Tags((tmp_path / "report.html").read_text()))
+    assert [tag for tag, _ in tags[0].tags] == [tag for tag, _ in tags[1].tags]
+    assert [attributes.keys() for _, attributes in tags[0].tags] == [
+        attributes.keys() for _, attributes in tags[1].tags
+    ]
+    assert EVIL in tags[0].text
+
+
+def test_figures_that_are_not_there_are_dashes(found, tmp_path):
+    def emptied(value, by):
+        if isinstance(value, dict):
+            return {key: emptied(inner, by) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [emptied(inner, by) for inner in value]
+        return by if isinstance(value, float) else value
+
+    for by in (None, NAN):
+        results = emptied(json.loads(json.dumps(dict(found.results))), by)
+        write_report(tmp_path / "report.html", replace(found, results=results))
+        text = words(tmp_path / "report.html")
+        assert MISSING in text
+        assert not re.search(r"\b(nan|None)\b", text)
+    kept = ("name", "group", "backend", "score")
+    entries = [{key: entry[key] for key in kept} for entry in found.results["entries"]]
+    write_report(tmp_path / "report.html", replace(found, results={**found.results, "entries": entries}))
+    assert "What it costs" not in words(tmp_path / "report.html")
+
+
+def test_without_any_config(data, split, tmp_path):
+    write_report(tmp_path / "report.html", make_benchmark(data, split, {}))
+    text = words(tmp_path / "report.html")
+    assert "Nothing but the trivial baselines was measured" in text
+    assert AVERAGE in text
+
+
+def test_several_seeds_and_what_flatters(data, split, tmp_path):
+    groups = {"many": [shifted(split, share=0.7, seed=seed) for seed in range(3)]}
+    benchmark = make_benchmark(data, split, groups, pretraining="checkpoint.pt")
+    results = {**benchmark.results, "patients_known": False, "patients_on_both_sides": 7}
+    write_report(tmp_path / "report.html", replace(benchmark, results=results))
+    text = words(tmp_path / "report.html")
+    scores = [entry.measures.score.estimate for entry in benchmark.entries[2:]]
+    assert decimal(np.mean(scores), 2) in text
+    assert f"score over the seeds: many {np.std(scores, ddof=1):.3f} (3 runs)" in text
+    assert "7 patients in training and here" in text
+    assert "many starts from the weights checkpoint.pt" in text
+    assert "Whose the images are is not known" in text
+    assert "many-seed2" in text
+    assert "Each config was trained once" not in text
+
+
+def config(name, number, score):
+    return Contender(name, number, [SimpleNamespace(about={})], [{}], {"estimate": score, "low": 0, "high": 1}, None)
+
+
+def gap(higher, lower, low, high, estimate=0.1):
+    return {"higher": higher, "lower": lower, "score": {"estimate": estimate, "low": low, "high": high}}
+
+
+@pytest.mark.parametrize(
+    ("of_b", "of_c", "said"),
+    [
+        ((0.01, 0.2), (0.01, 0.2), "a is better than b and c"),
+        ((-0.01, 0.2), (0.01, 0.2), "a leads, but b may be as good"),
+        ((-0.01, 0.2), (0.0, 0.2), "Whether a, b or c is best cannot be told"),
+        ((None, None), (NAN, NAN), "Whether a, b or c is best cannot be told"),
+    ],
+)
+def test_better_is_said_only_where_the_interval_is_above_zero(of_b, of_c, said):
+    configs = [config("c", 0, 0.1), config("a", 1, 0.3), config("b", 2, 0.2)]
+    results = {"differences": [gap("a", "b", *of_b), gap("a", "c", *of_c)], "images": 60, "positive_images": 22}
+    assert headline(configs, results) == said
+    for sentence, (low, _) in zip(comparisons(configs, results), (of_b, of_c), strict=True):
+        assert ("it is better" in sentence) == (low is not None and low > 0)
+    turned = difference(results, "b", "a")
+    assert (turned["low"], turned["high"]) == ((-of_b[1], -of_b[0]) if of_b[0] is not None else (None, None))
+
+
+def test_a_config_alone_and_against_two_average_boxes():
+    results = {"differences": [gap("a", AVERAGE, 0.1, 0.3, 0.2), gap("b", AVERAGE, -0.1, 0.3, 0.05)]}
+    assert headline([config("a", 0, 0.3)], results) == "a beats the trivial baselines"
+    assert headline([config("b", 0, 0.3)], results) == "b is not shown to beat the trivial baselines"
+    text = against_average([config("a", 0, 0.3), config("b", 1, 0.2)], results)
+    assert text.startswith("a beats")
+    assert "b (+0.05 [\N{MINUS SIGN}0.10, +0.30]) is not shown" in text
+
+
+def test_what_to_work_on():
+    a, b = config("a", 0, 0.3), config("b", 1, 0.4)
+    assert what_to_work_on([(a, 0.3, 0.35, 0.9), (b, 0.4, 0.5, 0.6)]) == (
+        "Boxes cost a more than images do; images cost b more than boxes do."
+    )
+
+
+def test_few_patients_are_told(found):
+    told = " ".join(cautions(found, contenders(found)))
+    assert "From so few they are rough" in told
+    assert "Each config was trained once" in told
+    many = {**found.results, "patients": 5000, "positive_images": 3000}
+    assert "From so few" not in " ".join(cautions(replace(found, results=many), []))
+
+
+def test_a_bound_that_is_not_zero_never_reads_so():
+    assert bounds({"low": -0.0012, "high": 0.19}, signed=True) == "[\N{MINUS SIGN}0.001, +0.190]"
+    assert bounds({"low": 0.0, "high": 0.19}) == "[0.00, 0.19]"
+    assert [few(list("abcdef")), few(list("abcd")), few(["a"])] == ["a, b, c and 3 more", "a, b, c and d", "a"]
+    assert bounds({"low": None, "high": 0.19}) == bounds(None) == ""
+    assert [decimal(value) for value in (-0.001, None, NAN)] == ["0.00", MISSING, MISSING]
+
+
+def test_a_part_of_the_images_shows_every_kind_of_error(found, split):
+    configs = contenders(found)
+    kinds = [kinds for each in configs for kinds in vars(each.first.measures.mistakes).values()]
+    errors = [{kind for image in each for kind in image} - {Kind.FOUND} for each in kinds]
+    for most in range(sum(map(len, errors)), len(split) + 2):
+        chosen = gallery.choose_images(split, configs, most)
+        assert chosen == sorted(set(chosen))
+        assert len(chosen) == min(most, len(split))
+        for each, wanted in zip(kinds, errors, strict=True):
+            assert wanted <= {kind for image in chosen for kind in each[image]}
+    assert len(gallery.choose_images(split, configs, 3)) == 3
+
+
+def test_pictures_fit_whatever_they_show(found, split, tmp_path, monkeypatch):
+    noise = np.random.default_rng(0).integers(0, 256, (700, 900), np.uint8)
+    assert len(gallery._jpeg(noise, 20_000)) <= 20_000
+    assert len(gallery._jpeg(np.zeros((20, 3000), np.uint8), 20_000)) <= 20_000
+    monkeypatch.setattr(gallery, "read_picture", lambda _: noise)
+    monkeypatch.setattr(gallery, "PICTURE_BYTES", 300_000)
+    assert sum(map(len, gallery._pictures(split, range(len(split))))) < 310_000
+
+
+def test_a_picture_that_cannot_be_read(found, split, tmp_path):
+    gone = replace(split, paths=(tmp_path / "gone.png", *split.paths[1:]))
+    write_report(tmp_path / "report.html", replace(found, holdout=gone))
+    assert words(tmp_path / "report.html").count("picture could not be read") == 1
+
+
+def test_300_images_are_under_15_megabytes(data, split, tmp_path):
+    at = np.arange(400) % len(split)
+    many = replace(
+        split,
+        sizes_wh=split.sizes_wh[at],
+        image_ids=tuple(f"image-{n}" for n in range(len(at))),
+        **{
+            name: tuple(getattr(split, name)[n] for n in at)
+            for name in ("coco_ids", "paths", "boxes_xyxy", "classes", "patients", "views", "sexes", "ages_years")
+        },
+    )
+    groups = {f"config {n}": [shifted(many, share=0.2 * n, seed=n)] for n in range(1, 4)}
+    write_report(tmp_path / "report.html", make_benchmark(data, many, groups))
+    assert (tmp_path / "report.html").stat().st_size < 15_000_000
+    assert (tmp_path / "report.html").read_text().count('<figure class="shot"') == 300
+    assert "300 of 400 images." in words(tmp_path / "report.html")
+
+
+def watched(browser, **options):
+    view = browser.new_page(**options)
+    said, asked = [], []
+    view.on("console", lambda message: said.append(message.text))
+    view.on("pageerror", lambda error: said.append(str(error)))
+    view.on("request", lambda request: asked.append(request.url))
+    return view, said, asked
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_in_a_browser(browser, page, found, width):
+    view, said, asked = watched(browser, viewport={"width": width, "height": 800})
+    view.goto(page.as_uri())
+    assert [url for url in asked if not url.startswith("data:")] == [page.as_uri()]
+    assert view.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0 && i.width > 0)")
+    assert view.evaluate("document.documentElement.scrollWidth") == width
+    outside = (
+        "[...document.querySelectorAll('main *')].filter(e => !e.closest('.scroll, pre, dialog'))"
+        ".filter(e => e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 80))"
+    )
+    assert view.evaluate(outside) == []
+
+    table = view.locator("table.sortable").first
+    heading = table.get_by_role("button", name="AUROC")
+    assert "0.5 is chance" in heading.get_attribute("title")
+    column = "t => [...t.tBodies[0].rows].map(r => parseFloat(r.cells[7].firstChild.textContent))"
+    expected = sorted(round(entry.measures.figures["auroc"].estimate, 2) for entry in found.entries)
+    heading.click()
+    assert table.evaluate(column) == pytest.approx(expected[::-1], abs=0.006)
+    heading.click()
+    assert table.evaluate(column) == pytest.approx(expected, abs=0.006)
+    assert table.locator("th[aria-sort=ascending]").count() == 1
+
+    shown = "#shots .overlay .b1 path"
+    assert view.locator(shown).first.is_visible()
+    view.get_by_label("poor", exact=True).uncheck()
+    assert not view.locator(shown).first.is_visible()
+    assert view.locator("#shots .overlay .b0 path").first.is_visible()
+
+    good = found.entries[2].measures.mistakes
+    false = [number for number, kinds in enumerate(good.boxes) if any(kind.startswith("false") for kind in kinds)]
+    missed = [number for number, kinds in enumerate(good.truth) if Kind.MISSED in kinds]
+    view.select_option("#kind", label="missed")
+    assert view.locator(".shot:visible").count() == len(missed)
+    view.select_option("#kind", "error")
+    names = {found.holdout.image_ids[number] for number in {*false, *missed}}
+    assert names <= set(view.locator(".shot:visible .id").all_text_contents())
+
+    view.select_option("#kind", "all")
+    bad = view.locator(".shot:visible").evaluate_all("shots => shots.map(s => parseFloat(s.dataset.bad))")
+    assert bad == sorted(bad, reverse=True)
+    assert len(bad) == len(found.holdout)
+    ids = view.locator(".shot:visible .id").all_text_contents()
+    view.locator(".open").first.click()
+    for step, (key, place) in enumerate([("", 0), ("ArrowRight", 1), ("ArrowRight", 2), ("ArrowLeft", 1), ("End", -1)]):
+        if step:
+            view.keyboard.press(key)
+        assert view.locator("#about .id").text_content() == ids[place]
+    view.keyboard.press("Home")
+    assert view.locator("#back").is_disabled()
+    view.locator("#on").click()
+    assert view.locator("#place").text_content() == f"2 of {len(ids)}"
+    assert not view.locator("#stage .overlay .t path").count() or view.locator("#stage .t path").first.is_visible()
+    view.keyboard.press("t")
+    assert not view.get_by_label("truth", exact=True).is_checked()
+    view.keyboard.press("Escape")
+    assert not view.locator("#large").is_visible()
+    assert view.evaluate("document.activeElement.closest('.shot').querySelector('.id').textContent") == ids[1]
+    view.keyboard.press("ArrowLeft")
+    assert view.evaluate("document.activeElement.closest('.shot').querySelector('.id').textContent") == ids[0]
+    assert said == []
+    view.close()
+
+
+def test_without_script_all_is_there(browser, page, found):
+    context = browser.new_context(java_script_enabled=False, viewport={"width": 390, "height": 800})
+    view = context.new_page()
+    view.goto(page.as_uri())
+    assert view.locator(".shot:visible").count() == len(found.holdout)
+    assert view.locator("#shots .overlay .b1 path").first.is_visible()
+    assert not view.locator("#kind").is_visible()
+    assert view.locator("table:visible").count() >= 5
+    context.close()
+
+
+def test_in_print_tables_are_whole_and_pictures_few(browser, page):
+    view, said, _ = watched(browser, viewport={"width": 680, "height": 1000})  # an A4 page between its margins
+    view.goto(page.as_uri())
+    view.emulate_media(media="print")
+    assert view.locator(".shot:visible").count() == 12
+    assert not view.locator(".controls").is_visible()
+    assert view.evaluate(
+        "[...document.querySelectorAll('table')].every(t => t.getBoundingClientRect().right <= innerWidth)"
+    )
+    assert said == []
+    view.close()
