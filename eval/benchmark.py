@@ -28,7 +28,7 @@ from hilum.eval.pictures import choose_images, draw_comparison
 from hilum.eval.predictions import read_about, read_answer, write_predictions
 from hilum.eval.tables import table_csv, table_markdown, table_rows
 from hilum.predict import Predictor, load, predict_all
-from hilum.run import ENVIRONMENT, WEIGHTS, is_complete, read_json, run_config, write_json
+from hilum.run import ENVIRONMENT, OPERATING_POINT, WEIGHTS, is_complete, read_json, run_config, write_json
 from hilum.train import same_experiment, train
 from hilum.training.log import read_log
 
@@ -213,7 +213,8 @@ def _predicted(
     """The run's answer on a split: read where it has been predicted, predicted and kept where not."""
     about = {
         "run": name,
-        "weights": _weights_digest(run),
+        "weights": _digest(run / WEIGHTS),
+        "operating_point": _digest(run / OPERATING_POINT),
         "confidence": predictor.confidence,
         "split": split.name,
         "data_fingerprint": data.fingerprint,
@@ -229,7 +230,7 @@ def _predicted(
 def _cost(
     predictor: Predictor, run: Path, split: Split, dicoms: Sequence[Path], path: Path, seconds: float
 ) -> dict[str, Any]:
-    of = {"weights": _weights_digest(run), "machine": describe_machine(), "seconds": seconds, "dicoms": len(dicoms)}
+    of = {"weights": _digest(run / WEIGHTS), "machine": describe_machine(), "seconds": seconds, "dicoms": len(dicoms)}
     if path.is_file():
         kept = read_json(path)
         if kept.get("of") == of:
@@ -239,8 +240,8 @@ def _cost(
     return dict(read_json(path)["cost"])  # as another time
 
 
-def _weights_digest(run: Path) -> str:
-    with (run / WEIGHTS).open("rb") as file:
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 

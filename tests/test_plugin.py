@@ -1,10 +1,12 @@
 """A third party's detector: installed as a package of its own, found through its entry point, used like ours."""
 
-import importlib
 import os
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
@@ -17,35 +19,63 @@ from hilum.backend import found_backends
 PACKAGE = Path(__file__).parent / "plugin_package"
 
 
-@pytest.fixture(scope="session")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder into which pip has installed the package."""
+def install(package: Path, target: Path) -> Path:
+    """Have pip install a package into a folder, without a connection."""
     if find_spec("setuptools") is None or find_spec("pip") is None:
-        pytest.skip("pip and setuptools are needed to install a package without a connection")
-    source, target = tmp_path_factory.mktemp("source") / "package", tmp_path_factory.mktemp("site")
-    shutil.copytree(PACKAGE, source)  # building writes beside the sources
+        pytest.skip("pip and setuptools are needed to install a package")
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
-    subprocess.run([*command, "--target", str(target), str(source)], check=True, capture_output=True, text=True)
+    subprocess.run([*command, "--target", str(target), str(package)], check=True, capture_output=True, text=True)
     return target
 
 
-@pytest.fixture(scope="class")
-def found(installed: Path):
-    """The package, seen by this process too."""
+@contextmanager
+def importable(folder: Path, module: str) -> Iterator[None]:
+    """The packages in a folder, seen by this process too."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(installed))
+        patch.syspath_prepend(str(folder))
         yield
-    sys.modules.pop("grid_detector", None)
-    importlib.invalidate_caches()
+    sys.modules.pop(module, None)
 
 
-@pytest.mark.usefixtures("found")
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder into which the package is installed."""
+    source = tmp_path_factory.mktemp("source") / "package"
+    shutil.copytree(PACKAGE, source)  # building writes beside the sources
+    return install(source, tmp_path_factory.mktemp("site"))
+
+
 class TestThirdParty(BackendContract):
     values: ClassVar = {"backend": "grid", "image_size": 64, "epochs": 2}
+
+    @pytest.fixture(scope="class", autouse=True)
+    @classmethod
+    def importable(cls, installed: Path) -> Iterator[None]:
+        with importable(installed, "grid_detector"):
+            yield
 
     def test_it_is_listed_beside_ours(self):
         (listed,) = [backend for backend in found_backends() if backend.name == "grid"]
         assert (listed.distribution, listed.problem) == ("grid-detector", None)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not find_spec("transformers"), reason="transformers, which the docs' example needs, is not installed"
+)
+class TestTheDocsExample(BackendContract):
+    values: ClassVar = {"backend": "detr", "image_size": 64, "epochs": 1}
+
+    @pytest.fixture(scope="class", autouse=True)
+    @classmethod
+    def importable(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+        source = tmp_path_factory.mktemp("detr")
+        text = (PACKAGE.parents[1] / "docs" / "backends.md").read_text(encoding="utf-8")
+        for name in ("pyproject.toml", "hilum_detr.py"):
+            (block,) = re.findall(rf"```\w+\n# {re.escape(name)}\n(.*?)```", text, re.DOTALL)
+            (source / name).write_text(block)
+        with importable(install(source, tmp_path_factory.mktemp("site")), "hilum_detr"):
+            yield
 
 
 @pytest.fixture

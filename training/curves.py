@@ -6,9 +6,7 @@ from typing import Any
 from hilum.converters.files import write_atomically
 
 
-def draw_curves(
-    log: list[dict[str, Any]], path: Path, *, title: str, score: str = "competition score"
-) -> None:
+def draw_curves(log: list[dict[str, Any]], path: Path, *, title: str, score: str = "competition score") -> None:
     """Training loss and validation score against the epoch, as a PNG; the epoch that was kept is marked.
 
     Args:
