@@ -118,9 +118,7 @@ def convert(
         raise HilumError("--workers counts processes of this machine; with --dask the cluster says how many there are")
     rendering = Rendering(window, bits, size, format)
     pool = (
-        _processes(workers, None, "hilum.converters.picture")
-        if dask is None
-        else cluster(dask, [src, data / JOURNAL])
+        _processes(workers, None, "hilum.converters.picture") if dask is None else cluster(dask, [src, data / JOURNAL])
     )
     with pool as executor, _bar("converting") as progress:
         record = run(
