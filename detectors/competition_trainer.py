@@ -10,6 +10,7 @@ data="DATA/data.yaml", ...)`. Import it before ultralytics, so that importing th
 """
 
 import os
+from collections.abc import Sequence
 from copy import copy
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -88,6 +89,28 @@ class CompetitionValidator(DetectionValidator):  # type: ignore[misc]
 class LetterboxDataset(YOLODataset):  # type: ignore[misc]
     """Pictures as `Letterbox` shows them, in training, validation and prediction alike."""
 
+    labels: list[dict[str, Any]]
+    im_files: list[str]
+
+    def __init__(self, *args: Any, negatives: float = 1.0, seed: int = 0, **kwargs: Any) -> None:
+        """Take what ultralytics' dataset takes, the share of the pictures without a box that it holds, and their seed.
+
+        Raises:
+            HilumError: No picture is left.
+        """
+        self._negatives, self._seed = negatives, seed
+        super().__init__(*args, **kwargs)
+
+    def update_labels(self, include_class: list[int] | None) -> None:
+        """Leave out pictures without a box; ultralytics calls this between reading labels and counting pictures."""
+        super().update_labels(include_class)
+        positive = [len(label["bboxes"]) > 0 for label in self.labels]
+        kept = with_share_of_negatives(positive, self._negatives, self._seed)
+        if not len(kept):
+            raise HilumError(f"train.negatives: {self._negatives} leaves no picture to train on: none has an opacity")
+        self.labels = [self.labels[i] for i in kept]
+        self.im_files = [self.im_files[i] for i in kept]
+
     def load_image(
         self,
         i: int,
@@ -136,7 +159,13 @@ class LetterboxDataset(YOLODataset):  # type: ignore[misc]
 
 
 class CompetitionTrainer(DetectionTrainer):  # type: ignore[misc]
-    """Keeps the epoch with the best competition score on val; nothing leaves the machine."""
+    """Keeps the epoch with the best competition score on val; nothing leaves the machine.
+
+    Attributes:
+        negatives: The share of the pictures without a box that it trains on.
+    """
+
+    negatives: float = 1.0
 
     def __init__(self, cfg: Any = DEFAULT_CFG, overrides: dict[str, Any] | None = None, _callbacks: Any = None) -> None:
         """Take what ultralytics' trainers take.
@@ -173,6 +202,8 @@ class CompetitionTrainer(DetectionTrainer):  # type: ignore[misc]
             task="detect",
             data=self.data,
             fraction=self.args.fraction if training else 1.0,
+            negatives=self.negatives if training else 1.0,
+            seed=self.args.seed,
         )
 
     def get_validator(self) -> CompetitionValidator:
@@ -180,6 +211,23 @@ class CompetitionTrainer(DetectionTrainer):  # type: ignore[misc]
         return CompetitionValidator(
             self.test_loader, save_dir=Path(self.save_dir), args=copy(self.args), _callbacks=self.callbacks
         )
+
+
+def with_share_of_negatives(positive: Sequence[bool], share: float, seed: int) -> NDArray[np.int64]:
+    """Which pictures to train on: all with a box, and a share of the others.
+
+    Args:
+        positive: Whether a picture has a box.
+        share: Of the others, 0..1; half a picture counts as one.
+        seed: Decides which; with the same one, a smaller share keeps some of those that a larger one keeps.
+
+    Returns:
+        Their numbers, ascending.
+    """
+    negatives = np.flatnonzero(~np.asarray(positive, bool))
+    shuffled = np.random.default_rng(seed).permutation(negatives)
+    dropped = shuffled[int(share * len(negatives) + 0.5) :]
+    return np.setdiff1d(np.arange(len(positive)), dropped)
 
 
 def _to_original_xywh(

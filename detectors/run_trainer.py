@@ -16,8 +16,10 @@ import yaml
 from safetensors.torch import load_file
 from torch import nn
 
+from hilum.config import read_config
 from hilum.detectors.competition_trainer import CONFIDENCE, CompetitionTrainer
 from hilum.detectors.private_ultralytics import DEFAULT_CFG, RANK
+from hilum.detectors.yolo_config import YOLOConfig
 from hilum.detectors.yolo_network import build_network
 from hilum.errors import HilumError
 from hilum.training.checkpoint import load_checkpoint, save_checkpoint, save_weights
@@ -38,6 +40,7 @@ class RunTrainer(CompetitionTrainer):
         """Take what ultralytics' trainers take; `save_dir` must be `RUN/ultralytics`."""
         super().__init__(cfg, overrides, _callbacks)
         self._run = Path(self.save_dir).parent
+        self.negatives = read_config(self._run, YOLOConfig).train.negatives
         self._log: EpochLog | None = None
 
     def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> nn.Module:  # noqa: ARG002

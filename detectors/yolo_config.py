@@ -46,10 +46,13 @@ class Training(Table):
     Attributes:
         epochs: Passes over the train split.
         batch_size: Images a batch; ultralytics collects gradients until `ultralytics.nbs` images are seen.
+        negatives: The share of the images without opacity that are trained on. Stock recipes leave them out, which
+            is 0; then nothing teaches the detector to stay silent.
     """
 
     epochs: int = Field(gt=0)
     batch_size: int = Field(gt=0)
+    negatives: float = Field(default=1.0, ge=0, le=1)
 
 
 class Boxes(Table):

@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 # Not `importorskip`, which would import ultralytics before hilum has told it to keep to itself.
 if importlib.util.find_spec("ultralytics") is None:
@@ -17,7 +19,12 @@ if importlib.util.find_spec("ultralytics") is None:
 
 from hilum.datasets.letterbox import Letterbox
 from hilum.detectors import private_ultralytics
-from hilum.detectors.competition_trainer import FILL, CompetitionValidator, LetterboxDataset
+from hilum.detectors.competition_trainer import (
+    FILL,
+    CompetitionValidator,
+    LetterboxDataset,
+    with_share_of_negatives,
+)
 from hilum.detectors.yolo_network import build_network, read_architecture, read_checkpoint
 from hilum.errors import HilumError
 
@@ -46,6 +53,65 @@ def test_training_and_validation_show_what_prediction_shows(tmp_path: Path, size
         centre = shown["bboxes"].numpy() * 64
         expected = place.boxes_to_square([[size[0] * 0.25, size[1] * 0.375, size[0] * 0.75, size[1] * 0.625]])
         np.testing.assert_allclose(centre[:, :2] - centre[:, 2:] / 2, expected[:, :2], atol=1e-3)
+
+
+@given(st.lists(st.booleans()), st.floats(0, 1), st.floats(0, 1), st.integers(0, 9))
+def test_a_share_of_the_pictures_without_a_box_is_trained_on(
+    positive: list[bool], share: float, larger: float, seed: int
+) -> None:
+    share, larger = sorted((share, larger))
+    kept = with_share_of_negatives(positive, share, seed).tolist()
+    assert kept == sorted(set(kept))
+    with_box = {i for i, has_box in enumerate(positive) if has_box}
+    assert with_box <= set(kept) <= set(with_share_of_negatives(positive, larger, seed).tolist())
+    assert abs(len(set(kept) - with_box) - share * (len(positive) - len(with_box))) <= 0.5
+    assert with_share_of_negatives(positive, 1.0, seed).tolist() == list(range(len(positive)))
+    assert set(with_share_of_negatives(positive, 0.0, seed).tolist()) == with_box
+
+
+def test_the_seed_says_which_pictures_without_a_box() -> None:
+    kept = {tuple(with_share_of_negatives([False] * 40, 0.5, seed)) for seed in (0, 0, 1)}
+    assert len(kept) == 2
+
+
+@pytest.mark.parametrize(("negatives", "expected"), [(1.0, "abcdef"), (0.0, "ab")])
+def test_the_dataset_leaves_pictures_without_a_box_out_whole(tmp_path: Path, negatives: float, expected: str) -> None:
+    for name in ("images", "labels"):
+        (tmp_path / name).mkdir()
+    for number, name in enumerate("abcdef"):
+        cv2.imwrite(str(tmp_path / "images" / f"{name}.png"), np.full((64, 64), number, np.uint8))
+        (tmp_path / "labels" / f"{name}.txt").write_text("0 0.5 0.5 0.5 0.25\n" if name in "ab" else "")
+
+    def open_dataset(share: float) -> LetterboxDataset:
+        return LetterboxDataset(
+            img_path=str(tmp_path / "images"),
+            imgsz=64,
+            augment=False,
+            hyp=private_ultralytics.get_cfg(),
+            data={"channels": 1, "names": {0: "opacity"}},
+            negatives=share,
+        )
+
+    for _ in range(2):  # the second time from ultralytics' label cache, which must hold every picture
+        dataset = open_dataset(negatives)
+        assert "".join(Path(dataset[i]["im_file"]).stem for i in range(len(dataset))) == expected
+        assert [int(dataset[i]["img"].max()) for i in range(len(dataset))] == list(range(len(expected)))
+    assert len(open_dataset(1.0)) == 6
+
+
+def test_no_picture_left_to_train_on_is_said(tmp_path: Path) -> None:
+    for name in ("images", "labels"):
+        (tmp_path / name).mkdir()
+    cv2.imwrite(str(tmp_path / "images" / "a.png"), np.zeros((64, 64), np.uint8))
+    (tmp_path / "labels" / "a.txt").write_text("")
+    with pytest.raises(HilumError, match=r"train\.negatives: 0\.0 leaves no picture"):
+        LetterboxDataset(
+            img_path=str(tmp_path / "images"),
+            imgsz=64,
+            hyp=private_ultralytics.get_cfg(),
+            data={"channels": 1, "names": {0: "opacity"}},
+            negatives=0.0,
+        )
 
 
 def test_the_fitness_is_the_competition_score_in_original_pixels(tmp_path: Path) -> None:

@@ -160,6 +160,27 @@ def test_an_interrupted_training_ends_exactly_as_one_in_one_go(
     assert (run / "weights.safetensors").read_bytes() == (trained[1] / "weights.safetensors").read_bytes()
 
 
+def test_images_without_opacity_can_be_left_out_of_training_but_not_of_val(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, list[str]] = {}
+    build = RunTrainer.build_dataset
+
+    def build_and_look(trainer: RunTrainer, path: str, mode: str = "train", batch: int | None = None) -> Any:
+        dataset = build(trainer, path, mode, batch)
+        seen[mode] = [Path(file).stem for file in dataset.im_files]
+        return dataset
+
+    monkeypatch.setattr(RunTrainer, "build_dataset", build_and_look)
+    config = tiny_config(train={"epochs": 1, "batch_size": 4, "negatives": 0})
+    YOLODetector.train(config, data, new_run(tmp_path / "run", config))
+    train, val = data.split("train"), data.split("val")
+    with_opacity = [path.stem for path, boxes in zip(train.paths, train.boxes_xywh, strict=True) if len(boxes)]
+    assert sorted(seen["train"]) == sorted(with_opacity)
+    assert len(with_opacity) < len(train)
+    assert sorted(seen["val"]) == sorted(path.stem for path in val.paths)
+
+
 # What it finds
 
 
@@ -232,6 +253,7 @@ def test_no_boxes_and_no_images(trained: tuple[YOLODetector, Path], monkeypatch:
         ({"model": "yolo26n.pt", "model_yaml": {}}, "trust: true"),
         ({"model": "yolo26n.pt", "trust": True}, "model_yaml"),
         ({"image_size": 100}, "multiple of 32"),
+        ({"train": {"epochs": 1, "batch_size": 4, "negatives": 2}}, "train.negatives"),
         ({"boxes": {"nms_io": 0.5}}, "did you mean 'nms_iou'"),
     ],
 )
