@@ -15,7 +15,7 @@ from hilum.classifiers.classes import CLASSES, Target, class_loss, opacity_proba
 from hilum.classifiers.gate_network import GateNetwork, check_name, hub_repository, load_pretrained
 from hilum.config import ExperimentConfig, Table, read_config
 from hilum.datasets.augmentation import Augmentation, augment
-from hilum.datasets.cache import square_pictures
+from hilum.datasets.cache import Squares, square_pictures
 from hilum.datasets.folder import Dataset, Split
 from hilum.datasets.letterbox import Letterbox
 from hilum.errors import HilumError
@@ -207,14 +207,14 @@ class GateClassifier:
             raise HilumError("the network's output is not finite: its weights are damaged; train again")
         return probability, logits
 
-    def measure(self, squares: NDArray[np.uint8], split: Split) -> dict[str, float]:
+    def measure(self, squares: Squares, split: Split) -> dict[str, float]:
         """Figures of an epoch: AUROC as `val_score`, and the loss.
 
         Args:
-            squares: the split's pictures, (images, size, size).
+            squares: the split's pictures.
             split: the truth.
         """
-        parts = [self._judge(np.array(squares[start : start + _BATCH])) for start in range(0, len(split), _BATCH)]
+        parts = [self._judge(squares[start : start + _BATCH]) for start in range(0, len(split), _BATCH)]
         positive = _has_opacity(split)
         possible = torch.from_numpy(possible_classes(self._config.target, split.classes, positive))
         return {
@@ -238,7 +238,7 @@ def _batches(images: int, config: GateConfig, epoch: int) -> list[NDArray[np.int
     return np.array_split(order, max(1, images // config.train.batch_size))
 
 
-def _pictures(squares: NDArray[np.uint8], config: GateConfig, epoch: int, numbers: NDArray[np.int64]) -> Tensor:
+def _pictures(squares: Squares, config: GateConfig, epoch: int, numbers: NDArray[np.int64]) -> Tensor:
     """Pictures of some images, each varied by random numbers of its own."""
     nothing = np.zeros((0, 4))
     varied = []

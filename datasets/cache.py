@@ -1,68 +1,162 @@
-"""Decode and resize a split once, into a file of uint8 squares that is mapped into memory."""
+"""Decode and resize a dataset folder's pictures once, into a file of uint8 squares that is mapped into memory."""
 
+import fcntl
+import hashlib
+import io
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
 
-from hilum.datasets.folder import Dataset, SplitName
+from hilum.datasets.folder import SPLITS, Dataset, SplitName
 from hilum.datasets.letterbox import Letterbox
 from hilum.datasets.pictures import read_picture
 from hilum.errors import HilumError
 
+FOLDER = "cache"
+_AT_ONCE = 256  # pictures that are decoded before they are written
+_FORMAT = b"1"  # raised when the same pictures come to be other squares
 
-def square_pictures(
-    data: Dataset, name: SplitName, size: int, progress: Callable[[int, int], None] | None = None
-) -> NDArray[np.uint8]:
+
+@dataclass(frozen=True)
+class Squares:
+    """The pictures of a split, each letterboxed to a square; on disk until they are asked for.
+
+    Indexed as an array by a number, a slice or an array of numbers, it gives (size, size) or (N, size, size) uint8. A
+    single picture is read-only; several are a copy.
+
+    Attributes:
+        mapped: (all pictures of the folder, size, size) uint8, mapped into memory, read-only.
+        rows: of each picture of the split, in the split's order.
+    """
+
+    mapped: NDArray[np.uint8]
+    rows: NDArray[np.int64]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Pictures, height, width."""
+        return len(self.rows), *self.mapped.shape[1:]
+
+    def __len__(self) -> int:
+        """How many pictures."""
+        return len(self.rows)
+
+    def __getitem__(self, which: int | slice | NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Some of the pictures."""
+        return np.asarray(self.mapped[self.rows[which]])
+
+
+def square_pictures(data: Dataset, name: SplitName, size: int) -> Squares:
     """The pictures of a split, each letterboxed to a square, in the split's order.
 
-    The first call decodes them into `DATA/cache/` (that of the pictures, for a further split too); later ones map that
-    file. Its name holds the data's fingerprint, so a changed data set never meets an old cache.
+    The first call decodes all pictures of the folder into `cache/`, beside them; later ones map that file. One file a
+    size serves every split and further split. Its name holds a fingerprint of the pictures, so that changed ones never
+    meet an old file. Building says how large the file will be, and where it was interrupted it goes on.
 
     Args:
         data: the dataset folder.
         name: of the split.
         size: side of the squares in pixels.
-        progress: called with the pictures done and their total while the file is built.
-
-    Returns:
-        (images, size, size) uint8, read-only.
 
     Raises:
         HilumError: a picture cannot be read, or the file cannot be written.
     """
-    path = data.root / "cache" / f"{name}-{size}-{data.fingerprint}.npy"
-    if not path.is_file():
-        _build(data, name, size, path, progress)
-    return np.asarray(np.load(path, mmap_mode="r"))
-
-
-def _build(data: Dataset, name: SplitName, size: int, path: Path, progress: Callable[[int, int], None] | None) -> None:
-    split = data.split(name)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-
-    def read(picture: Path) -> NDArray[np.uint8]:
-        try:
-            pixels = read_picture(picture)
-        except HilumError as error:
-            raise HilumError(f"{picture}: {error}; convert again") from error
-        return Letterbox.fit((pixels.shape[1], pixels.shape[0]), size).apply(pixels)
-
+    whole = Dataset.open(data.root) if data.is_further_split else data
+    pictures = sorted(path for part in SPLITS for path in whole.split(part).paths)
+    path = data.root / FOLDER / f"{size}-{_fingerprint(pictures, whole.metadata)}.npy"
+    header = _header(len(pictures), size)
     try:
-        path.parent.mkdir(exist_ok=True)
-        squares: Any = np.lib.format.open_memmap(partial, "w+", np.uint8, (len(split), size, size))
-        with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding and resizing release the interpreter's lock
-            for done, square in enumerate(pool.map(read, split.paths), start=1):
-                squares[done - 1] = square
-                if progress:
-                    progress(done, len(split))
-        squares.flush()
-        partial.replace(path)
+        if not _is_whole(path, header, len(pictures) * size**2):
+            _build(path, header, pictures, size)
+        mapped = np.asarray(np.load(path, mmap_mode="r"))
     except OSError as error:
-        raise HilumError(f"{path}: the picture cache cannot be written: {error.strerror}") from error
-    finally:
-        partial.unlink(missing_ok=True)
+        raise HilumError(f"{path}: the picture cache cannot be written: {error.strerror or error}") from error
+    row = {picture: number for number, picture in enumerate(pictures)}
+    return Squares(mapped, np.array([row[picture] for picture in data.split(name).paths], np.int64))
+
+
+def _fingerprint(pictures: Sequence[Path], metadata: Mapping[str, Mapping[str, str]]) -> str:
+    digest = hashlib.sha256(_FORMAT)
+    for picture in pictures:
+        digest.update(f"{picture.name},{metadata[picture.stem].get('sha256')}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def _header(pictures: int, size: int) -> bytes:
+    """What numpy's format has before the pixels."""
+    file = io.BytesIO()
+    shape = {"descr": "|u1", "fortran_order": False, "shape": (pictures, size, size)}
+    np.lib.format.write_array_header_1_0(file, shape)
+    return file.getvalue()
+
+
+def _is_whole(path: Path, header: bytes, pixels: int) -> bool:
+    if not path.is_file() or path.stat().st_size != len(header) + pixels:
+        return False
+    with path.open("rb") as file:
+        return file.read(len(header)) == header
+
+
+def _build(path: Path, header: bytes, pictures: Sequence[Path], size: int) -> None:
+    """Append squares to a hidden file, whose length so tells how far a killed process came; rename it when whole."""
+    path.parent.mkdir(exist_ok=True)
+    partial = path.with_name(f".{path.name}.part")
+    with partial.open("a+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # where two trainings start at once, one builds and the other waits
+        if _is_whole(path, header, len(pictures) * size**2):
+            partial.unlink(missing_ok=True)
+            return
+        file.seek(0)
+        if file.read(len(header)) != header:
+            file.truncate(0)
+            file.write(header)
+            file.flush()
+        done = (os.fstat(file.fileno()).st_size - len(header)) // size**2
+        file.truncate(len(header) + done * size**2)
+        _append(file.fileno(), path, pictures, size, done)
+        partial.replace(path)
+    for other in path.parent.iterdir():
+        if other.name.removeprefix(".").startswith(f"{size}-") and other != path:
+            other.unlink(missing_ok=True)  # of pictures that are no more
+
+
+def _append(file: int, path: Path, pictures: Sequence[Path], size: int, done: int) -> None:
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    left = (len(pictures) - done) * size**2
+    console.print(
+        f"{path}: decoding {len(pictures) - done:,} pictures once, to {size} px; it takes {_bytes(left)} of disk"
+        + (f", {done:,} are there" if done else "")
+    )
+    free = shutil.disk_usage(path.parent).free
+    if free < left:
+        raise HilumError(
+            f"{path}: the picture cache needs {_bytes(left)} more, and the disk has {_bytes(free)}; make room, or take "
+            "a smaller image_size"
+        )
+    chunks = [pictures[start : start + _AT_ONCE] for start in range(done, len(pictures), _AT_ONCE)]
+    quiet = not console.is_terminal
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding and resizing release the interpreter's lock
+        for chunk in track(chunks, "decoding", console=console, transient=True, disable=quiet):
+            view = memoryview(b"".join(pool.map(lambda picture: _square(picture, size), chunk)))
+            while view:
+                view = view[os.write(file, view) :]
+
+
+def _square(picture: Path, size: int) -> bytes:
+    try:
+        pixels = read_picture(picture)
+    except HilumError as error:
+        raise HilumError(f"{picture}: {error}; convert again") from error
+    return Letterbox.fit((pixels.shape[1], pixels.shape[0]), size).apply(pixels).tobytes()
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"

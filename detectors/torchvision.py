@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from hilum.config import ExperimentConfig, Table, read_config
 from hilum.datasets.augmentation import Augmentation, augment
-from hilum.datasets.cache import square_pictures
+from hilum.datasets.cache import Squares, square_pictures
 from hilum.datasets.folder import Dataset, Split
 from hilum.datasets.letterbox import Letterbox
 from hilum.detectors.anchors import fit_anchors
@@ -234,14 +234,14 @@ class TorchvisionDetector:
         found = self._network(torch.from_numpy(squares).to(device))
         return [_detections(one, place) for one, place in zip(found, places, strict=True)]
 
-    def validate(self, squares: NDArray[np.uint8], split: Split) -> dict[str, float]:
-        """Figures of a split whose pictures are (N, size, size) squares.
+    def validate(self, squares: Squares, split: Split) -> dict[str, float]:
+        """Figures of a split and its pictures.
 
         `val_score` is the highest competition score on the threshold curve.
         """
         found: list[Detections] = []
         for start in range(0, len(split), _AT_ONCE):
-            some = np.array(squares[start : start + _AT_ONCE])
+            some = squares[start : start + _AT_ONCE]
             places = [_place(split, number, self._config.image_size) for number in range(start, start + len(some))]
             found += self._detect(some, places)
         return {"val_score": best_operating_point(split, found)[1]}
@@ -264,7 +264,7 @@ def _place(split: Split, number: int, size: int) -> Letterbox:
 
 
 def _load(
-    squares: NDArray[np.uint8], split: Split, config: TorchvisionConfig, epoch: int, numbers: NDArray[np.int64]
+    squares: Squares, split: Split, config: TorchvisionConfig, epoch: int, numbers: NDArray[np.int64]
 ) -> tuple[Any, Tensor]:
     """A batch, and no target beside it: the network takes the truth with the pictures.
 

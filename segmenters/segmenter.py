@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from hilum.backend import IMAGE_PROBABILITY
 from hilum.config import ExperimentConfig, Table, read_config
 from hilum.datasets.augmentation import Augmentation, augment
-from hilum.datasets.cache import square_pictures
+from hilum.datasets.cache import Squares, square_pictures
 from hilum.datasets.folder import Dataset, Split, SplitName
 from hilum.datasets.letterbox import Letterbox
 from hilum.datasets.masks import boxes_to_mask
@@ -34,6 +34,9 @@ from hilum.training.loop import fit, pick_device, shuffled_batches
 from hilum.training.schedule import SCHEDULES
 from hilum.training.validation import OperatingPoint, best_operating_point
 
+Precision = Literal["auto", "float32", "bfloat16"]
+BFLOAT16: dict[Precision, bool | None] = {"auto": None, "float32": False, "bfloat16": True}
+
 
 class Training(Table):
     """How a segmenter is trained.
@@ -43,6 +46,9 @@ class Training(Table):
         loss_options: Further arguments of that loss, such as `gamma` of the focal loss.
         image_loss: Weight of the loss of a head that sees whether the image shows opacity at all, which then gives the
             image's probability; 0 builds no such head.
+        precision: What the network computes in while it learns: `auto` is bfloat16 on a GPU and float32 on a CPU, where
+            bfloat16 is faster too if the CPU has instructions for it. Weights, losses and predictions on a CPU are
+            float32 anyhow.
     """
 
     epochs: int = Field(gt=0)
@@ -55,6 +61,8 @@ class Training(Table):
     patience: int = Field(default=0, ge=0, description="stop after so many epochs without a better score; 0: never")
     ema: float = Field(default=0.0, ge=0, lt=1, description="decay of the moving average that is kept; 0: none")
     freeze_batchnorm: bool = Field(default=False, description="leave BatchNorm's statistics as they are")
+    precision: Precision = "auto"
+    compile: bool = Field(default=False, description="torch.compile: a slow first step, then faster ones")
     tensorboard: bool = False
 
     @property
@@ -222,6 +230,7 @@ class Segmenter:
             # Whatever the number of processes, so that they learn as one does; `fit` lets none work on one image alone.
             batches=lambda epoch: _in_company(shuffled_batches(len(train), settings.batch_size, config.seed, epoch), 2),
             load=lambda epoch, numbers: _load(pictures["train"], train, config, epoch, numbers),
+            prepare=lambda pictures, masks: (_to_input(pictures), masks),
             learning_rate=lambda epoch: SCHEDULES[settings.schedule](epoch, settings.epochs, settings.learning_rate),
             validate=lambda network: cls(network, config)._validate(pictures["val"], val),  # noqa: SLF001 - our own
             epochs=settings.epochs,
@@ -230,6 +239,8 @@ class Segmenter:
             patience=settings.patience,
             ema=settings.ema,
             freeze_batchnorm=settings.freeze_batchnorm,
+            bfloat16=BFLOAT16[settings.precision],
+            compiled=settings.compile,
             tensorboard=settings.tensorboard,
         )
         wait()  # for the weights, which the first process stores
@@ -269,7 +280,7 @@ class Segmenter:
 
         def maps() -> Iterator[tuple[NDArray[np.float32], tuple[int, int]]]:
             for start in range(0, len(val), 16):
-                for number, map_ in enumerate(self._segment(np.array(squares[start : start + 16])).maps, start):
+                for number, map_ in enumerate(self._segment(squares[start : start + 16]).maps, start):
                     place = _place(val, number, size)
                     yield place.crop(map_), place.original_wh
                 if progress:
@@ -305,7 +316,7 @@ class Segmenter:
         boxes, confidence = probability_to_boxes(probability, size_wh, **dict(self._to_boxes))
         return Detections(xyxy=boxes, confidence=confidence, class_id=np.zeros(len(boxes), int))
 
-    def _validate(self, squares: NDArray[np.uint8], split: Split) -> dict[str, float]:
+    def _validate(self, squares: Squares, split: Split) -> dict[str, float]:
         """Figures of an epoch; `val_score` is the highest competition score on the threshold curve."""
         found, figures = self._measure(squares, split)
         further = {f"val_{name}": value for name, value in figures._asdict().items()}
@@ -313,7 +324,7 @@ class Segmenter:
             further["val_image_loss"] = _image_loss(split, found)
         return {"val_score": best_operating_point(split, found)[1], **further}
 
-    def _measure(self, squares: NDArray[np.uint8], split: Split) -> tuple[list[Detections], MaskFigures]:
+    def _measure(self, squares: Squares, split: Split) -> tuple[list[Detections], MaskFigures]:
         """What is found in a split, and how good the masks are that it is found in."""
         size = self._config.image_size
         found: list[Detections] = []
@@ -321,7 +332,7 @@ class Segmenter:
         for start in range(0, len(split), 16):
             numbers = range(start, min(start + 16, len(split)))
             places = [_place(split, number, size) for number in numbers]
-            seen = self._segment(np.array(squares[start : start + 16]))
+            seen = self._segment(squares[start : start + 16])
             found += self._detect(seen, places)
             probability = torch.from_numpy(seen.maps)
             masks = torch.from_numpy(np.stack([_mask(split, number, size) for number in numbers]))
@@ -363,22 +374,20 @@ def _in_company(batches: Iterable[NDArray[np.int64]], least: int) -> Iterator[ND
 
 
 def _load(
-    squares: NDArray[np.uint8], split: Split, config: SegmenterConfig, epoch: int, numbers: NDArray[np.int64]
+    squares: Squares, split: Split, config: SegmenterConfig, epoch: int, numbers: NDArray[np.int64]
 ) -> tuple[Tensor, Tensor]:
-    """Pictures of some images, varied as the config says, and their masks.
+    """Pictures (N, size, size) of some images, varied as the config says, and their masks (N, 1, size, size); uint8.
 
     Each image has random numbers of its own, so that it is the same in whichever batch and process it falls.
     """
     size = config.image_size
-
-    def one(number: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    pictures, masks = np.empty((2, len(numbers), size, size), np.uint8)
+    for at, number in enumerate(numbers.tolist()):
         boxes = _place(split, number, size).boxes_to_square(split.boxes_xyxy[number])
         rng = np.random.default_rng([config.seed, epoch, number])
-        picture, boxes = augment(squares[number], boxes, config.augmentation, rng)
-        return picture, boxes_to_mask(boxes, (size, size))
-
-    pictures, masks = (np.stack(parts) for parts in zip(*map(one, numbers.tolist()), strict=True))
-    return _to_input(torch.from_numpy(pictures)), torch.from_numpy(masks)[:, None].float()
+        pictures[at], boxes = augment(squares[number], boxes, config.augmentation, rng)
+        masks[at] = boxes_to_mask(boxes, (size, size))
+    return torch.from_numpy(pictures), torch.from_numpy(masks)[:, None]
 
 
 def _image_loss(split: Split, found: list[Detections]) -> float:

@@ -25,6 +25,7 @@ from hilum.training.distributed import (
     world,
 )
 from hilum.training.log import EpochLog
+from hilum.training.prefetch import loaded_ahead, pinned, workers_for
 
 Numbers = NDArray[np.int64]
 
@@ -47,7 +48,8 @@ def fit(
     *,
     loss: Callable[[Tensor, Tensor], Tensor],
     batches: Callable[[int], Iterable[Numbers]],
-    load: Callable[[int, Numbers], tuple[Tensor, Tensor]],
+    load: Callable[[int, Numbers], tuple[Any, Any]],
+    prepare: Callable[[Any, Any], tuple[Any, Any]] = lambda x, y: (x, y),
     learning_rate: Callable[[int], float],
     validate: Callable[[nn.Module], Mapping[str, float]],
     epochs: int,
@@ -56,6 +58,8 @@ def fit(
     patience: int = 0,
     ema: float = 0.0,
     freeze_batchnorm: bool = False,
+    bfloat16: bool | None = None,
+    compiled: bool = False,
     tensorboard: bool = False,
 ) -> None:
     """Train, keep the epoch with the highest validation score in the run's `weights.safetensors`, and log each epoch.
@@ -72,7 +76,8 @@ def fit(
         loss: (network's output, target) -> scalar: a mean over the images, or of sums that `all_sum` takes.
         batches: epoch from 0 -> the image numbers of its batches; the same in every process.
         load: (epoch, image numbers) -> their (input, target), on the CPU; what it gives for an image must not depend
-            on the others, for each process asks for its own.
+            on the others, for each process asks for its own. Called in threads, ahead of the network.
+        prepare: what of (input, target) is computed on the device.
         learning_rate: epoch from 0 -> learning rate.
         validate: figures of a network in evaluation mode, for the log; of `val_score`, higher is better.
         epochs: at most, those before the checkpoint included.
@@ -81,6 +86,8 @@ def fit(
         patience: stop after so many epochs without a better score; 0 never does.
         ema: decay of the moving average of the network, which is then what is validated and kept; 0 for none.
         freeze_batchnorm: normalise with the statistics that the network came with, and leave them as they are.
+        bfloat16: compute the network in bfloat16 where autocast does; None does on a GPU. Weights stay float32.
+        compiled: train through `torch.compile`.
         tensorboard: write the log for TensorBoard, too.
 
     Raises:
@@ -90,7 +97,11 @@ def fit(
     average = MovingAverage(network, ema) if ema and is_first() else None
     judged = network if average is None else average.network
     done, best, best_epoch = _resume(run, network, optimizer, average)
-    model = averaging_gradients(network)
+    model: Callable[[Any], Any] = averaging_gradients(network)
+    if compiled:
+        model = torch.compile(model)
+    if bfloat16 is None:
+        bfloat16 = device.type == "cuda"
     log = EpochLog(run, epochs, done=done, tensorboard=tensorboard) if is_first() else None
     if is_first() and best_epoch == done > 0:
         save_weights(judged, run)  # the kill may have come between this epoch's checkpoint and its weights
@@ -104,18 +115,19 @@ def fit(
             group["lr"] = learning_rate(epoch)
         _switch_to_training(network, freeze_batchnorm=freeze_batchnorm)
         total, images = torch.zeros((), device=device), 0
-        for numbers in batches(epoch):
-            mine, count = my_share(numbers)
-            x, y = (part.to(device, non_blocking=True) for part in load(epoch, mine))
-            optimizer.zero_grad(set_to_none=True)
-            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"), whole_batch_here(numbers):
-                value = loss(model(x), y)
-            # The gradients are averaged over processes; so weighted they become those of the whole batch's loss.
-            (value * (count * world() / len(numbers))).backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+        shares = ((numbers, *my_share(numbers)) for numbers in batches(epoch))
+
+        def ready(share: tuple[Numbers, Numbers, float], epoch: int = epoch) -> tuple[Any, ...]:
+            return tuple(pinned(part, device) for part in load(epoch, share[1]))
+
+        for (numbers, _, count), loaded in loaded_ahead(shares, ready, workers_for(device)):
+            x, y = prepare(*(part.to(device, non_blocking=True) for part in loaded))
+            with whole_batch_here(numbers):
+                # The gradients are averaged over processes; so weighted they become those of the whole batch's loss.
+                value = step(model, optimizer, loss, x, y, bfloat16=bfloat16, weight=count * world() / len(numbers))
             if average is not None:
                 average.update(network)
-            total += value.detach() * count  # no .item(): it would wait for the GPU at every step
+            total += value * count  # no .item(): it would wait for the GPU at every step
             images += len(numbers)
         train_loss = float(all_sum(total)) / max(images, 1)
         if not math.isfinite(train_loss):
@@ -142,6 +154,39 @@ def fit(
             save_weights(judged, run)
     if log:
         log.close()
+
+
+def step(
+    model: Callable[[Any], Any],
+    optimizer: torch.optim.Optimizer,
+    loss: Callable[[Any, Any], Tensor],
+    x: Any,
+    y: Any,
+    *,
+    bfloat16: bool,
+    weight: float = 1,
+) -> Tensor:
+    """Learn from one batch: forward, loss, backward, step.
+
+    Args:
+        model: the network.
+        optimizer: of its parameters.
+        loss: of the network's output and `y`.
+        x: the network's input, on its device.
+        y: the target.
+        bfloat16: compute in bfloat16 where autocast does.
+        weight: of the batch.
+
+    Returns:
+        The loss before the step, not weighted; a scalar without gradient.
+    """
+    optimizer.zero_grad(set_to_none=True)
+    device = optimizer.param_groups[0]["params"][0].device
+    with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+        value = loss(model(x), y)
+    (value * weight).backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+    return value.detach()
 
 
 def _resume(

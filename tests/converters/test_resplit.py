@@ -415,7 +415,7 @@ def test_a_backend_trains_and_predicts_on_a_split(dataset, tmp_path):
     assert len(predict_split(predictor, split.split("holdout")).boxes_xywh) == len(split.split("holdout")) > 0
     environment = json.loads((tmp_path / "run" / "environment.json").read_text())
     assert environment["data_fingerprint"] == split.fingerprint != Dataset.open(data).fingerprint
-    assert {path.name.split("-")[0] for path in (data / "cache").iterdir()} == {"train", "val"}
+    assert {path.name.split("-")[0] for path in (data / "cache").iterdir()} == {"32"}
     assert not (folder / "cache").exists()
 
 

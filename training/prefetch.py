@@ -1,0 +1,48 @@
+"""Load batches while the network learns from the ones before."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+_Item = TypeVar("_Item")
+_Loaded = TypeVar("_Loaded")
+
+
+def loaded_ahead(
+    items: Iterable[_Item], load: Callable[[_Item], _Loaded], workers: int = 1
+) -> Iterator[tuple[_Item, _Loaded]]:
+    """Each item with what `load` gives for it, in order; up to two a worker are ready before they are asked for.
+
+    Args:
+        items: taken one by one, as there is room.
+        load: called in threads. What it raises is raised here, at its item.
+        workers: threads.
+    """
+    waiting: deque[tuple[_Item, Future[_Loaded]]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for item in items:
+                waiting.append((item, pool.submit(load, item)))
+                if len(waiting) > 2 * workers:
+                    first, loading = waiting.popleft()
+                    yield first, loading.result()
+            while waiting:
+                first, loading = waiting.popleft()
+                yield first, loading.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def workers_for(device: torch.device) -> int:
+    """One beside a CPU, which has its hands full with the network; several to keep up with a GPU."""
+    return 1 if device.type == "cpu" else min(8, os.cpu_count() or 1)
+
+
+def pinned(part: Any, device: torch.device) -> Any:
+    """A tensor where a GPU fetches it without waiting; anything else, and beside a CPU, as it is."""
+    return part.pin_memory() if device.type == "cuda" and isinstance(part, Tensor) else part
