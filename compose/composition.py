@@ -56,13 +56,18 @@ class Heard:
         members: the member that each voice belongs to, (voices,).
         found: [image][voice], in pixels of the image.
         sizes_wh: (images, 2) pixels.
-        probability: of the gate, (images,); None where there is none.
+        probabilities: of the gate's voices, (voices, images); None where there is no gate.
     """
 
     members: tuple[str, ...]
     found: Sequence[Sequence[Found]]
     sizes_wh: NDArray[np.int64]
-    probability: NDArray[np.float64] | None
+    probabilities: NDArray[np.float64] | None
+
+    @property
+    def probability(self) -> NDArray[np.float64] | None:
+        """Of the gate, (images,): the mean of its voices."""
+        return None if self.probabilities is None else self.probabilities.mean(axis=0)
 
 
 def compose(heard: Heard, parameters: Parameters, fusion: Fusion) -> list[Found]:

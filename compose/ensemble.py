@@ -97,7 +97,7 @@ class Composed:
         """
         for name, part in config.parts.items():  # before the first is trained for hours
             if part.run is not None:
-                _check_origin(name, Path(part.run), data)
+                check_origin(name, Path(part.run), data)
         jobs = list(_jobs(config, run))
         console = Console(stderr=True, highlight=False)
         for number, job in enumerate(jobs, start=1):
@@ -135,15 +135,14 @@ class Composed:
         """See `hilum.backend.Backend.predict_batch`."""
         if not images:
             return []
-        found = [[_found(each) for each in voice.predict_batch(images)] for voice in self._voices]
-        probability = None
+        found = [[boxes_found(each) for each in voice.predict_batch(images)] for voice in self._voices]
+        said = None
         if self._gates:
-            said = [[image_probability(each) for each in gate.predict_batch(images)] for gate in self._gates]
-            probability = np.mean(said, axis=0)
+            said = np.array([[image_probability(each) for each in gate.predict_batch(images)] for gate in self._gates])
         sizes_wh = np.array([image.shape[::-1] for image in images])
         members = tuple(voice.member for voice in self._voices)
-        heard = Heard(members, list(zip(*found, strict=True)), sizes_wh, probability)
-        likely = [None] * len(images) if probability is None else probability.tolist()
+        heard = Heard(members, list(zip(*found, strict=True)), sizes_wh, said)
+        likely = [None] * len(images) if heard.probability is None else heard.probability.tolist()
         answers = compose(heard, self.parameters, self.config.fusion)
         return [_detections(*answer, each) for answer, each in zip(answers, likely, strict=True)]
 
@@ -165,13 +164,13 @@ class Composed:
             HilumError: pictures that cannot be read, a line each.
         """
         said = [predict_all(_predictor(voice), split.paths) for voice in self._voices]
-        found = [[_found(result.detections) for result in results] for results in said]
-        probability = None
+        found = [[boxes_found(result.detections) for result in results] for results in said]
+        probabilities = None
         if self._gates:
             gated = [predict_all(_predictor(gate), split.paths) for gate in self._gates]
-            probability = np.mean([[result.image_probability for result in results] for results in gated], axis=0)
+            probabilities = np.array([[result.image_probability for result in results] for results in gated])
         members = tuple(voice.member for voice in self._voices)
-        return Heard(members, list(zip(*found, strict=True)), split.sizes_wh, probability)
+        return Heard(members, list(zip(*found, strict=True)), split.sizes_wh, probabilities)
 
 
 def _jobs(config: ComposedConfig, run: Path) -> Iterator[_Job]:
@@ -193,7 +192,12 @@ def _load_voices(config: ComposedConfig, run: Path) -> list[Voice]:
     return [Voice(part, backend, view) for part, backend in loaded for view in views]
 
 
-def _check_origin(name: str, source: Path, data: Dataset) -> None:
+def check_origin(name: str, source: Path, data: Dataset) -> None:
+    """Make sure that a run is whole and was trained on this data, this split.
+
+    Raises:
+        HilumError: it is not, or was not, and may have seen val or holdout.
+    """
     check_run(source)
     if read_json(source / ENVIRONMENT).get("data_fingerprint") != data.fingerprint:
         raise HilumError(
@@ -268,7 +272,8 @@ def _predictor(voice: Voice) -> Predictor:
     return Predictor(cast("Backend", voice), 0.0)  # of a backend it only needs `predict_batch`
 
 
-def _found(detections: Detections) -> Found:
+def boxes_found(detections: Detections) -> Found:
+    """Boxes and confidence of a backend's answer."""
     return detections.xyxy.astype(np.float64), np.asarray(detections.confidence, np.float64)
 
 

@@ -148,17 +148,25 @@ def print_differences(differences: Sequence[Mapping[str, Any]], title: str) -> N
 
 
 def print_additions(rows: Sequence[Mapping[str, Any]], title: str) -> None:
-    """Print what each part of a composition adds (`hilum.compose.ablation`)."""
+    """Print what each part of a composition adds (`hilum.eval.ablation`)."""
     from rich.console import Console
     from rich.table import Table
 
-    headings = ("", "score [95%]", "added, paired [95%]", "on val", "confidence >=")
-    table = Table(*headings, title=title, title_justify="left")
+    table = Table(title=title, title_justify="left")
+    table.add_column("")
+    for heading in ("score [95%]", "added, paired [95%]", "AP 0.40:0.75", "box sensitivity", "FP / image", "on val"):
+        table.add_column(heading, justify="right")
     for row in rows:
-        parts = (_interval(row["score"]), _interval(row["added"], signed=True))
-        table.add_row(row["name"], *parts, _number(row["val_score"], 3), _number(row["confidence"], 3))
+        table.add_row(
+            row["name"],
+            _interval(row["score"]),
+            _interval(row["added"], signed=True),
+            _number(row["ap_competition"], 3),
+            *(_number(row[name]["estimate"], 3) for name in ("sensitivity", "false_positives_per_image")),
+            _number(sum(fold["val_score"] for fold in row["folds"]) / len(row["folds"]), 3),
+        )
     console = Console()
-    (console if console.is_terminal else Console(width=120)).print(table)
+    (console if console.is_terminal else Console(width=130)).print(table)
 
 
 def _interval(value: Mapping[str, float | None] | None, *, signed: bool = False) -> str:

@@ -18,7 +18,8 @@ def config(**values):
 
 
 def heard(found, members=("a",), probability=None):
-    return Heard(members, found, np.full((len(found), 2), 1024), None if probability is None else np.array(probability))
+    probabilities = None if probability is None else np.array([probability])
+    return Heard(members, found, np.full((len(found), 2), 1024), probabilities)
 
 
 def truth(images, seed=0):

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import hilum
-from hilum.compose.ablation import ablation
 from hilum.compose.fusion import weighted_box_fusion
 from hilum.config import check_config
 from hilum.errors import HilumError
+from hilum.eval.ablation import ablation
 from hilum.eval.benchmark import predict_split
 from hilum.eval.competition import competition_score
 from hilum.predict import predict_all
@@ -190,13 +190,15 @@ def test_seeds_of_a_composition_are_seeds_of_its_members(data, tmp_path):
 
 
 def test_the_ablation_ends_with_the_run_itself(composed, data):
-    rows = ablation(composed, data)
+    rows = ablation([(composed, data)])
     assert [row["name"] for row in rows] == [
-        "resnet", "+ 2 folds", "+ views", "+ unet", "+ gate", "+ top share", "+ relative threshold", "+ shrink"
+        "resnet", "+ 2 folds", "+ gate", "+ views", "+ top share", "+ relative threshold", "+ shrink", "+ unet"
     ]  # fmt: skip
     holdout, predictor = data.split("holdout"), hilum.load(composed)
     answer = predict_split(predictor, holdout)
-    assert rows[-1]["confidence"] == pytest.approx(predictor.confidence)
+    (chosen,) = rows[-1]["folds"]
+    assert chosen["confidence"] == pytest.approx(predictor.confidence)
+    assert chosen["parameters"] == json.loads((composed / "operating_point.json").read_text())["composition"]
     assert rows[-1]["score"]["estimate"] == pytest.approx(competition_score(holdout.boxes_xywh, *answer.kept()))
     assert rows[0]["added"] is None
     for before, row in pairwise(rows):
@@ -206,7 +208,8 @@ def test_the_ablation_ends_with_the_run_itself(composed, data):
     first = hilum.load(composed / "members" / "resnet.fold-1")
     val = data.split("val")
     found = [result.detections for result in predict_all(first, val.paths)]
-    assert (rows[0]["confidence"], rows[0]["val_score"]) == pytest.approx(best_operating_point(val, found))
+    (chosen,) = rows[0]["folds"]
+    assert (chosen["confidence"], chosen["val_score"]) == pytest.approx(best_operating_point(val, found))
 
 
 def test_the_command_prints_the_ablation(composed, data, tmp_path):
@@ -241,4 +244,4 @@ def test_tuning_does_not_undo_what_was_chosen(composed, data):
 
 def test_only_a_composition_has_parts(composed, data):
     with pytest.raises(HilumError, match="no parts to leave out"):
-        ablation(composed / "members" / "unet", data)
+        ablation([(composed / "members" / "unet", data)])
