@@ -31,6 +31,7 @@ from hilum.detectors.private_ultralytics import (
     YOLODataset,
     nothing_leaves,
 )
+from hilum.detectors.yolo_network import is_rtdetr, queries_to_boxes
 from hilum.errors import HilumError
 from hilum.eval.competition import best_confidence, threshold_curve
 
@@ -45,9 +46,17 @@ class CompetitionValidator(DetectionValidator):  # type: ignore[misc]
     def init_metrics(self, model: torch.nn.Module) -> None:
         """Start with no images."""
         super().init_metrics(model)
+        self._queries = is_rtdetr(model)
         self._truth_xywh: list[NDArray[np.float64]] = []
         self._boxes_xywh: list[NDArray[np.float64]] = []
         self._confidence: list[NDArray[np.float64]] = []
+
+    def postprocess(self, preds: Any) -> list[dict[str, torch.Tensor]]:
+        """The network's output as boxes in pixels of the square."""
+        boxes: list[dict[str, torch.Tensor]] = super().postprocess(
+            queries_to_boxes(preds, self.args.imgsz) if self._queries else preds
+        )
+        return boxes
 
     def update_metrics(self, preds: list[dict[str, torch.Tensor]], batch: dict[str, Any]) -> None:
         """Collect a batch: truth and predictions in pixels of the original pictures."""

@@ -45,10 +45,11 @@ from ultralytics.data.dataset import YOLODataset
 from ultralytics.engine import trainer as _engine
 from ultralytics.models.yolo.detect import DetectionTrainer, DetectionValidator
 from ultralytics.nn import tasks
-from ultralytics.nn.modules.head import Detect, v10Detect
+from ultralytics.nn.modules.head import Detect, RTDETRDecoder, v10Detect
 from ultralytics.utils import DEFAULT_CFG, LOGGER, RANK, SETTINGS, callbacks, plotting
 from ultralytics.utils.events import events
 from ultralytics.utils.nms import non_max_suppression
+from ultralytics.utils.ops import xywh2xyxy
 
 np.set_printoptions(**_printing)  # importing ultralytics changes how the whole process prints arrays
 
@@ -59,6 +60,7 @@ __all__ = [
     "Detect",
     "DetectionTrainer",
     "DetectionValidator",
+    "RTDETRDecoder",
     "YOLODataset",
     "get_cfg",
     "non_max_suppression",
@@ -66,6 +68,7 @@ __all__ = [
     "tasks",
     "ultralytics",
     "v10Detect",
+    "xywh2xyxy",
 ]
 
 # If somebody imported ultralytics before us, the user's settings are in memory. `dict.update` changes them there only:

@@ -19,10 +19,19 @@ from hilum.detectors.competition_trainer import FILL
 from hilum.detectors.private_ultralytics import non_max_suppression
 from hilum.detectors.run_trainer import MODEL, OUTPUTS, START, RunTrainer
 from hilum.detectors.yolo_config import YOLOConfig
-from hilum.detectors.yolo_network import build_network, read_architecture, read_checkpoint
+from hilum.detectors.yolo_network import (
+    QueriesToBoxes,
+    build_network,
+    check_end_to_end,
+    is_rtdetr,
+    queries_to_boxes,
+    read_architecture,
+    read_checkpoint,
+)
 from hilum.errors import HilumError
-from hilum.training.checkpoint import load_checkpoint, load_weights
-from hilum.training.loop import pick_device
+from hilum.runtimes import ExportedNetwork
+from hilum.training.checkpoint import load_checkpoint
+from hilum.training.network import load_network
 
 CONFIDENCE_FLOOR: Final = 0.001
 MAX_BOXES: Final = 100
@@ -32,14 +41,22 @@ class YOLODetector:
     """Detects with an ultralytics model. It keeps nothing between calls."""
 
     Config = YOLOConfig
+    _network: nn.Module
 
     def __init__(self, network: nn.Module, config: YOLOConfig) -> None:
-        """Take a network that `build_network` built, with its weights, on the device where it shall run."""
+        """Take a network that `build_network` built, with its weights, on the device where it shall run.
+
+        Or one that was exported, after all that is done here.
+        """
+        self._config = config
+        if isinstance(network, ExportedNetwork):
+            self._network, self._queries = network, False
+            return
         network.end2end = config.boxes.end_to_end  # type: ignore[assignment]
         # BatchNorm goes into the convolutions, and the head that is not used away: the same boxes, sooner.
-        self._network: nn.Module = network.eval().fuse(verbose=False)  # type: ignore[operator]
+        self._queries = is_rtdetr(network)
+        self._network = network.eval().fuse(verbose=False)  # type: ignore[operator]
         self._network.set_head_attr(max_det=MAX_BOXES)
-        self._config = config
 
     @classmethod
     def train(cls, config: YOLOConfig, data: Dataset, run: Path) -> Self:
@@ -63,9 +80,13 @@ class YOLODetector:
     def load(cls, run: Path) -> Self:
         """See `hilum.backend.Backend.load`."""
         config = read_config(run, YOLOConfig)
-        network = build_network(_read_model_yaml(run / MODEL))
-        load_weights(network, run)
-        return cls(network.to(pick_device()), config)
+        return cls(load_network(lambda: build_network(_read_model_yaml(run / MODEL)), run), config)
+
+    def network_to_export(self) -> nn.Module:
+        """See `hilum.export.Exportable`."""
+        # One tensor, and a grid that is made for every batch: the one that is kept is of the batch's own shape.
+        self._network.set_head_attr(export=True, dynamic=True)  # type: ignore[operator]
+        return QueriesToBoxes(self._network, self._config.image_size) if self._queries else self._network
 
     def predict_batch(self, images: list[NDArray[np.uint8]]) -> list[Detections]:
         """See `hilum.backend.Backend.predict_batch`."""
@@ -80,6 +101,8 @@ class YOLODetector:
         """(N, size, size) to N times (boxes, 6): xyxy in pixels of the square, confidence, class."""
         device = next(self._network.parameters()).device
         output = self._network(torch.from_numpy(squares)[:, None].to(device).float() / 255)
+        if self._queries:
+            output = queries_to_boxes(output, self._config.image_size)
         rows = non_max_suppression(
             output,
             CONFIDENCE_FLOOR,
@@ -108,6 +131,7 @@ def _write_start(config: YOLOConfig, run: Path) -> None:
         architecture = read_architecture(config.model, config.model_yaml)
         tensors = None
     network = build_network(architecture)  # an error shall come before training
+    check_end_to_end(network, config.boxes.end_to_end)
     stride = int(network.stride.max())  # type: ignore[operator]
     if config.image_size % stride:
         raise HilumError(f"image_size: expected a multiple of this model's stride {stride}, got {config.image_size}")

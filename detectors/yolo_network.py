@@ -5,6 +5,7 @@ in its own module for a layer, functions included. `build_network` checks both f
 from anybody.
 """
 
+import copy
 import re
 from pathlib import Path
 from typing import Any, Final
@@ -13,9 +14,11 @@ import torch
 import yaml
 from torch import nn
 
-from hilum.detectors.private_ultralytics import Detect, tasks, ultralytics, v10Detect
+from hilum.detectors.private_ultralytics import Detect, RTDETRDecoder, tasks, ultralytics, v10Detect, xywh2xyxy
 from hilum.errors import HilumError
 
+# Those with words for classes (YOLO-World, YOLOE) would need a text model.
+_HEADS: Final = (Detect, v10Detect, RTDETRDecoder)
 # `TorchVision` downloads weights.
 _REFUSED_LAYERS: Final = frozenset({"TorchVision"})
 _ACTIVATION: Final = re.compile(r"(torch\.)?nn\.[A-Za-z0-9]+\((inplace=(True|False))?\)")
@@ -52,7 +55,7 @@ def read_architecture(model: str, replaced: dict[str, Any]) -> dict[str, Any]:
     if unknown:
         raise HilumError(f"model_yaml.{unknown[0]}: unknown key; known here: {', '.join(sorted(_KEYS))}")
     architecture |= replaced
-    return {key: value for key, value in architecture.items() if key in _KEYS} | {"nc": 1, "channels": 1}
+    return _for_grey_opacities(architecture)
 
 
 def build_network(architecture: dict[str, Any]) -> nn.Module:
@@ -61,16 +64,61 @@ def build_network(architecture: dict[str, Any]) -> nn.Module:
     Raises:
         HilumError: It is not an architecture that ultralytics can build, not a detector, or names what is no layer.
     """
-    _check_layers(architecture)
+    head = _check_layers(architecture)
+    kind = tasks.RTDETRDetectionModel if head is RTDETRDecoder else tasks.DetectionModel
     try:
-        network: nn.Module = tasks.DetectionModel(dict(architecture), ch=1, nc=1, verbose=False)
+        network: nn.Module = kind(dict(architecture), ch=1, nc=1, verbose=False)
     except Exception as error:  # ultralytics checks little, so anything may come out of here
         raise HilumError(f"model: ultralytics cannot build this architecture ({_one_line(error)})") from error
-    head = network.get_submodule("model")[-1]  # type: ignore[index]
-    if type(head) not in (Detect, v10Detect):
-        raise HilumError(f"model: expected a detection model, which ends in Detect; this ends in {type(head).__name__}")
     network.names = {0: "opacity"}  # type: ignore[assignment]
     return network
+
+
+def is_rtdetr(network: nn.Module) -> bool:
+    """Whether it is an RT-DETR, which finds boxes with a transformer's queries instead of a grid."""
+    return isinstance(network, tasks.RTDETRDetectionModel)
+
+
+def check_end_to_end(network: nn.Module, end_to_end: bool) -> None:
+    """Make sure that boxes can be had in the way that the config says.
+
+    Raises:
+        HilumError: The network has no head without NMS, or none with it.
+    """
+    if is_rtdetr(network) and not end_to_end:
+        raise HilumError("boxes.end_to_end: an RT-DETR needs no NMS; say true")
+    head = network.get_submodule("model")[-1]  # type: ignore[index]
+    if isinstance(head, Detect) and end_to_end and not hasattr(head, "one2one_cv2"):
+        raise HilumError(
+            "boxes.end_to_end: this model has no head without NMS (YOLO26, YOLOv10 and RT-DETR do); say false"
+        )
+
+
+def queries_to_boxes(output: Any, size: int) -> torch.Tensor:
+    """What an RT-DETR finds, in the form in which the other networks' heads without NMS give it.
+
+    Args:
+        output: (N, queries, 6), alone or first of a tuple: centre, width and height as shares of the square,
+            confidence, class; by falling confidence.
+        size: Side of the square in pixels.
+
+    Returns:
+        (N, queries, 6): xyxy in pixels of the square, confidence, class.
+    """
+    rows: torch.Tensor = output[0] if isinstance(output, tuple | list) else output
+    return torch.cat([xywh2xyxy(rows[..., :4]) * size, rows[..., 4:]], dim=-1)
+
+
+class QueriesToBoxes(nn.Module):
+    """An RT-DETR that gives what `queries_to_boxes` makes of its output, for squares of one size."""
+
+    def __init__(self, network: nn.Module, size: int) -> None:
+        super().__init__()
+        self.network, self.size = network, size
+
+    def forward(self, squares: torch.Tensor) -> torch.Tensor:
+        """(N, 1, size, size) in 0..1 to (N, queries, 6)."""
+        return queries_to_boxes(self.network(squares), self.size)
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
@@ -87,21 +135,35 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]
         source, _ = tasks.load_checkpoint(path)
     except Exception as error:  # unpickling may raise anything
         raise HilumError(f"model: {path}: not a checkpoint of ultralytics ({_one_line(error)})") from error
-    architecture = {key: value for key, value in dict(source.yaml).items() if key in _KEYS} | {"nc": 1, "channels": 1}
+    architecture = _for_grey_opacities(dict(source.yaml))
     network = build_network(architecture)
     source.names = dict(getattr(source, "names", {}))
     network.load(source, verbose=False)  # type: ignore[operator]
     # Loading may have widened a branch of the head, so the tensors must fit what `architecture` builds.
     fitting = build_network(architecture).state_dict()
+    loaded = network.state_dict()
+    for name, tensor in source.state_dict().items():  # ultralytics does this for YOLO's first layer, not for RT-DETR's
+        if name in fitting and tensor.ndim == 4 and tensor.shape[1] == 3 and fitting[name].shape[1] == 1:
+            loaded[name] = tensor.sum(1, keepdim=True)
     tensors = {
         name: tensor.detach().float() if tensor.is_floating_point() else tensor.detach()
-        for name, tensor in network.state_dict().items()
+        for name, tensor in loaded.items()
         if name in fitting and fitting[name].shape == tensor.shape
     }
     return architecture, tensors
 
 
-def _check_layers(architecture: dict[str, Any]) -> None:
+def _for_grey_opacities(architecture: dict[str, Any]) -> dict[str, Any]:
+    """What is needed of a model YAML, for one class and one channel."""
+    needed = {key: copy.deepcopy(value) for key, value in architecture.items() if key in _KEYS}
+    for row in needed.get("backbone") or []:
+        if row[2:] and row[2] == "ResNetLayer" and row[3][0] == 3:  # it says its channels itself
+            row[3][0] = 1
+    return needed | {"nc": 1, "channels": 1}
+
+
+def _check_layers(architecture: dict[str, Any]) -> type[nn.Module]:
+    """Make sure that nothing but layers is built, and a detector of them; return the class of its head."""
     activation = architecture.get("activation")
     if activation is not None and not _ACTIVATION.fullmatch(str(activation)):
         raise HilumError(f"model: activation: expected something like nn.SiLU(), got {activation!r}")
@@ -113,6 +175,10 @@ def _check_layers(architecture: dict[str, Any]) -> None:
         layer = getattr(nn, name[3:], None) if str(name).startswith("nn.") else getattr(tasks, str(name), None)
         if not (isinstance(layer, type) and issubclass(layer, nn.Module)) or name in _REFUSED_LAYERS:
             raise HilumError(f"model: {name!r} is not a layer that may be built")
+    if layer not in _HEADS:
+        heads = ", ".join(head.__name__ for head in _HEADS)
+        raise HilumError(f"model: expected a detection model, which ends in one of {heads}; this ends in {name}")
+    return layer
 
 
 def _one_line(error: Exception) -> str:

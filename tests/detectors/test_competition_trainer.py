@@ -5,6 +5,7 @@ import importlib.util
 import math
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -155,15 +156,29 @@ def test_what_is_no_detection_model_is_refused(model: str, message: str) -> None
         build_network(read_architecture(model, {}))
 
 
-def test_weights_for_colour_pictures_become_weights_for_gray_ones(tmp_path: Path) -> None:
-    architecture = read_architecture("yolo26n.yaml", TINY) | {"channels": 3, "nc": 80}
-    source = private_ultralytics.tasks.DetectionModel(architecture, ch=3, nc=80, verbose=False)
+@pytest.mark.parametrize(
+    ("model", "replaced", "first"),
+    [
+        ("yolo26n.yaml", TINY, "model.0.conv.weight"),
+        ("rtdetr-resnet50.yaml", {}, "model.0.layer.0.conv.weight"),
+    ],
+)
+def test_weights_for_colour_pictures_become_weights_for_gray_ones(
+    tmp_path: Path, model: str, replaced: dict[str, Any], first: str
+) -> None:
+    architecture = {**private_ultralytics.tasks.yaml_model_load(model), **replaced, "channels": 3, "nc": 80}
+    rtdetr = "rtdetr" in model
+    kind = private_ultralytics.tasks.RTDETRDetectionModel if rtdetr else private_ultralytics.tasks.DetectionModel
+    source = kind(architecture, ch=3, nc=80, verbose=False)
     torch.save({"model": source.half(), "train_args": {}}, tmp_path / "colour.pt")
-    _, tensors = read_checkpoint(tmp_path / "colour.pt")
-    colour = source.float().state_dict()["model.0.conv.weight"]
-    torch.testing.assert_close(tensors["model.0.conv.weight"], colour.sum(1, keepdim=True))
-    body = [name for name in source.state_dict() if not name.startswith("model.23.")]
+    architecture, tensors = read_checkpoint(tmp_path / "colour.pt")
+    colour = source.float().state_dict()[first]
+    torch.testing.assert_close(tensors[first], colour.sum(1, keepdim=True))
+    head = f"model.{len(source.model) - 1}."
+    body = [name for name in source.state_dict() if not name.startswith(head)]
     assert set(body) <= set(tensors)  # all but the head, whose width depends on the number of classes
+    _, unexpected = build_network(architecture).load_state_dict(tensors, strict=False)
+    assert unexpected == []
 
 
 def test_everything_that_calls_home_is_off() -> None:
