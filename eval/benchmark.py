@@ -28,7 +28,7 @@ from hilum.eval.pictures import choose_images, draw_comparison
 from hilum.eval.predictions import read_about, read_answer, write_predictions
 from hilum.eval.tables import table_csv, table_markdown, table_rows
 from hilum.predict import Predictor, load, predict_all
-from hilum.run import ENVIRONMENT, OPERATING_POINT, WEIGHTS, is_complete, read_json, run_config, write_json
+from hilum.run import CONFIG, ENVIRONMENT, OPERATING_POINT, WEIGHTS, is_complete, read_json, run_config, write_json
 from hilum.train import same_experiment, train
 from hilum.training.log import read_log
 
@@ -150,38 +150,6 @@ def predict_split(predictor: Predictor, split: Split) -> Answer:
     )
 
 
-def compare_benchmarks(new: Path, old: Path, data: Dataset) -> list[dict[str, Any]]:
-    """Subtract an earlier benchmark's figures from a newer one's, name by name, on the same holdout images.
-
-    Returns:
-        For each name that both have: the name, both scores, and the paired difference as an interval.
-
-    Raises:
-        HilumError: one of them is no benchmark folder, or was made on other data; or no name is in both.
-    """
-    holdout = data.split("holdout")
-    measured: list[dict[str, Measures]] = []
-    for folder in (new, old):
-        results = read_json(folder / RESULTS)
-        if results.get("data_fingerprint") != data.fingerprint:
-            raise HilumError(f"{folder}: was made on other data or another split than {data.path}; nothing is paired")
-        names = [entry["name"] for entry in results["entries"] if entry["backend"] is not None]
-        answers = {name: read_answer(folder / "predictions" / name / "holdout", holdout)[0] for name in names}
-        measured.append({name: measure(holdout, answer, {}) for name, answer in answers.items()})
-    both = [name for name in measured[0] if name in measured[1]]
-    if not both:
-        raise HilumError(f"{new} and {old}: no config of the same name is in both")
-    return [
-        {
-            "name": name,
-            "new": measured[0][name].score._asdict(),
-            "old": measured[1][name].score._asdict(),
-            "difference": _difference(measured[0][name].figures["score"], measured[1][name].figures["score"]),
-        }
-        for name in both
-    ]
-
-
 def _planned(configs: Mapping[str, ExperimentConfig], seeds: int) -> Iterator[tuple[str, str, ExperimentConfig]]:
     """Name of the run, name of the config, config."""
     for group, config in configs.items():
@@ -192,7 +160,8 @@ def _planned(configs: Mapping[str, ExperimentConfig], seeds: int) -> Iterator[tu
 
 
 def _check_reusable(run: Path, config: ExperimentConfig, data: Dataset) -> None:
-    if is_complete(run) and not same_experiment(run, config, data):
+    begun = (run / CONFIG).is_file() and (run / ENVIRONMENT).is_file()
+    if begun and not same_experiment(run, config, data):
         raise HilumError(
             f"{run}: a run of another config, other data or another version ({run_config(run).backend}, "
             f"hilum {read_json(run / ENVIRONMENT).get('hilum')}); delete it or give another --out"
@@ -265,13 +234,18 @@ def _results(
         "hilum": __version__,
         "command": command,
         "data_fingerprint": data.fingerprint,
-        "source": data.conversion.get("source"),
+        "source": Dataset.open(data.root).conversion.get("source"),
+        "split_made": {
+            "name": data.path.resolve().name if data.is_further_split else None,
+            **{key: data.conversion[key] for key in ("kind", "seed", "options") if key in data.conversion},
+        },
         "patients_known": data.patients_known,
         "patients_on_both_sides": data.patients_shared(holdout.name),
         "split": holdout.name,
         "images": len(holdout),
         "patients": len(set(holdout.patients)),
         "positive_images": int(has_opacity(holdout).sum()),
+        "train_images": len(data.split("train")),
         "val_images": len(val),
         "chosen": CHOSEN_ON_VAL,
         "seeds": seeds,

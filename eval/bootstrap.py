@@ -198,107 +198,6 @@ def simultaneous_intervals(figures: Sequence[Resampled], *, level: float = 0.95)
     ]
 
 
-def bootstrap_means(
-    scores: NDArray[np.float64],
-    groups: Sequence[Hashable] | NDArray[Any],
-    *,
-    resamples: int = 2000,
-    seed: int = 0,
-) -> NDArray[np.float64]:
-    """Returns the mean score of the images that count, in each of many resamples of the groups.
-
-    Which groups are drawn depends only on the seed and the groups: the n-th value for one system and the n-th value
-    for another come from the same images.
-
-    Args:
-        scores: The score of each image, (images,), NaN where it does not count
-            (`hilum.eval.competition.image_scores`).
-        groups: The group of each image, (images,): its patient, or the image's own id where patients are unknown.
-        resamples: How many times to draw as many groups as there are, with replacement.
-        seed: Of the random numbers; the same seed gives the same values.
-
-    Returns:
-        (resamples,); NaN for a resample in which no image counts.
-
-    Raises:
-        ValueError: An array has the wrong shape, a score is infinite, a group is missing, or `resamples` is below 1.
-    """
-    scores = np.asarray(scores, dtype=np.float64)
-    group = group_numbers(groups)
-    if scores.ndim != 1 or len(scores) != len(group):
-        raise ValueError(f"scores: expected the shape ({len(group)},), one an image as in groups, got {scores.shape}")
-    if np.isinf(scores).any():
-        raise ValueError(f"scores of image {int(np.argmax(np.isinf(scores)))}: expected a finite number or NaN")
-    counts = ~np.isnan(scores)
-    return _ratio_draws(np.column_stack([np.where(counts, scores, 0.0), counts]), group, resamples, seed)[:, 0]
-
-
-def interval(
-    scores: NDArray[np.float64],
-    groups: Sequence[Hashable] | NDArray[Any],
-    *,
-    level: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
-) -> Interval:
-    """Returns one system's score with its confidence interval.
-
-    Args:
-        scores: The score of each image, (images,), NaN where it does not count.
-        groups: The group of each image, (images,): its patient, or the image's own id where patients are unknown.
-        level: The share of resamples between the bounds.
-        resamples: How many resamples to draw.
-        seed: Of the random numbers.
-
-    Returns:
-        The mean over the images that count, and the interval's bounds. Resamples in which no image counts are left
-        out; all three are NaN when no image counts at all.
-
-    Raises:
-        ValueError: As in `bootstrap_means`, or `level` is not between 0 and 1.
-
-    Examples:
-        >>> interval(np.array([0.5, 0.5, np.nan]), ["a", "b", "c"])
-        Interval(estimate=0.5, low=0.5, high=0.5)
-    """
-    means = bootstrap_means(scores, groups, resamples=resamples, seed=seed)
-    return _percentiles(_mean(scores), means, level)
-
-
-def paired_difference(
-    scores_a: NDArray[np.float64],
-    scores_b: NDArray[np.float64],
-    groups: Sequence[Hashable] | NDArray[Any],
-    *,
-    level: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
-) -> Interval:
-    """Returns how much higher system A scores than system B on the same images, with a confidence interval.
-
-    Each resample draws the same groups for both, and each system's score is taken over its own images that count. An
-    interval without 0 says that the systems differ, at this level; two overlapping intervals of `interval` do not say
-    that they are equal.
-
-    Arguments are those of `interval`, with the two systems' scores of the same images in the same order.
-
-    Returns:
-        A's score minus B's, and the interval's bounds; all NaN when no image counts for one of them.
-
-    Raises:
-        ValueError: As in `interval`.
-    """
-    means_a = bootstrap_means(scores_a, groups, resamples=resamples, seed=seed)
-    means_b = bootstrap_means(scores_b, groups, resamples=resamples, seed=seed)  # the same draws: the same seed
-    return _percentiles(_mean(scores_a) - _mean(scores_b), means_a - means_b, level)
-
-
-def _mean(scores: NDArray[np.float64]) -> float:
-    counted = np.asarray(scores, dtype=np.float64)
-    counted = counted[~np.isnan(counted)]
-    return float(counted.mean()) if counted.size else float("nan")
-
-
 def _percentiles(estimate: float, resampled: NDArray[np.float64], level: float) -> Interval:
     if not 0 < level < 1:
         raise ValueError(f"level: expected a share between 0 and 1, got {level}")
@@ -349,8 +248,6 @@ def _ratio_draws(
     columns: NDArray[np.float64], group: NDArray[np.int64], resamples: int, seed: int
 ) -> NDArray[np.float64]:
     """Quotients of the resampled sums of columns (images, 2 m), numerators first; (resamples, m)."""
-    if resamples < 1:
-        raise ValueError(f"resamples: expected 1 or more, got {resamples}")
     sums = np.zeros((resamples, columns.shape[1]))
     if len(group):
         n_groups = int(group.max()) + 1

@@ -90,7 +90,9 @@ def _of_run(
     answer = predict_split(predictor, truth)
     elsewhere = predict_split(predictor, other) if other is not None and len(other) else None
     if read_json(run / ENVIRONMENT).get("data_fingerprint") == data.fingerprint:
-        return answer, elsewhere, "epochs and operating point were chosen on val", []
+        seen = {"train": "was trained", "val": "had its epoch and operating point chosen"}.get(truth.name)
+        flatters = [f"{run} {seen} on {truth.name}, so these figures flatter; those of holdout do not"] if seen else []
+        return answer, elsewhere, "epochs and operating point were chosen on val", flatters
     problem = f"{run} was trained on other data or another split: it may have seen these very images"
     return answer, elsewhere, "epochs and operating point were chosen on another data set", [problem]
 

@@ -152,17 +152,6 @@ def image_ratios(
     }
 
 
-def brier_score(positive: ArrayLike, probability: ArrayLike) -> float:
-    """Returns the mean squared difference between probability and truth: 0 is perfect, NaN without images.
-
-    To give every image the share s of positives scores s (1 - s). Arguments and errors are those of `auroc`.
-
-    Source: Brier GW: Verification of forecasts expressed in terms of probability. Monthly Weather Review 1950;78:1-3.
-    """
-    is_positive, values = checked_probability(positive, probability)
-    return float(np.mean((values - is_positive) ** 2)) if len(values) else float("nan")
-
-
 def threshold_at_sensitivity(positive: ArrayLike, probability: ArrayLike, sensitivity: float = 0.95) -> float:
     """Returns the highest threshold at which at least this share of the positive images is called positive.
 

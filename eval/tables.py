@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hilum.converters.files import csv_text
+from hilum.eval.answer import AT_SENSITIVITY, YOUDEN
+from hilum.eval.measures import OPERATING_POINT
 from hilum.eval.pictures import NOT_A_DEVICE
 
 Row = dict[str, str]
@@ -23,11 +25,9 @@ def table_rows(results: Mapping[str, Any]) -> list[Row]:
 def _row(entry: Mapping[str, Any]) -> Row:
     is_baseline = entry.get("backend", "") is None
     points = {} if is_baseline else entry.get("image_points", {})
-    operating = points.get("operating point", {})
+    operating = points.get(OPERATING_POINT, {})
     cost = entry.get("cost") or {}
     alone, batched = cost.get("latency_alone") or {}, cost.get("latency_batched") or {}
-    log = [line for line in entry.get("log") or [] if line.get("val_score") is not None]
-    best: Mapping[str, Any] = max(log, key=lambda line: line["val_score"], default={})
     bounds = entry.get("bounds") or {}
     return {
         "name": str(entry["name"]),
@@ -47,9 +47,11 @@ def _row(entry: Mapping[str, Any]) -> Row:
         "Brier score [95%]": _interval(entry.get("brier")),
         "image sensitivity [95%]": _interval(operating.get("sensitivity")),
         "image specificity [95%]": _interval(operating.get("specificity")),
+        f"sensitivity / specificity at {AT_SENSITIVITY}": _both(points.get(AT_SENSITIVITY)),
+        f"sensitivity / specificity at {YOUDEN}": _both(points.get(YOUDEN)),
         "read sooner, share of worklist [95%]": _interval(entry.get("sooner_share")),
         "confidence >=": "" if is_baseline else _number(entry.get("least_confidence"), 3),
-        **_mask({name: best.get(f"val_{name}") for name in ("pixel_accuracy", "mean_iou")}),
+        **_mask(mask_figures(entry)),
         "pixel accuracy, as reported": _number((entry.get("reported") or {}).get("pixel_accuracy"), 4),
         "parameters": _count(cost.get("parameters")),
         "GFLOP an image": _number(cost.get("flops"), 2, 1e9),
@@ -62,6 +64,13 @@ def _row(entry: Mapping[str, Any]) -> Row:
         "time outside the network": _percent(batched.get("outside_network")),
         "training s": _number(cost.get("training_seconds"), 0),
     }
+
+
+def mask_figures(entry: Mapping[str, Any]) -> dict[str, float | None]:
+    """Pixel accuracy and mean IoU of a segmenter's masks on val, of the epoch that was kept; None for what has none."""
+    log = [line for line in entry.get("log") or [] if line.get("val_score") is not None]
+    kept: Mapping[str, Any] = max(log, key=lambda line: line["val_score"], default={})
+    return {name: kept.get(f"val_{name}") for name in ("pixel_accuracy", "mean_iou")}
 
 
 def _mask(figures: Mapping[str, float | None]) -> Row:
@@ -92,7 +101,42 @@ def table_markdown(rows: Sequence[Row], about: Mapping[str, Any]) -> str:
         for each in about.get("differences", [])
     ]
     paired = ["## Paired differences of the competition score [95%]", "", *differences, ""] if differences else []
-    return "\n".join(["# Benchmark", "", *lines, "", *paired, *notes(about), ""])
+    return "\n".join(["# Benchmark", "", *lines, "", *paired, *findings(about), *notes(about), ""])
+
+
+def findings(results: Mapping[str, Any]) -> list[str]:
+    """Lines on what the table has no room for: each answer's kinds of errors, and the gaps that are beyond chance."""
+    lines = []
+    for entry in results["entries"]:
+        if entry.get("backend", "") is None:  # a baseline
+            continue
+        kinds = entry.get("mistakes") or {}
+        told = [
+            f"{what} {', '.join(f'{count:,} {kind}' for kind, count in kinds[of].items())}"
+            for of, what in (("boxes", "boxes:"), ("truth", "of the true boxes"))
+            if kinds.get(of)
+        ]
+        lines += [f"- {entry['name']}, {'; '.join(told)}."] if told else []
+        lines += [
+            f"- {entry['name']}, beyond chance: {gap['measure']}, {gap['factor']} {gap['stratum']}: "
+            f"{gap['inside']['estimate']:.3f}, elsewhere {gap['outside']['estimate']:.3f}, gap "
+            f"{_interval(gap['simultaneous'], signed=True)} (all {entry['strata']['comparisons']} gaps at once)."
+            for gap in pointed_out((entry.get("strata") or {}).get("gaps") or [])
+        ]
+    return lines
+
+
+def pointed_out(gaps: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The gaps that the interval separates from zero; where a factor has two strata, which mirror each other, one."""
+    shown: list[Mapping[str, Any]] = []
+    for gap in gaps:
+        of_two = sum((gap["factor"], gap["measure"]) == (each["factor"], each["measure"]) for each in gaps) == 2
+        mirrored = of_two and any(
+            (gap["factor"], gap["measure"]) == (each["factor"], each["measure"]) for each in shown
+        )
+        if gap["separated"] and not mirrored:
+            shown.append(gap)
+    return shown
 
 
 def notes(about: Mapping[str, Any]) -> list[str]:
@@ -140,11 +184,14 @@ def print_differences(differences: Sequence[Mapping[str, Any]], title: str) -> N
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("", "new [95%]", "old [95%]", "difference, paired [95%]", title=title, title_justify="left")
+    headings = ("", "new [95%]", "old [95%]", "difference, paired [95%]", "images better", "worse", "alike")
+    table = Table(*headings, title=title, title_justify="left")
     for each in differences:
         parts = (_interval(each["new"]), _interval(each["old"]), _interval(each["difference"], signed=True))
-        table.add_row(each["name"], *parts)
-    Console().print(table)
+        images = (f"{each['images'][how]:,}" for how in ("better", "worse", "alike"))
+        table.add_row(each["name"], *parts, *images)
+    console = Console()
+    (console if console.is_terminal else Console(width=130)).print(table)
 
 
 def print_additions(rows: Sequence[Mapping[str, Any]], title: str) -> None:
@@ -193,6 +240,11 @@ def _percent(share: float | None) -> str:
 
 def _pair(latency: Mapping[str, float | None]) -> str:
     parts = [_number(latency.get(name), 1) for name in ("p50_ms", "p95_ms")]
+    return " / ".join(parts) if all(parts) else ""
+
+
+def _both(point: Mapping[str, Any] | None) -> str:
+    parts = [_number(((point or {}).get(name) or {}).get("estimate"), 3) for name in ("sensitivity", "specificity")]
     return " / ".join(parts) if all(parts) else ""
 
 

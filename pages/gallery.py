@@ -250,9 +250,10 @@ def _boxes(mark: str, boxes: NDArray[np.float64], labels: Sequence[str], size_wh
     letter = max(size_wh) / 32
     texts = []
     for (x, y, width, height), label in zip(boxes.tolist(), labels, strict=False):
-        at_right, at_bottom = number % 2, number // 2 % 2  # so that configs that agree do not write over each other
+        # A corner and a line there, so that configs that agree do not write over each other.
+        at_right, at_bottom, line = number % 2, number // 2 % 2, number // 4
         left = x + width if at_right else x
-        top = y + height + letter if at_bottom else y - letter / 4
+        top = y + height + (1 + line) * letter if at_bottom else y - (0.25 + line) * letter
         top = min(max(top, letter), size_wh[1] - letter / 4)
         side = ' text-anchor="end"' if at_right else ""
         texts.append(f'<text x="{left:.0f}" y="{top:.0f}" font-size="{letter:.0f}"{side}>{escape(label)}</text>')
@@ -328,7 +329,7 @@ dialog::backdrop { background: rgb(0 0 0 / 75%); }
 @media print {
   .part + .part { break-before: page; }
   .js .controls, dialog { display: none; }
-  #shots { grid-template-columns: repeat(3, 1fr); gap: 1rem; }
+  #shots { grid-template-columns: repeat(3, minmax(0, 1fr)); gap: 1rem; }
   .shot { break-inside: avoid; }
   .shot:nth-child(n + 13) { display: none; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }

@@ -19,6 +19,7 @@ from hilum.errors import HilumError
 from hilum.eval.pictures import NOT_A_DEVICE
 from hilum.pages.wording import MISSING
 
+_MOST_COLUMNS = 13  # more than these are let out of the page's margins where the window is wide enough
 GENERATOR = '<meta name="generator" content="hilum'
 
 
@@ -277,7 +278,8 @@ def _table(table: Table) -> str:
         if hint
     )
     return (
-        '<div class="scroll" tabindex="0" role="region" aria-label="Table, wider than a phone">'
+        f'<div class="scroll{" broad" * (len(table.header) > _MOST_COLUMNS)}" tabindex="0" role="region" '
+        'aria-label="Table, wider than a phone">'
         f'<table class="sortable">{markup}</div>'
         f'<details class="meanings"><summary>What the columns mean</summary><dl>{meanings}</dl></details>'
     )
@@ -360,6 +362,10 @@ pre { margin: .5rem 0 1rem; padding: .75rem 1rem; overflow-x: auto; background: 
 footer { padding: 1.5rem 0 3rem; border-top: 2px solid var(--ink); font-size: .875rem; color: var(--quiet); }
 footer p { max-width: none; margin: 0 0 .3rem; }
 footer p:first-child { font-weight: 650; color: var(--ink); }
+.broad th, .broad td { padding-right: .55rem; }
+@media screen and (min-width: 75rem) {
+  .broad { position: relative; left: 50%; translate: -50%; width: fit-content; max-width: min(100vw - 3rem, 96rem); }
+}
 @media (min-width: 56rem) {
   .beside { display: grid; grid-template-columns: minmax(0, 5fr) minmax(0, 8fr); column-gap: 3rem; }
   .beside h3, .below { grid-column: 1 / -1; }
@@ -380,6 +386,8 @@ footer p:first-child { font-weight: 650; color: var(--ink); }
   tr { break-inside: avoid; }
   .scroll { overflow: visible; }
   .sortable { font-size: 7.5pt; }
+  .broad .sortable { font-size: 6pt; }
+  .broad .sortable th, .broad .sortable td { padding-right: 1mm; }
   .sortable th, .sortable td { padding-right: 1.5mm; }
   .sortable th:first-child { min-width: 0; }
   .sortable .number { white-space: normal; }

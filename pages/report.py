@@ -7,6 +7,7 @@ from typing import Any
 
 from hilum.eval.benchmark import AVERAGE, Benchmark
 from hilum.eval.mistakes import Kind
+from hilum.eval.tables import pointed_out
 from hilum.pages import report_answer as answer
 from hilum.pages import report_figures as figures
 from hilum.pages import report_tables as tables
@@ -115,7 +116,7 @@ def _answer(found: Benchmark, configs: Sequence[Contender]) -> Iterator[Section]
     yield Section(
         "The table",
         "Point at a heading for what it means; press it to sort.",
-        table=tables.main_table(configs, trivial),
+        table=tables.main_table(configs, trivial, results.get("empty_mask_on_val") or {}),
         folds=[Fold("All figures, as in table.csv", tables.all_figures(results))],
     )
     if any(len(config.values) > 1 for config in configs):
@@ -232,7 +233,11 @@ def _failures(configs: Sequence[Contender]) -> Iterator[Section]:
     if table is None:
         return
     gaps = [(config, gap) for config in configs for gap in (config.values[0].get("strata") or {}).get("gaps") or []]
-    separated = [(config, gap) for config, gap in gaps if gap["separated"]]
+    separated = [
+        (config, gap)
+        for config in configs
+        for gap in pointed_out((config.values[0].get("strata") or {}).get("gaps") or [])
+    ]
     judged = sum(finite(gap["gap"]["estimate"]) is not None for _, gap in gaps)
     finding = (
         f"{many(len(separated), 'gap')} cannot be chance."
@@ -245,7 +250,8 @@ def _failures(configs: Sequence[Contender]) -> Iterator[Section]:
         (
             "Figures within groups of images or boxes. A gap is pointed out only if an interval that holds for all of "
             "a config's gaps at once leaves out zero. That none is pointed out does not show that there is none: look "
-            "at how long the lines are."
+            "at how long the lines are. A group's competition score depends on how many of its images show opacity; "
+            "its sensitivity and its AUROC do not."
         )
     ]
     if judged < len(gaps):
@@ -317,6 +323,7 @@ def _origin(found: Benchmark, configs: Sequence[Contender]) -> Iterator[Section]
     known = results.get("patients_known")
     rows = [
         ("Data", f"fingerprint {results['data_fingerprint']}, source {results.get('source') or 'unknown'}"),
+        ("Split", f"{_split_made(results)}; trained on {many(results.get('train_images', 0), 'image')}"),
         (
             "Reported on",
             f"{results['split']}: {many(results['images'], 'image')}, {results['positive_images']:,} with opacity, "
@@ -350,6 +357,17 @@ def _origin(found: Benchmark, configs: Sequence[Contender]) -> Iterator[Section]
         "This command makes it; what is trained and predicted already is reused.",
         widget=f"<pre>{escape(str(results.get('command') or MISSING))}</pre>",
     )
+
+
+def _split_made(results: Values) -> str:
+    made = results.get("split_made") or {}
+    if not made.get("name"):
+        return f"that of the conversion, seed {made.get('seed', MISSING)}"
+    options = "".join(
+        f", {key} {' '.join(map(str, value)) if isinstance(value, list) else value}"
+        for key, value in (made.get("options") or {}).items()
+    )
+    return f"{made['name']}: {made.get('kind', MISSING)}{options}, seed {made.get('seed', MISSING)}"
 
 
 def _read(path: Path) -> str:

@@ -10,11 +10,11 @@ from hilum.pages.wording import bounds, decimal, few, finite, listed, many
 
 FEW_PATIENTS, FEW_POSITIVES = 100, 50
 POINTS = {
-    OPERATING_POINT: "a box at the operating point",
-    AT_SENSITIVITY: "the threshold that found 95% on val",
-    YOUDEN: "Youden's point on val",
+    OPERATING_POINT: ("box", "any box at or above this confidence, the operating point, which was chosen on val"),
+    AT_SENSITIVITY: ("95% on val", "a probability from here on: the threshold that found 95% of those of val"),
+    YOUDEN: ("Youden", "a probability from here on: sensitivity + specificity was highest there on val"),
 }
-"""The points at which an image is called one with opacity, in words."""
+"""The points at which an image is called one with opacity: in short, and by what."""
 
 
 def headline(configs: Sequence[Contender], results: Values) -> str:

@@ -111,9 +111,7 @@ def reliability(configs: Sequence[Contender]) -> bytes:
     """How often images show opacity, by the probability they were given; dots as large as their images are many."""
     with new_figure(_WIDTH, 4.2) as figure:
         axis = figure.subplots()
-        axis.plot([0, 1], [0, 1], color=QUIET, linewidth=1, linestyle=(0, (4, 3)))
-        label = axis.text(0.74, 0.71, "as often as said", ha="center", va="top", fontsize=9)
-        label.set(rotation=45, rotation_mode="anchor")
+        ideal = axis.plot([0, 1], [0, 1], color=QUIET, linewidth=1, linestyle=(0, (4, 3)), label="as often as said")
         for config in configs:
             bins = [each for each in config.values[0].get("reliability") or [] if each.get("images")]
             x, y = ([each[key] for each in bins] for key in ("probability", "observed"))
@@ -123,6 +121,7 @@ def reliability(configs: Sequence[Contender]) -> bytes:
             axis.scatter(x, y, areas, config.colour, alpha=0.45, linewidths=0)
         axis.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
         axis.set(xlabel="probability given", ylabel="images that show opacity", aspect="equal")
+        axis.legend(handles=ideal, loc="lower right")
         _legend(figure, configs)
         return _finished(axis, figure)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from hilum.eval.measures import OPERATING_POINT
 from hilum.eval.mistakes import Kind
-from hilum.eval.tables import filled, table_rows
+from hilum.eval.tables import MASK_ROW, filled, mask_figures, table_rows
 from hilum.pages.contenders import Contender, Values, ranked
 from hilum.pages.gallery import MEANINGS
 from hilum.pages.page import Cell, Table
@@ -22,6 +22,8 @@ _MAIN = {
         "1 is perfect. Below: the 95% interval."
     ),
     "above two boxes": "How much higher the score is than that of the same two average boxes on every image.",
+    "classifier perfect": "A bound: the score of the same boxes with none on images without opacity.",
+    "boxes perfect": "A bound: the score if each image that gets a box got the true ones.",
     "AP 40:75": "COCO's average precision over the same overlaps: how well boxes are ranked, at any threshold.",
     "boxes found": "Sensitivity of boxes: the share of true boxes that a box overlaps at IoU above 0.40.",
     "false / image": "False positives: boxes without such a true box, an image.",
@@ -30,8 +32,12 @@ _MAIN = {
     "sensitivity": "The share of the images with opacity that get a box.",
     "specificity": "The share of the images without opacity that get none.",
     "confidence from": "The operating point, chosen on val: boxes below this confidence are dropped.",
+    "pixel accuracy": (
+        "Of a segmenter's masks, on val: the share of right pixels. No result: an all-background mask has it too."
+    ),
+    "mask IoU": "The report's mean_iou of masks, on val; an image without opacity and with an empty mask counts as 1.",
     "ms": "Milliseconds for one image alone, from pixels to boxes: the median.",
-    "parameters": "Values in the weights.",
+    "M values": "Values in the weights, in millions.",
 }
 _COST = {
     "config": "The config, with its seed where there are several runs of it.",
@@ -39,7 +45,7 @@ _COST = {
     "ms alone": "Milliseconds for one image in a call of its own: median, and the 95th percentile.",
     "ms in batch": "The same for an image of a batch.",
     "images/s": "The whole pipeline in batches, from decoded pixels.",
-    "images/s, files": "The same from files, which are decoded meanwhile.",
+    "images/s, files": "The same from files, of the kind below the figure, which are decoded meanwhile.",
     "GFLOP": "Arithmetic of one image in billions of operations, a multiplication and an addition being two.",
     "parameters": "Values in the weights.",
     "MB": "Weights on disk.",
@@ -49,12 +55,14 @@ _COST = {
 }
 
 
-def main_table(configs: Sequence[Contender], baselines: Sequence[Values]) -> Table:
-    """The figures that matter most, a run a row, the best first."""
+def main_table(configs: Sequence[Contender], baselines: Sequence[Values], empty_mask: Values) -> Table:
+    """The figures that matter most, a run a row, the best first; then the baselines, that of masks among them."""
     rows: Rows = [
         _main_row(run, Cell(str(run["name"]), mark=config.mark)) for config in ranked(configs) for run in config.values
     ]
     rows += [_main_row(entry, Cell(str(entry["name"]))) for entry in baselines]
+    if baselines:  # it has no boxes, so it is a second face of the first baseline
+        rows.insert(-len(baselines) + 1 or len(rows), _main_row({**baselines[0], "mask": empty_mask}, Cell(MASK_ROW)))
     return Table(list(_MAIN), rows, list(_MAIN.values()))
 
 
@@ -81,21 +89,27 @@ def all_figures(results: Values) -> Table:
 
 
 def points_table(configs: Sequence[Contender]) -> Table | None:
-    """Sensitivity and specificity of images at each point; None where none is known."""
-    rows: Rows = [
-        [
-            Cell(str(run["name"]), mark=config.mark),
-            words,
-            decimal(finite(point.get("threshold")), 3),
-            _interval(point.get("sensitivity")),
-            _interval(point.get("specificity")),
-        ]
-        for config in configs
-        for run in config.values
-        for name, words in POINTS.items()
-        if (point := (run.get("image_points") or {}).get(name))
-    ]
-    return Table(["config", "an image is called by", "from", "sensitivity", "specificity"], rows) if rows else None
+    """Sensitivity and specificity of images at each point, a run a row; None where none is known."""
+    rows: Rows = []
+    for config in configs:
+        for run in config.values:
+            points = [(run.get("image_points") or {}).get(name) or {} for name in POINTS]
+            if any(points):
+                shown = [
+                    (
+                        decimal(finite(point.get("threshold")), 3),
+                        _interval(point.get("sensitivity")),
+                        _interval(point.get("specificity")),
+                    )
+                    for point in points
+                ]
+                rows.append([Cell(str(run["name"]), mark=config.mark), *(cell for three in shown for cell in three)])
+    header = {"config": _MAIN["config"]}
+    for point, meaning in POINTS.values():
+        header[f"{point}: from"] = f"An image is called one with opacity by {meaning}."
+        header[f"{point}: sensitivity"] = "The share of the images with opacity that are called so."
+        header[f"{point}: specificity"] = "The share of the images without opacity that are not."
+    return Table(list(header), rows, list(header.values())) if rows else None
 
 
 def worklist_table(configs: Sequence[Contender]) -> Table:
@@ -195,11 +209,12 @@ def _main_row(run: Values, name: Cell) -> list[str | Cell]:
     trivial = run.get("backend") is None
     point = {} if trivial else (run.get("image_points") or {}).get(OPERATING_POINT) or {}
     cost = run.get("cost") or {}
-    parameters = cost.get("parameters")
+    bounds_of, mask = run.get("bounds") or {}, run.get("mask") or mask_figures(run)
     return [
         name,
         _interval(run.get("score"), 3),
         _interval(run.get("above_average_boxes"), 3, signed=True),
+        *(decimal(finite(bounds_of.get(half)), 3) for half in ("perfect_classifier", "perfect_boxes")),
         _interval(run.get("ap_competition"), 3),
         _interval(run.get("sensitivity")),
         _interval(run.get("false_positives_per_image")),
@@ -208,20 +223,22 @@ def _main_row(run: Values, name: Cell) -> list[str | Cell]:
         _interval(point.get("sensitivity")),
         _interval(point.get("specificity")),
         MISSING if trivial else decimal(finite(run.get("least_confidence")), 3),
+        *(decimal(finite(mask.get(figure)), 4) for figure in ("pixel_accuracy", "mean_iou")),
         decimal(finite((cost.get("latency_alone") or {}).get("p50_ms")), 1),
-        MISSING if parameters is None else f"{parameters:,}",
+        decimal(_scaled(cost.get("parameters"), 1e6), 2),
     ]
 
 
 def _cost_row(cost: Mapping[str, Any]) -> list[str | Cell]:
     memory = cost.get("peak_memory") or {}
-    batch = cost.get("latency_batched") or {}
+    batch, files = cost.get("latency_batched") or {}, cost.get("from_files") or {}
     parameters, outside = finite(cost.get("parameters")), finite(batch.get("outside_network"))
     return [
         _minutes(finite(cost.get("training_seconds"))),
         _times(cost.get("latency_alone")),
         _times(batch),
-        *(decimal(finite((cost.get(key) or {}).get("images_per_second")), 1) for key in ("from_arrays", "from_files")),
+        decimal(finite((cost.get("from_arrays") or {}).get("images_per_second")), 1),
+        Cell(decimal(finite(files.get("images_per_second")), 1), str(files.get("source") or "")),
         decimal(_scaled(cost.get("flops"), 1e9), 2),
         MISSING if parameters is None else f"{parameters:,.0f}",
         decimal(_scaled(cost.get("weights_bytes"), 1e6), 1),

@@ -27,8 +27,8 @@ def listed(items: Iterable[str]) -> str:
 
 
 def few(items: Sequence[str], most: int = 4) -> str:
-    """The items as a sentence lists them; the first of them and how many more where there are many."""
-    return listed(items) if len(items) <= most else f"{', '.join(items[: most - 1])} and {len(items) - most + 1} more"
+    """The items as a sentence lists them; the first of them and how many others where there are many."""
+    return listed(items) if len(items) <= most else f"{', '.join(items[: most - 1])} and {len(items) - most + 1} others"
 
 
 def finite(value: Any) -> float | None:

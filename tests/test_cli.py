@@ -132,6 +132,24 @@ def test_predictions_of_other_images(dataset, tmp_path):
     assert "none of the" in complaint("evaluate", tmp_path / "submission.csv", dataset)
 
 
+def test_a_benchmark_calls_configs_by_their_files_and_wants_each_name_once(dataset, tmp_path):
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "mine.yaml").write_text("base: sample/unet\n")
+    files = [tmp_path / folder / "mine.yaml" for folder in ("one", "two")]
+    said = complaint("benchmark", dataset, *files, "--out", tmp_path / "out")
+    assert "'mine' is given twice" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_figures_of_what_a_run_has_seen_are_said_to_flatter(trained, dataset):
+    assert (
+        "was trained on train, so these figures flatter"
+        in hilum("evaluate", trained, dataset, "--split", "train").stderr
+    )
+    assert "flatter" not in hilum("evaluate", trained, dataset).stderr
+
+
 def test_help_imports_nothing_heavy():
     code = (
         "import sys, hilum.cli as c\n"

@@ -455,14 +455,14 @@ def evaluate(
     """
     from hilum.datasets.folder import Dataset
     from hilum.eval.evaluate import evaluate as run
-    from hilum.eval.tables import notes, print_table, table_rows
+    from hilum.eval.tables import findings, notes, print_table, table_rows
     from hilum.run import write_json
 
     results, problems = run(predictions, Dataset.open(data), split, confidence)
     for problem in problems:
         _complain(problem)
     print_table(table_rows(results), f"{predictions} on {split}")
-    print("\n".join(notes(results)))
+    print("\n".join([*findings(results), *notes(results)]))
     if json:
         write_json(json, results)
 
@@ -485,7 +485,8 @@ def benchmark(
     data
         Dataset folder.
     configs
-        Paths of YAML files, or names of shipped ones. None of them is needed with --against.
+        Paths of YAML files, or names of shipped ones; a file's name becomes the config's. None is needed with
+        --against.
     out
         Folder for runs, predictions, report.html, table.csv, table.md, results.json and comparison.png.
     seeds
@@ -497,8 +498,8 @@ def benchmark(
     """
     from hilum.config import load_config
     from hilum.datasets.folder import Dataset
+    from hilum.eval.against import compare_benchmarks
     from hilum.eval.benchmark import benchmark as run
-    from hilum.eval.benchmark import compare_benchmarks
     from hilum.eval.tables import print_differences, print_table, table_rows
     from hilum.pages.report import write_report
     from hilum.run import write_json
@@ -506,13 +507,14 @@ def benchmark(
     if not configs and against is None:
         raise HilumError("no config given; for example: hilum benchmark DATA resnet unet yolo26n")
     # All configs are read before anything is trained: a typing error in the last shall not cost the first's hours.
-    names = [config.removesuffix(".yaml").strip("/").replace("/", "-") for config in configs]
+    names = [Path(config).stem if Path(config).is_file() else config.replace("/", "-") for config in configs]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise HilumError(f"config '{twice[0]}' is given twice, or two files share this name; name each once")
     loaded = {name: load_config(config) for name, config in zip(names, configs, strict=True)}
     dataset = Dataset.open(data)
     if loaded:
-        command = shlex.join(["hilum", "benchmark", str(data), *configs, "--out", str(out), "--seeds", str(seeds)])
+        options = ["--out", str(out), "--seeds", str(seeds), *(["--dicom", str(dicom)] if dicom else [])]
+        command = shlex.join(["hilum", "benchmark", str(data), *configs, *options])
         dicoms = _picture_paths(dicom) if dicom else []
         found = run(dataset, loaded, out, seeds=seeds, tell=_complain, dicoms=dicoms, command=command)
         write_report(out / "report.html", found)

@@ -15,9 +15,10 @@ from hilum.datasets.folder import Dataset
 from hilum.errors import HilumError
 from hilum.eval import benchmark as benchmark_module
 from hilum.eval import cost
+from hilum.eval.against import compare_benchmarks
 from hilum.eval.answer import image_thresholds
-from hilum.eval.benchmark import AVERAGE, NOTHING, Benchmark, benchmark, compare_benchmarks, predict_split
-from hilum.eval.measures import measure
+from hilum.eval.benchmark import AVERAGE, NOTHING, Benchmark, benchmark, predict_split
+from hilum.eval.measures import measure, scores_of
 from hilum.eval.peak_memory import PeakMemory
 from hilum.eval.pictures import NOT_A_DEVICE
 from hilum.predict import load
@@ -139,6 +140,18 @@ def test_a_run_of_another_config_is_refused(done: tuple[Path, Benchmark], datase
         run(dataset, done[0], configs=configs(seed=9))
 
 
+def test_a_begun_run_of_another_config_is_refused_before_any_training(
+    done: tuple[Path, Benchmark], dataset: Path, tmp_path: Path
+) -> None:
+    begun = tmp_path / "runs" / "small unet"
+    begun.mkdir(parents=True)
+    for name in ("config.yaml", "environment.json"):
+        shutil.copy(done[0] / "runs" / "small resnet" / name, begun)
+    with pytest.raises(HilumError, match="small unet: a run of another config"):
+        run(dataset, tmp_path)
+    assert not (tmp_path / "runs" / "small resnet").exists()
+
+
 def test_several_seeds_are_runs_of_their_own_and_one_group(dataset: Path, tmp_path: Path) -> None:
     one = {"net": configs()["small resnet"]}
     found = run(dataset, tmp_path, configs=one, seeds=3)
@@ -158,10 +171,16 @@ def test_two_benchmarks_are_compared_name_by_name(done: tuple[Path, Benchmark], 
     same = compare_benchmarks(done[0], done[0], Dataset.open(dataset))
     assert [each["name"] for each in same] == ["small resnet", "small unet"]
     assert all(each["difference"]["estimate"] == each["difference"]["high"] == 0 for each in same)
+    images = len(done[1].holdout)
+    assert all(each["images"] == {"better": 0, "worse": 0, "alike": images} for each in same)
     (changed,) = compare_benchmarks(tmp_path / "other", done[0], Dataset.open(dataset))
     assert changed["new"]["estimate"] == pytest.approx(other.entries[2].measures.score.estimate)
     assert changed["old"]["estimate"] == pytest.approx(done[1].entries[2].measures.score.estimate)
     assert changed["difference"]["estimate"] == pytest.approx(changed["new"]["estimate"] - changed["old"]["estimate"])
+    answers = [found.entries[2].answer for found in (other, done[1])]
+    new, old = (np.nan_to_num(scores_of(done[1].holdout, answer), nan=1) for answer in answers)
+    assert changed["images"] == {"better": (new > old).sum(), "worse": (new < old).sum(), "alike": (new == old).sum()}
+    assert sum(changed["images"].values()) == images
     results = json.loads((tmp_path / "other" / "results.json").read_text())
     (tmp_path / "other" / "results.json").write_text(json.dumps(results | {"data_fingerprint": "0"}))
     with pytest.raises(HilumError, match="other data"):

@@ -9,10 +9,7 @@ from hilum.eval.bootstrap import (
     Interval,
     Resampled,
     bootstrap,
-    bootstrap_means,
     bootstrap_ratios,
-    interval,
-    paired_difference,
     simultaneous_intervals,
 )
 
@@ -24,10 +21,16 @@ def scores_of(n_images, seed=0, missing=0.3):
     return np.where(rng.random(n_images) < missing, NAN, rng.random(n_images))
 
 
+def drawn(scores, groups, **settings):
+    """The mean of the scores that count, as the competition's is taken."""
+    counts = ~np.isnan(scores)
+    return bootstrap_ratios({"mean": (np.nan_to_num(scores), counts)}, groups, **settings)["mean"]
+
+
 def test_every_resample_is_a_ratio_of_whole_groups():
     # Two groups: a resample has each once, or one of them twice; the image that does not count does not dilute.
     scores = np.array([1.0, 1.0, NAN, 0.0, NAN])
-    means = bootstrap_means(scores, ["a", "a", "a", "b", "b"], resamples=2000)
+    means = drawn(scores, ["a", "a", "a", "b", "b"], resamples=2000).values
     values, times = np.unique(means, return_counts=True)
     np.testing.assert_allclose(values, [0, 2 / 3, 1])
     np.testing.assert_allclose(times / 2000, [1 / 4, 1 / 2, 1 / 4], atol=0.05)
@@ -41,26 +44,26 @@ def test_a_slow_loop_over_images_gives_the_same():
     draws = np.random.default_rng(5)
     expected = []
     for _ in range(50):
-        drawn = names[draws.integers(len(names), size=len(names))]
-        expected.append(np.nanmean(np.concatenate([scores[groups == name] for name in drawn])))
-    np.testing.assert_allclose(bootstrap_means(scores, groups, resamples=50, seed=5), expected, atol=1e-12)
+        picked = names[draws.integers(len(names), size=len(names))]
+        expected.append(np.nanmean(np.concatenate([scores[groups == name] for name in picked])))
+    np.testing.assert_allclose(drawn(scores, groups, resamples=50, seed=5).values, expected, atol=1e-12)
 
 
 def test_one_image_a_group_gives_the_textbook_standard_error():
     scores = scores_of(4000, missing=0)
-    means = bootstrap_means(scores, np.arange(4000))
+    means = drawn(scores, np.arange(4000)).values
     assert means.std() == pytest.approx(scores.std() / math.sqrt(4000), rel=0.05)
-    result = interval(scores, np.arange(4000))
+    result = drawn(scores, np.arange(4000)).interval()
     assert result.estimate == pytest.approx(scores.mean())
     assert result.high - result.low == pytest.approx(2 * 1.96 * scores.std() / math.sqrt(4000), rel=0.08)
 
 
 def test_copies_of_an_image_in_one_group_add_no_certainty():
     scores = scores_of(300)
-    once = interval(scores, np.arange(300))
-    copied = interval(np.repeat(scores, 9), np.repeat(np.arange(300), 9))
+    once = drawn(scores, np.arange(300)).interval()
+    copied = drawn(np.repeat(scores, 9), np.repeat(np.arange(300), 9)).interval()
     np.testing.assert_allclose(copied, once, atol=1e-12)
-    as_if_independent = interval(np.repeat(scores, 9), np.arange(2700))
+    as_if_independent = drawn(np.repeat(scores, 9), np.arange(2700)).interval()
     assert as_if_independent.high - as_if_independent.low < 0.5 * (once.high - once.low)
 
 
@@ -71,89 +74,70 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
         # Patients of 1 to 4 images that share most of their score; the true mean is 0.5.
         group = np.repeat(np.arange(80), rng.integers(1, 5, 80))
         scores = 0.8 * rng.random(80)[group] + 0.2 * rng.random(len(group))
-        low, high = interval(scores, group, level=0.8, resamples=200, seed=trial)[1:]
+        low, high = drawn(scores, group, resamples=200, seed=trial).interval(0.8)[1:]
         held += low < 0.5 < high
     assert 0.70 < held / 200 < 0.88
 
 
 def test_the_level_is_the_share_of_resamples_inside():
     scores, groups = scores_of(200), np.arange(200) // 2
-    means = bootstrap_means(scores, groups)
+    means = drawn(scores, groups).values
     for level in (0.5, 0.95):
-        low, high = interval(scores, groups, level=level)[1:]
+        low, high = drawn(scores, groups).interval(level)[1:]
         assert np.mean((low <= means) & (means <= high)) == pytest.approx(level, abs=0.002)
 
 
 def test_seed_and_order():
     scores, groups = scores_of(100), np.arange(100) // 3
-    means = bootstrap_means(scores, groups, seed=4)
-    np.testing.assert_array_equal(bootstrap_means(scores, groups, seed=4), means)
-    assert not np.array_equal(bootstrap_means(scores, groups, seed=5), means)
+    means = drawn(scores, groups, seed=4).values
+    np.testing.assert_array_equal(drawn(scores, groups, seed=4).values, means)
+    assert not np.array_equal(drawn(scores, groups, seed=5).values, means)
     order = np.random.default_rng(0).permutation(100)
-    np.testing.assert_allclose(bootstrap_means(scores[order], groups[order], seed=4), means, atol=1e-12)
+    np.testing.assert_allclose(drawn(scores[order], groups[order], seed=4).values, means, atol=1e-12)
 
 
 def test_groups_may_have_any_names():
     scores = scores_of(30)
     numbers = np.arange(30) // 2
-    by_name = interval(scores, [f"patient {number:02}" for number in numbers])
-    assert by_name == interval(scores, numbers) == interval(scores, (numbers * 1000).tolist())
+    by_name = drawn(scores, [f"patient {number:02}" for number in numbers]).interval()
+    assert by_name == drawn(scores, numbers).interval() == drawn(scores, (numbers * 1000).tolist()).interval()
 
 
 def test_a_system_does_not_differ_from_itself():
-    scores = scores_of(100)
-    assert paired_difference(scores, scores, np.arange(100)) == Interval(0.0, 0.0, 0.0)
-
-
-def test_pairing_sees_a_difference_that_two_intervals_hide():
-    a = scores_of(500, missing=0)
-    b = a - 0.01
-    apart_a, apart_b = interval(a, np.arange(500)), interval(b, np.arange(500))
-    assert apart_a.low < apart_b.high
-    np.testing.assert_allclose(paired_difference(a, b, np.arange(500)), [0.01] * 3, atol=1e-12)
-    np.testing.assert_allclose(paired_difference(b, a, np.arange(500)), [-0.01] * 3, atol=1e-12)
+    one = drawn(scores_of(100), np.arange(100))
+    assert (one - one).interval() == Interval(0.0, 0.0, 0.0)
 
 
 def test_each_system_has_images_of_its_own_that_count():
     # B predicts on the images without truth as well, and is right where A is: 1 against 1/2.
     a = np.array([1.0, NAN] * 50)
     b = np.array([1.0, 0.0] * 50)
-    result = paired_difference(a, b, np.arange(100) // 2)
-    assert result == Interval(0.5, 0.5, 0.5)
-    by_image = paired_difference(a, b, np.arange(100))
+    by_patient = (drawn(a, np.arange(100) // 2) - drawn(b, np.arange(100) // 2)).interval()
+    assert by_patient == Interval(0.5, 0.5, 0.5)
+    by_image = (drawn(a, np.arange(100)) - drawn(b, np.arange(100))).interval()
     assert by_image.estimate == 0.5
     assert by_image.low == pytest.approx(0.5 - 1.96 * 0.05, abs=0.02)
 
 
 def test_nothing_that_counts():
-    assert all(map(math.isnan, interval(np.array([NAN, NAN]), [1, 2])))
-    assert all(map(math.isnan, interval(np.array([]), [])))
-    assert all(map(math.isnan, paired_difference(np.array([1.0]), np.array([NAN]), [1])))
+    assert all(map(math.isnan, drawn(np.array([NAN, NAN]), [1, 2]).interval()))
+    assert all(map(math.isnan, drawn(np.array([]), []).interval()))
+    assert all(map(math.isnan, (drawn(np.array([1.0]), [1]) - drawn(np.array([NAN]), [1])).interval()))
     # A quarter of the resamples miss the only image that counts and have no score.
-    assert interval(np.array([0.5, NAN]), [1, 2]) == Interval(0.5, 0.5, 0.5)
+    assert drawn(np.array([0.5, NAN]), [1, 2]).interval() == Interval(0.5, 0.5, 0.5)
 
 
 @pytest.mark.parametrize(
-    ("scores", "groups", "message"),
+    ("groups", "message"),
     [
-        ([0.5, 0.5], [1], r"scores: expected the shape \(1,\), .*got \(2,\)"),
-        ([[0.5]], [1], r"scores: expected the shape \(1,\), .*got \(1, 1\)"),
-        ([0.5], [[1]], r"groups: expected the shape \(images,\), got \(1, 1\)"),
-        ([0.5, math.inf], [1, 2], r"scores of image 1: expected a finite number or NaN"),
-        ([0.5, 0.5], [1, math.nan], r"groups: image 1 has no group \(nan\)"),
-        ([0.5, 0.5], ["a", None], r"groups: image 1 has no group \(None\)"),
+        ([[1, 2]], r"groups: expected the shape \(images,\), got \(1, 2\)"),
+        ([1, math.nan], r"groups: image 1 has no group \(nan\)"),
+        (["a", None], r"groups: image 1 has no group \(None\)"),
     ],
 )
-def test_wrong_values_are_named(scores, groups, message):
+def test_wrong_groups_are_named(groups, message):
     with pytest.raises(ValueError, match=message):
-        interval(np.array(scores), groups)
-
-
-def test_wrong_settings_are_named():
-    with pytest.raises(ValueError, match="level: expected a share between 0 and 1, got 95"):
-        interval(np.ones(2), [1, 2], level=95)
-    with pytest.raises(ValueError, match="resamples: expected 1 or more, got 0"):
-        interval(np.ones(2), [1, 2], resamples=0)
+        drawn(np.array([0.5, 0.5]), groups)
 
 
 def weighted_mean(scores):
@@ -162,7 +146,7 @@ def weighted_mean(scores):
 
 def test_ratios_statistics_and_means_are_of_the_same_draws():
     scores, groups = scores_of(60, missing=0), np.arange(60) // 4
-    means = bootstrap_means(scores, groups, resamples=50, seed=2)
+    means = drawn(scores, groups, resamples=50, seed=2).values
     by_ratio = bootstrap_ratios({"mean": (scores, np.ones(60))}, groups, resamples=50, seed=2)["mean"]
     by_statistic = bootstrap(weighted_mean(scores), groups, resamples=50, seed=2)["mean"]
     np.testing.assert_allclose(by_ratio.values, means, atol=1e-12)
@@ -174,9 +158,9 @@ def test_ratios_statistics_and_means_are_of_the_same_draws():
 
 def test_many_groups_are_drawn_in_parts(monkeypatch):
     scores, groups = scores_of(60), np.arange(60) // 4
-    at_once = bootstrap_means(scores, groups, resamples=50)
+    at_once = drawn(scores, groups, resamples=50).values
     monkeypatch.setattr("hilum.eval.bootstrap._CELLS", 100)  # 6 draws of 15 groups
-    np.testing.assert_allclose(bootstrap_means(scores, groups, resamples=50), at_once, atol=1e-12)
+    np.testing.assert_allclose(drawn(scores, groups, resamples=50).values, at_once, atol=1e-12)
 
 
 def test_a_weight_is_how_often_the_image_s_group_was_drawn():
@@ -282,7 +266,9 @@ def test_wrong_ratios_are_named(ratio, message):
         bootstrap_ratios({"r": ratio}, ["a", "b"])
 
 
-def test_wrong_settings_of_the_others_are_named():
+def test_wrong_settings_are_named():
+    with pytest.raises(ValueError, match="resamples: expected 1 or more, got 0"):
+        drawn(np.ones(2), [1, 2], resamples=0)
     with pytest.raises(ValueError, match="resamples: expected 1 or more, got 0"):
         bootstrap(weighted_mean(np.ones(2)), [1, 2], resamples=0)
     with pytest.raises(ValueError, match="level: expected a share between 0 and 1, got 95"):

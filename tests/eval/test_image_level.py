@@ -12,7 +12,6 @@ from hilum.eval.bootstrap import bootstrap, bootstrap_ratios
 from hilum.eval.image_level import (
     auroc,
     average_precision,
-    brier_score,
     image_ratios,
     ranking_statistic,
     reliability_curve,
@@ -33,6 +32,11 @@ def random_images(n=500, seed=0, decimals=2):
     rng = np.random.default_rng(seed)
     positive = rng.random(n) < 0.3
     return positive, np.clip(rng.normal(0.3 + 0.3 * positive, 0.2), 0, 1).round(decimals)
+
+
+def brier(positive, probability):
+    ratios = {"brier": image_ratios(positive, probability, 0.5)["brier"]}
+    return bootstrap_ratios(ratios, np.arange(len(positive)), resamples=1)["brier"].estimate
 
 
 def auroc_by_pairs(positive, probability):
@@ -74,7 +78,7 @@ def test_scikit_learn_says_the_same():
         assert figures["average_precision"] == pytest.approx(
             metrics.average_precision_score(positive, probability, sample_weight=weight)
         )
-        assert brier_score(positive, probability) == pytest.approx(metrics.brier_score_loss(positive, probability))
+        assert brier(positive, probability) == pytest.approx(metrics.brier_score_loss(positive, probability))
         rates, hits, thresholds = metrics.roc_curve(positive, probability, drop_intermediate=False)
         best = np.argmax(hits - rates)
         sensitivity, specificity = sensitivity_specificity(
@@ -120,7 +124,7 @@ def test_what_is_not_defined_is_nan(positive):
     sensitivity, specificity = sensitivity_specificity(positive, probability, 0.5)
     assert math.isnan(sensitivity) == (not any(positive))
     assert math.isnan(specificity) == (all(positive))
-    assert math.isnan(brier_score(positive, probability)) == (not positive)
+    assert math.isnan(brier(positive, probability)) == (not positive)
 
 
 @given(IMAGES, st.sampled_from([0.2, 0.5, 0.75, 0.95, 1.0]))
@@ -168,7 +172,7 @@ def test_ratios_are_the_figures():
     sensitivity, specificity = sensitivity_specificity(positive, probability, 0.4)
     assert drawn["sensitivity"].estimate == pytest.approx(sensitivity)
     assert drawn["specificity"].estimate == pytest.approx(specificity)
-    assert drawn["brier"].estimate == pytest.approx(brier_score(positive, probability))
+    assert drawn["brier"].estimate == pytest.approx(np.mean((probability - positive) ** 2))
     undefined = bootstrap_ratios(image_ratios(positive, probability, math.nan), np.arange(500), resamples=2)
     assert math.isnan(undefined["sensitivity"].estimate)
     assert math.isnan(undefined["specificity"].estimate)
@@ -189,8 +193,8 @@ def test_the_interval_of_the_auroc_has_the_known_width():
 
 def test_brier_of_a_constant():
     positive = np.array([True, False, False, False])
-    assert brier_score(positive, np.full(4, 0.25)) == pytest.approx(0.25 * 0.75)
-    assert brier_score(positive, positive) == 0
+    assert brier(positive, np.full(4, 0.25)) == pytest.approx(0.25 * 0.75)
+    assert brier(positive, positive) == 0
 
 
 def test_bins():
@@ -233,7 +237,7 @@ def test_a_calibrated_system_lies_on_the_diagonal():
     ],
 )
 def test_wrong_input_is_named(positive, probability, message):
-    for figure in (auroc, average_precision, brier_score, youden_threshold, threshold_at_sensitivity):
+    for figure in (auroc, average_precision, youden_threshold, threshold_at_sensitivity):
         with pytest.raises(ValueError, match=message):
             figure(positive, probability)
 

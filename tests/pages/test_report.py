@@ -154,6 +154,20 @@ def test_the_page_tells_the_figures(page, found):
     assert not re.search(r"\b(nan|None)\b", text)
 
 
+def test_the_table_holds_baselines_bounds_and_what_accuracy_is_worth(page, found):
+    (first, *_) = re.findall(r"<table class=\"sortable\">.*?</table>", page.read_text(), re.DOTALL)
+    cells = [re.findall(r"<t[hd][^>]*>(?:<svg.*?</svg>)?([^<]*)", row) for row in first.split("<tr>")[2:]]
+    rows = {row[0]: row[1:] for row in cells}
+    assert list(rows) == ["good", "poor", NOTHING, "all-background mask", AVERAGE]
+    mask = found.results["empty_mask_on_val"]
+    assert rows["all-background mask"][12:14] == [decimal(mask["pixel_accuracy"], 4), decimal(mask["mean_iou"], 4)]
+    assert rows[NOTHING][:12] == rows["all-background mask"][:12]
+    for entry in found.entries:
+        bounds_of = entry.measures.bounds
+        wanted = [decimal(bounds_of[half], 3) for half in ("perfect_classifier", "perfect_boxes")]
+        assert rows[entry.name][2:4] == wanted
+
+
 def test_it_is_written_alike_each_time_and_alone(page, found, tmp_path):
     write_report(tmp_path / "new" / "report.html", found)
     assert (tmp_path / "new" / "report.html").read_bytes() == page.read_bytes()
@@ -295,7 +309,7 @@ def test_few_patients_are_told(found):
 def test_a_bound_that_is_not_zero_never_reads_so():
     assert bounds({"low": -0.0012, "high": 0.19}, signed=True) == "[\N{MINUS SIGN}0.001, +0.190]"
     assert bounds({"low": 0.0, "high": 0.19}) == "[0.00, 0.19]"
-    assert [few(list("abcdef")), few(list("abcd")), few(["a"])] == ["a, b, c and 3 more", "a, b, c and d", "a"]
+    assert [few(list("abcdef")), few(list("abcd")), few(["a"])] == ["a, b, c and 3 others", "a, b, c and d", "a"]
     assert bounds({"low": None, "high": 0.19}) == bounds(None) == ""
     assert [decimal(value) for value in (-0.001, None, NAN)] == ["0.00", MISSING, MISSING]
 
@@ -371,8 +385,13 @@ def test_in_a_browser(browser, page, found, width):
     table = view.locator("table.sortable").first
     heading = table.get_by_role("button", name="AUROC")
     assert "0.5 is chance" in heading.get_attribute("title")
-    column = "t => [...t.tBodies[0].rows].map(r => parseFloat(r.cells[7].firstChild.textContent))"
-    expected = sorted(round(entry.measures.figures["auroc"].estimate, 2) for entry in found.entries)
+    column = (
+        "t => { const at = [...t.tHead.rows[0].cells].findIndex(c => c.textContent === 'AUROC');"
+        "return [...t.tBodies[0].rows].map(r => parseFloat(r.cells[at].firstChild.textContent)); }"
+    )
+    # The all-background mask is nothing predicted, seen as a mask.
+    shown = [*found.entries, found.entries[0]]
+    expected = sorted(round(entry.measures.figures["auroc"].estimate, 2) for entry in shown)
     heading.click()
     assert table.evaluate(column) == pytest.approx(expected[::-1], abs=0.006)
     heading.click()
@@ -436,6 +455,7 @@ def test_in_print_tables_are_whole_and_pictures_few(browser, page):
     view.goto(page.as_uri())
     view.emulate_media(media="print")
     assert view.locator(".shot:visible").count() == 12
+    assert view.evaluate("document.documentElement.scrollWidth") == 680  # else all of it would be printed smaller
     assert not view.locator(".controls").is_visible()
     assert view.evaluate(
         "[...document.querySelectorAll('table')].every(t => t.getBoundingClientRect().right <= innerWidth)"
