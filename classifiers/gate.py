@@ -21,9 +21,10 @@ from hilum.datasets.letterbox import Letterbox
 from hilum.errors import HilumError
 from hilum.eval.image_level import auroc, youden_threshold
 from hilum.predict import Predictor, no_detections, predict_all
-from hilum.training.checkpoint import CHECKPOINT, load_weights
+from hilum.training.checkpoint import CHECKPOINT
 from hilum.training.distributed import first_goes_first, wait
 from hilum.training.loop import fit, pick_device
+from hilum.training.network import load_network
 from hilum.training.schedule import SCHEDULES
 
 _BATCH = 16  # images that are judged at once
@@ -165,9 +166,11 @@ class GateClassifier:
     def load(cls, run: Path) -> Self:
         """See `hilum.backend.Backend.load`."""
         config = read_config(run, GateConfig)
-        network = config.network()
-        load_weights(network, run)
-        return cls(network.to(pick_device()), config)
+        return cls(load_network(config.network, run), config)
+
+    def network_to_export(self) -> nn.Module:
+        """See `hilum.export.Exportable`."""
+        return self._network
 
     def predict_probability(self, images: list[NDArray[np.uint8]]) -> NDArray[np.float64]:
         """See `hilum.classifiers.classifier.Classifier.predict_probability`."""

@@ -28,9 +28,10 @@ from hilum.segmenters.keras_conventions import KerasAdam
 from hilum.segmenters.losses import LOSSES, Loss, Output, mean_iou, pixel_accuracy, with_image_loss
 from hilum.segmenters.masks_to_boxes import Confidence, Connectivity, probability_to_boxes
 from hilum.segmenters.tune import GRID, sweep
-from hilum.training.checkpoint import CHECKPOINT, load_weights
+from hilum.training.checkpoint import CHECKPOINT
 from hilum.training.distributed import first_goes_first, wait, world
 from hilum.training.loop import fit, pick_device, shuffled_batches
+from hilum.training.network import load_network
 from hilum.training.schedule import SCHEDULES
 from hilum.training.validation import OperatingPoint, best_operating_point
 
@@ -250,9 +251,11 @@ class Segmenter:
     def load(cls, run: Path) -> Self:
         """See `hilum.backend.Backend.load`."""
         config = read_config(run, cls.Config)
-        network = config.network()
-        load_weights(network, run)
-        return cls(network.to(pick_device()), config, operating_boxes(run, config.boxes))
+        return cls(load_network(config.network, run), config, operating_boxes(run, config.boxes))
+
+    def network_to_export(self) -> nn.Module:
+        """See `hilum.export.Exportable`."""
+        return self._network
 
     def predict_batch(self, images: list[NDArray[np.uint8]]) -> list[Detections]:
         """See `hilum.backend.Backend.predict_batch`."""

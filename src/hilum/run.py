@@ -3,7 +3,7 @@
 import json
 import math
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from pydantic import ValidationError
 
@@ -16,7 +16,10 @@ WEIGHTS = "weights.safetensors"
 OPERATING_POINT = "operating_point.json"
 ENVIRONMENT = "environment.json"
 MEMBERS = "members"  # folder of the runs that a composed run is made of
-_NEEDED = (CONFIG, WEIGHTS, ENVIRONMENT, OPERATING_POINT)  # in the order in which training writes them
+EXPORTED = "exported"  # what `environment.json` says of the export that made a run
+Format = Literal["onnx", "openvino"]
+# What an exported run has in the place of its weights.
+FORMATS: Final[dict[Format, tuple[str, ...]]] = {"onnx": ("model.onnx",), "openvino": ("model.xml", "model.bin")}
 
 
 def check_run(run: Path) -> None:
@@ -25,10 +28,13 @@ def check_run(run: Path) -> None:
     Raises:
         HilumError: no such folder, or training did not finish.
     """
+    if run.is_file():
+        pickled = run.suffix.lower() in {".pt", ".pth"}
+        why = ", and a pickle, which can run code; training can start from it: `model=FILE --trust`" if pickled else ""
+        raise HilumError(f"{run}: a file, where a run folder is expected{why}")
     if not run.is_dir():
         raise HilumError(f"{run}: no such run folder; `hilum train CONFIG DATA {run}` makes one")
-    missing = [name for name in _NEEDED if not (run / name).is_file()]
-    if missing:
+    if missing := _missing(run):
         raise HilumError(
             f"{run}: not a finished run, {', '.join(missing)} missing; the same `hilum train` again goes on with it"
         )
@@ -36,7 +42,26 @@ def check_run(run: Path) -> None:
 
 def is_complete(run: Path) -> bool:
     """Whether training has finished here."""
-    return all((run / name).is_file() for name in _NEEDED)
+    return not _missing(run)
+
+
+def exported_format(run: Path) -> Format | None:
+    """What runs the run's network: the format it was exported to; None where that is PyTorch."""
+    if (run / WEIGHTS).is_file():
+        return None
+    return next((kind for kind, names in FORMATS.items() if all((run / name).is_file() for name in names)), None)
+
+
+def network_files(run: Path) -> list[Path]:
+    """The files that hold the run's own network: its weights, or what it was exported to."""
+    kind = exported_format(run)
+    return [run / name for name in (FORMATS[kind] if kind else (WEIGHTS,))]
+
+
+def _missing(run: Path) -> list[str]:
+    """In the order in which training writes them."""
+    needed = (CONFIG, *(() if exported_format(run) else (WEIGHTS,)), ENVIRONMENT, OPERATING_POINT)
+    return [name for name in needed if not (run / name).is_file()]
 
 
 def run_config(run: Path) -> ExperimentConfig:
@@ -103,13 +128,30 @@ def operating_boxes(run: Path, untuned: TableT) -> TableT:
 
 
 def weights_files(run: Path) -> list[Path]:
-    """The run's weights, and those of the runs that it is made of, if it is composed."""
-    return [run / WEIGHTS, *sorted((run / MEMBERS).rglob(WEIGHTS))]
+    """The run's weights, and those of the runs that it is made of, if it is composed; also exported ones."""
+    members = sorted(path.parent for path in (run / MEMBERS).rglob(CONFIG))
+    return [path for folder in (run, *members) for path in network_files(folder)]
 
 
 def parameter_count(run: Path) -> int:
-    """Values in the run's weights, BatchNorm's running ones included, step counters not; from the header alone."""
-    return sum(map(_values_in, weights_files(run)))
+    """Values in the run's weights, BatchNorm's running ones included, step counters not; from the header alone.
+
+    An exported network counts as the one that it was.
+    """
+    return sum(
+        _exported_values(path.parent) if path.name != WEIGHTS else _values_in(path)
+        for path in weights_files(run)
+        if path.name != "model.bin"
+    )
+
+
+def _exported_values(run: Path) -> int:
+    path = run / ENVIRONMENT
+    about = read_json(path).get(EXPORTED)
+    count = about.get("parameters") if isinstance(about, dict) else None
+    if not isinstance(count, int):
+        raise HilumError(f"{path}: {EXPORTED}.parameters: expected a whole number, got {count!r}; export again")
+    return count
 
 
 def _values_in(path: Path) -> int:

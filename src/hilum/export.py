@@ -1,0 +1,211 @@
+"""Export a run: the same folder, whose network ONNX Runtime or OpenVINO runs on a CPU, sooner than PyTorch.
+
+Only the network is replaced. Letterbox, NMS, boxes from masks stay the backend's own code, which loads the exported run
+like any other.
+"""
+
+import logging
+import os
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final, Protocol, runtime_checkable
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_pre_hook
+
+from hilum.backend import Backend
+from hilum.converters.files import PARTIAL, write_atomically
+from hilum.errors import HilumError
+from hilum.predict import load
+from hilum.run import (
+    CONFIG,
+    ENVIRONMENT,
+    EXPORTED,
+    FORMATS,
+    OPERATING_POINT,
+    Format,
+    exported_format,
+    parameter_count,
+    read_json,
+    run_config,
+    write_json,
+)
+from hilum.runtimes import digest, import_onnx, import_openvino, load_exported
+
+_TOLERANCE: Final = 5e-4  # a third of a pixel at 640, half of a thousandth of a confidence
+_MADE_BY: Final = {
+    "onnx": ("torch", "onnx", "onnxscript", "onnxruntime"),
+    "openvino": ("torch", "onnx", "onnxscript", "openvino"),
+}
+
+
+@runtime_checkable
+class Exportable(Protocol):
+    """What a backend offers whose network can be exported; its `load` takes the network from `load_network`."""
+
+    def network_to_export(self) -> nn.Module:
+        """The network as `predict_batch` calls it: one tensor, images first; a tensor, or several, images first.
+
+        The backend is not used any more afterwards.
+        """
+        ...
+
+
+def export(run: Path, kind: Format, out: Path, *, overwrite: bool = False) -> float:
+    """Write the run anew, with its network in another format; whole or not at all.
+
+    Args:
+        run: a finished run, of a backend that is `Exportable`.
+        kind: what shall run it.
+        out: the folder to write.
+        overwrite: replace an exported run that is there.
+
+    Returns:
+        The largest difference between an output of the exported network and of the run's, relative to 1 + the output,
+        on drawn pictures, one and three at once.
+
+    Raises:
+        HilumError: not a finished run, exported already, its backend's networks cannot be exported, what was exported
+            gives other outputs, the extra is missing, or `out` is there.
+    """
+    _check_free(out, run, overwrite=overwrite)
+    predictor = load(run)
+    if exported_format(run):
+        raise HilumError(f"{run}: is exported already; export the run that it came from")
+    if not isinstance(predictor.backend, Exportable):
+        raise HilumError(f"{run}: networks of the backend '{run_config(run).backend}' cannot be exported")
+    example = _example(predictor.backend)
+    network = predictor.backend.network_to_export().cpu().eval()
+    with torch.inference_mode():
+        expected = {images: _outputs(network(example[:images])) for images in (1, 3)}
+    content, sorts = _to_onnx(network, example, run)
+    partial = out.with_name(f".{out.name}{PARTIAL}")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        for name in (CONFIG, OPERATING_POINT):
+            shutil.copy(run / name, partial / name)
+        _write_network(content, kind, partial)
+        about = {
+            "format": kind,
+            "sha256": {name: digest((partial / name).read_bytes()) for name in FORMATS[kind]},
+            "parameters": parameter_count(run),
+            "versions": {name: version(name) for name in _MADE_BY[kind]},
+        }
+        write_json(partial / ENVIRONMENT, read_json(run / ENVIRONMENT) | {EXPORTED: about})
+        difference = _difference(load_exported(partial), example, expected, sorts=sorts)
+        if not difference <= _TOLERANCE:
+            raise HilumError(
+                f"{run}: exported, its network gives other outputs, by {difference:.2g} where {_TOLERANCE} is allowed; "
+                "keep to PyTorch"
+            )
+        _put(partial, out)
+    except OSError as error:
+        raise HilumError(f"{out}: cannot be written: {error.strerror}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return difference
+
+
+def _check_free(out: Path, run: Path, *, overwrite: bool) -> None:
+    if not out.exists():
+        return
+    if not overwrite:
+        raise HilumError(f"{out}: is there already; give a new folder, or --overwrite to replace an exported run")
+    if out.resolve() == run.resolve() or not exported_format(out):
+        raise HilumError(f"{out}: is not an exported run, and is not overwritten; give a new folder")
+
+
+def _example(backend: Backend) -> Tensor:
+    """What the backend shows its network of three drawn pictures."""
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (3, 9, 9), np.uint8)
+    pictures = [cv2.resize(picture, (512, 512), interpolation=cv2.INTER_CUBIC) for picture in coarse]
+    seen: list[Any] = []
+    hook = register_module_forward_pre_hook(lambda _, inputs: seen.append(inputs))
+    try:
+        backend.predict_batch(pictures)
+    finally:
+        hook.remove()
+    (example,) = seen[0]
+    return torch.from_numpy(example.cpu().numpy().copy())  # else it remembers that it comes out of inference mode
+
+
+def _outputs(outputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return (outputs,) if isinstance(outputs, Tensor) else outputs
+
+
+def _to_onnx(network: nn.Module, example: Tensor, run: Path) -> tuple[bytes, bool]:
+    """The network as an ONNX file, for any number of images; and whether it sorts what it finds."""
+    import_onnx()
+    try:
+        with _quiet():
+            shapes = ({0: torch.export.Dim("images")},)
+            program = torch.onnx.export(network, (example,), dynamo=True, dynamic_shapes=shapes, verbose=False)
+    except ImportError as error:
+        raise HilumError('onnxscript (MIT) is missing: pip install "hilum[onnx]"') from error
+    except Exception as error:  # whatever a network may do that cannot be exported
+        reason = (str(error.__cause__ or error).strip().splitlines() or [type(error).__name__])[0]
+        raise HilumError(f"{run}: its network cannot be exported: {reason}") from error
+    if program is None:
+        raise HilumError(f"{run}: its network cannot be exported")
+    model = program.model_proto
+    model.ClearField("metadata_props")
+    model.graph.ClearField("metadata_props")
+    for part in (*model.graph.node, *model.graph.value_info, *model.graph.initializer):
+        part.ClearField("metadata_props")  # paths and lines of code on this machine
+        part.ClearField("doc_string")
+    return model.SerializeToString(), any(node.op_type == "TopK" for node in model.graph.node)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """What the exporter tells on its way is about its own workings."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _write_network(content: bytes, kind: Format, folder: Path) -> None:
+    if kind == "onnx":
+        write_atomically(folder / "model.onnx", content)
+    else:
+        openvino = import_openvino()
+        model = openvino.Core().read_model(content)
+        openvino.save_model(model, folder / "model.xml", compress_to_fp16=False)
+
+
+def _difference(exported: nn.Module, example: Tensor, expected: dict[int, tuple[Tensor, ...]], *, sorts: bool) -> float:
+    """See `export`. Of rows that the network has sorted only their number is compared: equals may change places."""
+    largest = 0.0
+    for images, outputs in expected.items():
+        found = _outputs(exported(example[:images]))
+        if [output.shape for output in found] != [output.shape for output in outputs]:
+            return float("inf")
+        for ours, theirs in zip(found, outputs, strict=True):
+            if not sorts:
+                largest = max(largest, float(((ours - theirs).abs() / (1 + theirs.abs())).max()))
+    return largest
+
+
+def _put(partial: Path, out: Path) -> None:
+    """Give a folder its name; one that has it is moved out of the way first."""
+    replaced = partial.with_name(f".{out.name}.old{PARTIAL}")
+    shutil.rmtree(replaced, ignore_errors=True)
+    if out.exists():
+        os.replace(out, replaced)  # noqa: PTH105
+    os.replace(partial, out)  # noqa: PTH105 - over nothing, or an empty folder
+    shutil.rmtree(replaced, ignore_errors=True)

@@ -1,0 +1,29 @@
+"""A trained network, whatever runs it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import nn
+
+from hilum.run import exported_format
+from hilum.training.checkpoint import load_weights
+from hilum.training.loop import pick_device
+
+
+def load_network(build: Callable[[], nn.Module], run: Path) -> nn.Module:
+    """The network of a run, on the device where it shall run.
+
+    Args:
+        build: makes the network that the weights are of. It is not called where the run is exported.
+        run: its folder, with `weights.safetensors` or an exported network.
+
+    Raises:
+        HilumError: the files are missing, damaged, or of another network.
+    """
+    if exported_format(run):
+        from hilum.runtimes import load_exported
+
+        return load_exported(run)
+    network = build()
+    load_weights(network, run)
+    return network.to(pick_device())
