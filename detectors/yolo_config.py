@@ -119,7 +119,10 @@ class YOLOConfig(ExperimentConfig):
     @model_validator(mode="after")
     def _check_model(self) -> Self:
         if self.from_checkpoint and not self.trust:
-            raise ValueError(f"model: {self.model} is a pickle, which can run code; say `trust: true` if you trust it")
+            raise ValueError(
+                f"model: {self.model} is a pickle, which can run code when it is read; "
+                "say --trust (in a config `trust: true`) if you trust where it comes from"
+            )
         if self.from_checkpoint and self.model_yaml:
             raise ValueError(f"model_yaml: {self.model} brings its own architecture; leave this out")
         return self

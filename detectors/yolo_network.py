@@ -178,7 +178,8 @@ def _check_layers(architecture: dict[str, Any]) -> type[nn.Module]:
     if layer not in _HEADS:
         heads = ", ".join(head.__name__ for head in _HEADS)
         raise HilumError(f"model: expected a detection model, which ends in one of {heads}; this ends in {name}")
-    return layer
+    head: type[nn.Module] = layer
+    return head
 
 
 def _one_line(error: Exception) -> str:

@@ -272,7 +272,7 @@ def explore(data: Path, *, out: Path | None = None, stage1: Path | None = None) 
 
 
 @app.command
-def train(config: str, data: Path, run: Path, *overrides: str) -> None:
+def train(config: str, data: Path, run: Path, *overrides: str, trust: bool = False) -> None:
     """Train a backend; on a run that was interrupted, go on with it.
 
     On several GPUs or machines: torchrun --nproc-per-node 8 -m hilum train CONFIG DATA RUN. The processes share each
@@ -288,6 +288,8 @@ def train(config: str, data: Path, run: Path, *overrides: str) -> None:
         Run folder to write.
     overrides
         Keys with other values: train.epochs=3 image_size=256
+    trust
+        Read the .pt file that the config starts from: it is a pickle, which can run code when it is read.
     """
     from hilum.config import load_config
     from hilum.datasets.folder import Dataset
@@ -298,7 +300,7 @@ def train(config: str, data: Path, run: Path, *overrides: str) -> None:
     if "=" in run.name:
         raise HilumError(f"'{run}' was read as RUN, which seems to be forgotten: hilum train CONFIG DATA RUN key=value")
     with processes():
-        run_training(load_config(config, overrides), Dataset.open(data), run)
+        run_training(load_config(config, overrides, trust=trust), Dataset.open(data), run)
         if not is_first():
             return
     chosen = read_json(run / OPERATING_POINT)
@@ -475,6 +477,7 @@ def benchmark(
     seeds: Positive = 1,
     dicom: Path | None = None,
     against: Path | None = None,
+    trust: bool = False,
 ) -> None:
     """Train or reuse several configs on the same data and put them side by side, with trivial baselines and bounds.
 
@@ -495,6 +498,8 @@ def benchmark(
         Folder of DICOM files to measure throughput on; the dataset's own pictures where not given.
     against
         The folder of an earlier benchmark on the same data: what changed, name by name, image by image.
+    trust
+        Read the .pt files that configs start from: they are pickles, which can run code when they are read.
     """
     from hilum.config import load_config
     from hilum.datasets.folder import Dataset
@@ -507,10 +512,19 @@ def benchmark(
     if not configs and against is None:
         raise HilumError("no config given; for example: hilum benchmark DATA resnet unet yolo26n")
     # All configs are read before anything is trained: a typing error in the last shall not cost the first's hours.
-    names = [Path(config).stem if Path(config).is_file() else config.replace("/", "-") for config in configs]
+    runs = {config for config in configs if _is_run(config)}
+    names = [
+        Path(config).absolute().name
+        if config in runs
+        else (Path(config).stem if Path(config).is_file() else config.replace("/", "-"))
+        for config in configs
+    ]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise HilumError(f"config '{twice[0]}' is given twice, or two files share this name; name each once")
-    loaded = {name: load_config(config) for name, config in zip(names, configs, strict=True)}
+    loaded = {
+        name: Path(config) if config in runs else load_config(config, trust=trust)
+        for name, config in zip(names, configs, strict=True)
+    }
     dataset = Dataset.open(data)
     if loaded:
         options = ["--out", str(out), "--seeds", str(seeds), *(["--dicom", str(dicom)] if dicom else [])]
@@ -520,6 +534,7 @@ def benchmark(
         write_report(out / "report.html", found)
         print_table(table_rows(found.results), f"{data}, holdout")
         files = ("report.html", "table.md", "table.csv", "results.json", "comparison.png")
+        options += ["--trust"] if trust else []
         print("\n".join(str(out / name) for name in files))
     if against:
         differences = compare_benchmarks(out, against, dataset)
@@ -700,6 +715,12 @@ def _processes(workers: int | None, items: int | None, module: str) -> Iterator[
         yield None
         return
     from hilum.converters.workers import end_with_parent
+
+def _is_run(source: str) -> bool:
+    from hilum.config import shipped_configs
+
+    return source not in shipped_configs() and (Path(source) / "config.yaml").is_file()
+
 
     with ProcessPoolExecutor(
         count,

@@ -57,12 +57,13 @@ def find_config(source: str) -> Path:
     raise HilumError(f"config '{source}': neither a YAML file nor the name of a shipped config; {hint}")
 
 
-def load_config(source: str, overrides: Sequence[str] = ()) -> ExperimentConfig:
+def load_config(source: str, overrides: Sequence[str] = (), *, trust: bool = False) -> ExperimentConfig:
     """Read, merge, override and check a config.
 
     Args:
         source: path of a YAML file, or the name of a shipped one.
         overrides: `a.b=value`, the value in YAML.
+        trust: the user says that a pickle which the config names may be read; nothing to a backend that reads none.
 
     Raises:
         HilumError: one line a problem, each with the file and the key.
@@ -71,10 +72,10 @@ def load_config(source: str, overrides: Sequence[str] = ()) -> ExperimentConfig:
     values = _read(path, ())
     for override in overrides:
         _override(values, override)
-    return check_config(values, where=str(path))
+    return check_config(values, where=str(path), trust=trust)
 
 
-def check_config(values: Mapping[str, Any], where: str) -> ExperimentConfig:
+def check_config(values: Mapping[str, Any], where: str, *, trust: bool = False) -> ExperimentConfig:
     """Check plain values against the model of the backend that they name.
 
     Raises:
@@ -89,8 +90,9 @@ def check_config(values: Mapping[str, Any], where: str) -> ExperimentConfig:
         model = backend_class(name).Config
     except HilumError as error:
         raise HilumError(f"{where}: {error}") from error
+    trusted = {"trust": True} if trust and "trust" in model.model_fields else {}
     try:
-        return model.model_validate(dict(values))
+        return model.model_validate({**values, **trusted})
     except ValidationError as error:
         raise HilumError("\n".join(f"{where}: {line}" for line in _explain(error, model))) from error
     except HilumError as error:  # of a config inside this one

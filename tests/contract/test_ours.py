@@ -102,6 +102,16 @@ class TestYOLO(BackendContract):
         return FILL
 
 
+@pytest.mark.slow
+class TestRTDETR(TestYOLO):
+    values: ClassVar = {
+        **TestYOLO.values,
+        "model": "yolov8-rtdetr.yaml",
+        "model_yaml": {"scales": {"n": [0.33, 0.125, 256]}},
+        "boxes": {"end_to_end": True},
+    }
+
+
 MEMBERS = {
     "resnet": {"config": {"backend": "resnet", "model": {"channels": 8, "blocks": 1, "depth": 2}, **SEGMENTER}},
     "unet": {

@@ -250,7 +250,7 @@ def test_no_boxes_and_no_images(trained: tuple[YOLODetector, Path], monkeypatch:
         ({"ultralytics": {"imgsz": 320}}, "'imgsz' is set by image_size"),
         ({"ultralytics": {"distill_model": "teacher.pt"}}, "unpickle"),
         ({"ultralytics": {"cache": "disk"}}, "dataset folder"),
-        ({"model": "yolo26n.pt", "model_yaml": {}}, "trust: true"),
+        ({"model": "yolo26n.pt", "model_yaml": {}}, "say --trust"),
         ({"model": "yolo26n.pt", "trust": True}, "model_yaml"),
         ({"image_size": 100}, "multiple of 32"),
         ({"train": {"epochs": 1, "batch_size": 4, "negatives": 2}}, "train.negatives"),
