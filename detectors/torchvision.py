@@ -1,20 +1,15 @@
 """The backend `torchvision`: Faster R-CNN v2, RetinaNet v2, FCOS and SSDlite, under permissive licences."""
 
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
-from supervision import Detections
-from torch import Tensor, nn
+from torch import Tensor
 
-from hilum.config import ExperimentConfig, Table, read_config
-from hilum.datasets.augmentation import Augmentation, augment
-from hilum.datasets.cache import Squares, square_pictures
-from hilum.datasets.folder import Dataset, Split
-from hilum.datasets.letterbox import Letterbox
+from hilum.config import Table
+from hilum.datasets.folder import Split
 from hilum.detectors.anchors import fit_anchors
 from hilum.detectors.pretrained import (
     download,
@@ -24,22 +19,14 @@ from hilum.detectors.pretrained import (
     load_detector,
     read_tensors,
 )
+from hilum.detectors.square_detector import SquareConfig, SquareDetector, SquareTraining, place_of
 from hilum.detectors.torchvision_network import (
     OWN_BACKBONE,
     Architecture,
     Backbone,
-    Batch,
     DetectionNetwork,
     build_classifier,
 )
-from hilum.errors import HilumError
-from hilum.training.checkpoint import CHECKPOINT, WEIGHTS, load_weights
-from hilum.training.distributed import first_goes_first, wait
-from hilum.training.loop import fit, pick_device, shuffled_batches
-from hilum.training.schedule import SCHEDULES
-from hilum.training.validation import best_operating_point
-
-_AT_ONCE = 16
 
 
 class Model(Table):
@@ -74,7 +61,7 @@ class Model(Table):
         return self
 
 
-class Training(Table):
+class Training(SquareTraining):
     """How a detector is trained, with AdamW.
 
     Attributes:
@@ -82,15 +69,7 @@ class Training(Table):
             those of a small batch are poor.
     """
 
-    epochs: int = Field(gt=0)
-    batch_size: int = Field(gt=0)
-    learning_rate: float = Field(default=2e-4, gt=0)
-    weight_decay: float = Field(default=1e-4, ge=0)
-    schedule: Literal["cosine", "constant"] = "cosine"
     freeze_batchnorm: bool = False
-    patience: int = Field(default=0, ge=0, description="stop after so many epochs without a better score; 0: never")
-    ema: float = Field(default=0.0, ge=0, lt=1, description="decay of the moving average that is kept; 0: none")
-    tensorboard: bool = False
 
 
 class Boxes(Table):
@@ -103,13 +82,11 @@ class Boxes(Table):
     nms_iou: float = Field(default=0.3, ge=0, le=1)
 
 
-class TorchvisionConfig(ExperimentConfig):
+class TorchvisionConfig(SquareConfig):
     """A config with `backend: torchvision`."""
 
-    image_size: int = Field(ge=64, le=2048, multiple_of=32)
     model: Model = Model()
-    train: Training
-    augmentation: Augmentation = Augmentation()
+    train: Training = Training()
     boxes: Boxes = Boxes()
 
     @property
@@ -143,6 +120,12 @@ class TorchvisionConfig(ExperimentConfig):
         hub = self.model.weights == "hub"
         return self._network_from(download(self.model.backbone_name) if hub else read_tensors(Path(self.model.weights)))
 
+    def first_network(self, train: Split) -> DetectionNetwork:
+        """The network that training starts with, its anchors fitted to the train split."""
+        network = self.starting_network()
+        network.set_anchors(fitted_anchors(network, train, self.image_size))
+        return network
+
     def _network_from(self, tensors: dict[str, Tensor] | None) -> DetectionNetwork:
         model, source = self.model, str(self.pretraining)
         classifier = build_classifier(
@@ -163,88 +146,10 @@ class TorchvisionConfig(ExperimentConfig):
         return network
 
 
-class TorchvisionDetector:
-    """Detects with a network of torchvision. It keeps nothing between calls."""
+class TorchvisionDetector(SquareDetector):
+    """Detects with a network of torchvision."""
 
     Config = TorchvisionConfig
-    distributed: ClassVar = True
-
-    def __init__(self, network: nn.Module, config: TorchvisionConfig) -> None:
-        """Take a `DetectionNetwork` with its weights and anchors, on the device where it shall run."""
-        self._network = network.eval()
-        self._config = config
-
-    @classmethod
-    def train(cls, config: TorchvisionConfig, data: Dataset, run: Path) -> Self:
-        """See `hilum.backend.Backend.train`.
-
-        Raises:
-            HilumError: the weights to start with cannot be had, or no training image shows an opacity.
-        """
-        torch.manual_seed(config.seed)
-        settings, size = config.train, config.image_size
-        train, val = data.split("train"), data.split("val")
-        if not any(map(len, train.boxes_xyxy)):
-            raise HilumError(f"{data.path}: no image of the train split shows an opacity; there is nothing to learn")
-        with first_goes_first():
-            resumes = (run / CHECKPOINT).is_file()
-            network = (config.network() if resumes else config.starting_network()).to(pick_device())
-            squares = {name: square_pictures(data, name, size) for name in ("train", "val")}
-        network.set_anchors(fitted_anchors(network, train, size))
-        fit(
-            network,
-            torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay),
-            loss=lambda loss, _: loss,
-            batches=lambda epoch: shuffled_batches(len(train), settings.batch_size, config.seed, epoch),
-            load=lambda epoch, numbers: _load(squares["train"], train, config, epoch, numbers),
-            learning_rate=lambda epoch: SCHEDULES[settings.schedule](epoch, settings.epochs, settings.learning_rate),
-            validate=lambda judged: cls(judged, config).validate(squares["val"], val),
-            epochs=settings.epochs,
-            seed=config.seed,
-            run=run,
-            patience=settings.patience,
-            ema=settings.ema,
-            tensorboard=settings.tensorboard,
-        )
-        wait()  # for the weights, which the first process stores
-        return cls.load(run)
-
-    @classmethod
-    def load(cls, run: Path) -> Self:
-        """See `hilum.backend.Backend.load`."""
-        config = read_config(run, TorchvisionConfig)
-        network = config.network()
-        load_weights(network, run)
-        if not all(tensor.isfinite().all() for tensor in network.state_dict().values()):
-            raise HilumError(f"{run / WEIGHTS}: holds values that are not finite; train again")
-        return cls(network.to(pick_device()), config)
-
-    def predict_batch(self, images: list[NDArray[np.uint8]]) -> list[Detections]:
-        """See `hilum.backend.Backend.predict_batch`."""
-        if not images:
-            return []
-        places = [Letterbox.fit((image.shape[1], image.shape[0]), self._config.image_size) for image in images]
-        squares = np.stack([place.apply(image) for place, image in zip(places, images, strict=True)])
-        return self._detect(squares, places)
-
-    @torch.inference_mode()
-    def _detect(self, squares: NDArray[np.uint8], places: list[Letterbox]) -> list[Detections]:
-        """What is found in (N, size, size) squares, in pixels of the pictures that lie in them."""
-        device = next(self._network.parameters()).device
-        found = self._network(torch.from_numpy(squares).to(device))
-        return [_detections(one, place) for one, place in zip(found, places, strict=True)]
-
-    def validate(self, squares: Squares, split: Split) -> dict[str, float]:
-        """Figures of a split and its pictures.
-
-        `val_score` is the highest competition score on the threshold curve.
-        """
-        found: list[Detections] = []
-        for start in range(0, len(split), _AT_ONCE):
-            some = squares[start : start + _AT_ONCE]
-            places = [_place(split, number, self._config.image_size) for number in range(start, start + len(some))]
-            found += self._detect(some, places)
-        return {"val_score": best_operating_point(split, found)[1]}
 
 
 def fitted_anchors(network: DetectionNetwork, split: Split, size: int) -> NDArray[np.float64]:
@@ -253,37 +158,6 @@ def fitted_anchors(network: DetectionNetwork, split: Split, size: int) -> NDArra
     if not network.has_anchors:
         return np.repeat(strides[:, None, None], 2, axis=2)
     boxes = np.concatenate(
-        [_place(split, at, size).boxes_to_square(boxes) for at, boxes in enumerate(split.boxes_xyxy)]
+        [place_of(split, at, size).boxes_to_square(boxes) for at, boxes in enumerate(split.boxes_xyxy)]
     )
     return fit_anchors(boxes[:, 2:] - boxes[:, :2], strides, network.anchors.sizes_wh.shape[1])
-
-
-def _place(split: Split, number: int, size: int) -> Letterbox:
-    width, height = split.sizes_wh[number]
-    return Letterbox.fit((int(width), int(height)), size)
-
-
-def _load(
-    squares: Squares, split: Split, config: TorchvisionConfig, epoch: int, numbers: NDArray[np.int64]
-) -> tuple[Any, Tensor]:
-    """A batch, and no target beside it: the network takes the truth with the pictures.
-
-    Each image has random numbers of its own, so that it is the same in whichever batch and process it falls.
-    """
-    pictures = np.empty((len(numbers), config.image_size, config.image_size), np.uint8)
-    boxes = []
-    for at, number in enumerate(numbers):
-        rng = np.random.default_rng([config.seed, epoch, 1 + number])
-        in_square = _place(split, number, config.image_size).boxes_to_square(split.boxes_xyxy[number])
-        pictures[at], varied = augment(squares[number], in_square, config.augmentation, rng)
-        boxes.append(torch.from_numpy(varied).float())
-    return Batch(torch.from_numpy(pictures), tuple(boxes)), torch.zeros(())
-
-
-def _detections(found: dict[str, Tensor], place: Letterbox) -> Detections:
-    """Boxes of the square as detections in the picture; those that lie in the padding alone are none."""
-    boxes = place.boxes_to_original(found["boxes"].double().cpu().numpy())
-    confidence = found["scores"].double().cpu().numpy().clip(0, 1)
-    kept = np.flatnonzero((boxes[:, 2:] > boxes[:, :2]).all(axis=1))
-    kept = kept[np.argsort(-confidence[kept], kind="stable")]
-    return Detections(xyxy=boxes[kept], confidence=confidence[kept], class_id=np.zeros(len(kept), int))

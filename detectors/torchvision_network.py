@@ -1,7 +1,6 @@
 """torchvision's detectors for square grey pictures: one class, anchors that are given, no resizing inside."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Literal, Self, cast, get_args
 
@@ -43,24 +42,6 @@ _ANCHORS: Final[dict[Architecture, tuple[int, int]]] = {
     "fcos_resnet50_fpn": (5, 1),
     "ssdlite320_mobilenet_v3_large": (6, 6),
 }
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What a detector learns from: it samples by the truth in the middle of its forward pass.
-
-    Attributes:
-        squares: (N, size, size) uint8.
-        boxes_xyxy: N tensors (boxes, 4), float32, in pixels of the square; (0, 4) where there is no opacity.
-    """
-
-    squares: Tensor
-    boxes_xyxy: tuple[Tensor, ...]
-
-    def to(self, device: torch.device, *, non_blocking: bool = False) -> Self:
-        """The batch on a device."""
-        boxes = tuple(boxes.to(device, non_blocking=non_blocking) for boxes in self.boxes_xyxy)
-        return type(self)(self.squares.to(device, non_blocking=non_blocking), boxes)
 
 
 class Anchors(nn.Module):

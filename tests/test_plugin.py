@@ -14,7 +14,8 @@ from typing import ClassVar
 import pytest
 from contract import BackendContract
 
-from hilum.backend import found_backends
+from hilum.backend import backend_class, found_backends
+from hilum.errors import HilumError
 
 PACKAGE = Path(__file__).parent / "plugin_package"
 
@@ -59,12 +60,38 @@ class TestThirdParty(BackendContract):
         assert (listed.distribution, listed.problem) == ("grid-detector", None)
 
 
+@pytest.mark.parametrize(
+    ("code", "problem"),
+    [
+        ("class Detector(", "was never closed"),
+        ("import a_library_that_is_not_there", "No module named 'a_library_that_is_not_there'"),
+        ("raise RuntimeError('no GPU here\\nand more')", "no GPU here"),
+        ("other = 1", "has no attribute 'Detector'"),
+    ],
+)
+def test_a_broken_one_is_named_and_stops_no_other(tmp_path, code, problem):
+    (tmp_path / "broken_plugin.py").write_text(code)
+    record = tmp_path / "broken_plugin-1.dist-info"
+    record.mkdir()
+    (record / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-plugin\nVersion: 1\n")
+    (record / "entry_points.txt").write_text("[hilum.backends]\nbroken = broken_plugin:Detector\n")
+    with importable(tmp_path, "broken_plugin"):
+        states = {backend.name: backend.problem for backend in found_backends()}
+        assert problem in states["broken"]
+        assert states["resnet"] is states["torchvision"] is None
+        assert backend_class("resnet").__name__ == "ResNetSegmenter"
+        with pytest.raises(HilumError, match="backend 'broken' cannot be used") as error:
+            backend_class("broken")
+    assert problem in str(error.value)
+    assert "\n" not in str(error.value)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(
     not find_spec("transformers"), reason="transformers, which the docs' example needs, is not installed"
 )
 class TestTheDocsExample(BackendContract):
-    values: ClassVar = {"backend": "detr", "image_size": 64, "epochs": 1}
+    values: ClassVar = {"backend": "detr", "image_size": 64, "train": {"epochs": 1}}
 
     @pytest.fixture(scope="class", autouse=True)
     @classmethod

@@ -70,7 +70,7 @@ def backend_class(name: str) -> type[Backend]:
     """Return the backend declared under `name`.
 
     Raises:
-        HilumError: no such backend, or it cannot be imported (an extra is missing).
+        HilumError: no such backend, or it cannot be imported (an extra is missing, or a plug-in is broken).
     """
     declared = {point.name: point for point in entry_points(group=GROUP)}
     if name not in declared:
@@ -79,8 +79,8 @@ def backend_class(name: str) -> type[Backend]:
         raise HilumError(f"backend: no backend is called '{name}'; {hint}")
     try:
         return _load(declared[name])
-    except ImportError as error:
-        raise HilumError(f"backend '{name}' cannot be used: {error}") from error
+    except Exception as error:  # a plug-in may fail in any way
+        raise HilumError(f"backend '{name}' cannot be used: {_problem(error)}") from error
 
 
 def found_backends() -> list[FoundBackend]:
@@ -91,9 +91,13 @@ def found_backends() -> list[FoundBackend]:
             _load(point)
             problem = None
         except Exception as error:  # noqa: BLE001 - a plug-in may fail in any way
-            problem = str(error).splitlines()[0] if str(error) else type(error).__name__
+            problem = _problem(error)
         found.append(FoundBackend(point.name, point.dist.name if point.dist else "?", problem))
     return found
+
+
+def _problem(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _load(point: EntryPoint) -> type[Backend]:
