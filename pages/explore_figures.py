@@ -225,7 +225,7 @@ def patient_bars(names: Sequence[str], patients: Sequence[int], images: Sequence
         ):
             shares = np.array(counts) / max(1, sum(counts))
             bars = axis.bar(at + shift, shares, 0.4, label=label, **style)
-            axis.bar_label(bars, [f"{share:.0%}" for share in shares], padding=2, fontsize=8.5)
+            axis.bar_label(bars, [_share(count, sum(counts)) for count in counts], padding=2, fontsize=8.5)
         axis.set_xticks(at, names)
         axis.set(xlabel="images of one patient", yticks=[])
         axis.spines["left"].set_visible(False)
@@ -316,4 +316,9 @@ def _fold(name: str) -> str:
 
 
 def _count(count: int, total: int) -> str:
-    return f"{count:,} ({count / max(1, total):.0%})"
+    return f"{count:,} ({_share(count, total)})"
+
+
+def _share(count: int, total: int) -> str:
+    """As short as a bar's label has to be; a few are not none."""
+    return "<1%" if 0 < count < total / 100 else f"{count / max(1, total):.0%}"
