@@ -1,0 +1,259 @@
+"""Time prediction with YOLO against stock ultralytics, compare the boxes, and measure memory over many files.
+
+    python benchmarks/predict.py                               # 64 generated files, YOLO26n with random weights
+    python benchmarks/predict.py --run RUN --source KAGGLE     # a run of yours, on DICOM files of yours
+    python benchmarks/predict.py --memory 10000                # what a stream of so many files needs
+
+Stock is `YOLO(...).predict(rect=False)` on the same files, with the same weights, batch size, NMS and floor. It does
+not read DICOM, so it gets the JPEG streams out of them; on DICOM it gets what pydicom decodes, as in most notebooks.
+Boxes are compared on pictures that have the network's size already: where pictures shrink, stock picks pixels and hilum
+averages areas, so the two show the network other pictures; that difference is printed too.
+
+Candidates take turns, each over all files, which are in the page cache. Latency is one picture alone, read included.
+"""
+
+import argparse
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+BATCH = 16
+FLOOR = 0.001
+Predict = Callable[..., Any]
+
+
+def main() -> None:
+    """Parse the arguments, prepare weights and files, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--run", type=Path, help="a run of the backend yolo; YOLO26n with random weights if not given")
+    parser.add_argument("--source", type=Path, help="a folder of DICOM files; generated where not given")
+    parser.add_argument("--images", type=int, default=64)
+    parser.add_argument("--size", type=int, default=640, help="side of the square that the network sees")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--memory", type=int, metavar="FILES", help="measure memory instead of time")
+    parser.add_argument("--stream", nargs=3, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.stream:
+        stream(Path(options.stream[0]), Path(options.stream[1]), int(options.stream[2]))
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        run = run_folder(options.run, folder / "run", 64 if options.memory else options.size)
+        dicoms = dicom_files(options.source, folder / "kaggle", options.images)
+        print(
+            f"{datetime.now(UTC):%Y-%m-%d}, {platform.machine()}, {os.cpu_count()} cores, {platform.python_version()}"
+        )
+        if options.memory:
+            command = [sys.executable, __file__, "--stream", str(run), str(dicoms[0].parent), str(options.memory)]
+            subprocess.run(command, check=True)
+            return
+        compare(run, dicoms, folder, options.size, options.rounds)
+
+
+def run_folder(source: Path | None, run: Path, size: int) -> Path:
+    """A run of this image size: the weights of another, or random ones."""
+    import torch
+    import yaml
+    from safetensors.torch import save_file
+
+    from hilum.config import dump_config, load_config
+    from hilum.detectors.yolo_network import build_network, read_architecture
+    from hilum.run import write_json
+
+    if source:
+        shutil.copytree(source, run)
+        config = yaml.safe_load((run / "config.yaml").read_text())
+        (run / "config.yaml").write_text(yaml.safe_dump({**config, "image_size": size}))
+        return run
+    run.mkdir()
+    torch.manual_seed(0)
+    architecture = read_architecture("yolo26n.yaml", {})
+    (run / "model.yaml").write_text(yaml.safe_dump(architecture, sort_keys=False))
+    (run / "config.yaml").write_text(dump_config(load_config("yolo26n", [f"image_size={size}"])))
+    save_file(build_network(architecture).state_dict(), run / "weights.safetensors")
+    write_json(run / "operating_point.json", {"confidence": FLOOR})
+    write_json(run / "environment.json", {})
+    return run
+
+
+def dicom_files(source: Path | None, folder: Path, images: int) -> list[Path]:
+    """So many DICOM files."""
+    from hilum.converters.sample import write_sample
+
+    if source is None:
+        write_sample(folder, images, 0)
+        source = folder / "stage_2_train_images"
+    return sorted(source.rglob("*.dcm"))[:images]
+
+
+def pictures_of(dicoms: Sequence[Path], folder: Path, size: int | None) -> list[Path]:
+    """The pictures in the files: their own JPEG streams, or PNG squares of this size."""
+    import cv2
+
+    from hilum.datasets.letterbox import Letterbox
+    from hilum.datasets.pictures import read_picture
+
+    folder.mkdir()
+    paths = []
+    for path in dicoms:
+        picture = read_picture(path)
+        if size:
+            paths.append(folder / f"{path.stem}.png")
+            cv2.imwrite(str(paths[-1]), Letterbox.fit(picture.shape[::-1], size).apply(picture, 114))
+        else:
+            content = path.read_bytes()
+            paths.append(folder / f"{path.stem}.jpg")
+            paths[-1].write_bytes(content[content.index(b"\xff\xd8\xff") :])
+    return paths
+
+
+def stock_predict(run: Path, folder: Path) -> Predict:
+    """Stock ultralytics' `predict` with the run's weights and settings."""
+    import torch
+
+    from hilum.config import read_config
+    from hilum.detectors.private_ultralytics import ultralytics
+    from hilum.detectors.yolo import _read_model_yaml
+    from hilum.detectors.yolo_config import YOLOConfig
+    from hilum.detectors.yolo_network import build_network
+    from hilum.training.checkpoint import load_weights
+
+    config = read_config(run, YOLOConfig)
+    network = build_network(_read_model_yaml(run / "model.yaml"))
+    load_weights(network, run)
+    network.end2end = config.boxes.end_to_end
+    torch.save({"model": network, "train_args": {"task": "detect"}}, folder / "stock.pt")
+    return partial(
+        ultralytics.YOLO(folder / "stock.pt").predict,
+        stream=True,
+        rect=False,
+        imgsz=config.image_size,
+        conf=FLOOR,
+        iou=config.boxes.nms_iou,
+        max_det=100,
+        device="cpu",
+        verbose=False,
+    )
+
+
+def stock_boxes(predict: Predict, source: Any, batch: int = BATCH) -> list[np.ndarray]:
+    """(boxes, 5) of each picture: xyxy in its pixels, confidence."""
+    return [result.boxes.data[:, :5].double().numpy() for result in predict(source, batch=batch)]
+
+
+def hilum_boxes(predictor: Any, source: Any) -> list[np.ndarray]:
+    """(boxes, 5) of each picture: xyxy in its pixels, confidence."""
+    found = predictor.predict(source, confidence=0.0, batch_size=BATCH)
+    return [np.column_stack([one.detections.xyxy, one.detections.confidence]) for one in found]
+
+
+def pixels_by_pydicom(dicoms: Sequence[Path]) -> Iterator[np.ndarray]:
+    """What most notebooks give to stock ultralytics, a batch at a time."""
+    import pydicom
+
+    for path in dicoms:
+        yield pydicom.dcmread(path).pixel_array[..., None]
+
+
+def compare(run: Path, dicoms: list[Path], folder: Path, size: int, rounds: int) -> None:
+    """Boxes first, then times."""
+    import hilum
+
+    predictor, stock = hilum.load(run), stock_predict(run, folder)
+    squares, pictures = pictures_of(dicoms, folder / "squares", size), pictures_of(dicoms, folder / "pictures", None)
+    print(f"{len(dicoms)} files, the network sees {size} x {size}, batches of {BATCH}")
+    print_shift("of the network's size", stock_boxes(stock, squares), hilum_boxes(predictor, squares))
+    print_shift("as they are", stock_boxes(stock, pictures), hilum_boxes(predictor, pictures))
+
+    def stock_on_dicom() -> None:
+        decoded = pixels_by_pydicom(dicoms)
+        while batch := list(islice(decoded, BATCH)):
+            stock_boxes(stock, batch)
+
+    candidates: dict[str, Callable[[], object]] = {
+        "stock, JPEG": lambda: stock_boxes(stock, pictures),
+        "hilum, JPEG": lambda: hilum_boxes(predictor, pictures),
+        "pydicom and stock, DICOM": stock_on_dicom,
+        "hilum, DICOM": lambda: hilum_boxes(predictor, dicoms),
+    }
+    times: dict[str, list[float]] = {name: [] for name in candidates}
+    for number in range(rounds + 1):  # the first warms up
+        for name, predict in candidates.items():
+            start = time.perf_counter()
+            predict()
+            if number:
+                times[name].append((time.perf_counter() - start) / len(dicoms) * 1000)
+    median = {name: statistics.median(values) for name, values in times.items()}
+    print(f"medians of {rounds} interleaved rounds, ms an image [least, most]")
+    for name, values in times.items():
+        low, high = min(values), max(values)
+        print(f"  {name:25} {median[name]:7.2f} [{low:.2f}, {high:.2f}]  {1000 / median[name]:6.1f} images a second")
+    print(f"from JPEG hilum is {median['stock, JPEG'] / median['hilum, JPEG']:.2f} times as fast as stock")
+    print(f"from DICOM {median['pydicom and stock, DICOM'] / median['hilum, DICOM']:.2f} times as pydicom and stock")
+    one_by_one = {"stock, JPEG": [], "hilum, JPEG": [], "hilum, DICOM": []}  # type: dict[str, list[float]]
+    for jpeg, dicom in zip(pictures, dicoms, strict=True):
+        alone: dict[str, Callable[[], object]] = {
+            "stock, JPEG": lambda jpeg=jpeg: stock_boxes(stock, jpeg, 1),
+            "hilum, JPEG": lambda jpeg=jpeg: hilum_boxes(predictor, jpeg),
+            "hilum, DICOM": lambda dicom=dicom: hilum_boxes(predictor, dicom),
+        }
+        for name, predict in alone.items():
+            start = time.perf_counter()
+            predict()
+            one_by_one[name].append((time.perf_counter() - start) * 1000)
+    print("latency of one picture alone, ms")
+    for name, values in one_by_one.items():
+        print(f"  {name:25} p50 {np.quantile(values, 0.5):6.1f}  p95 {np.quantile(values, 0.95):6.1f}")
+
+
+def print_shift(what: str, stock: list[np.ndarray], ours: list[np.ndarray]) -> None:
+    """How far our boxes are from stock's nearest ones."""
+    counts = sum(map(len, stock)), sum(map(len, ours))
+    shifts, confidences = [], []
+    for theirs, mine in zip(stock, ours, strict=True):
+        if len(theirs) and len(mine):
+            apart = np.abs(theirs[:, None, :4] - mine[None, :, :4]).max(axis=2)
+            shifts += apart.min(axis=1).tolist()
+            confidences += np.abs(theirs[:, 4] - mine[apart.argmin(axis=1), 4]).tolist()
+    middle, most = np.quantile(shifts, 0.5), max(shifts)
+    print(
+        f"pictures {what}: {counts[0]:,} boxes of stock, {counts[1]:,} of hilum, nearest ones apart by {middle:.2g} px "
+        f"(median), at most {most:.2g} px; confidence by at most {max(confidences):.2g}"
+    )
+
+
+def stream(run: Path, folder: Path, files: int) -> None:
+    """Predict so many files, the same ones again and again, and print the memory of this process on the way."""
+    import hilum
+
+    predictor = hilum.load(run)
+    paths = sorted(folder.glob("*.dcm"))
+    start = time.perf_counter()
+    for number, result in enumerate(predictor.predict(islice(cycle(paths), files)), 1):
+        assert result.error is None, result.error  # noqa: S101
+        if number in {files // 100, files // 10, files}:
+            rate = number / (time.perf_counter() - start)
+            print(f"{number:7,} files: {resident_mb():.0f} MB, {rate:.0f} files a second", flush=True)
+
+
+def resident_mb() -> float:
+    """Resident memory of this process."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+if __name__ == "__main__":
+    main()
