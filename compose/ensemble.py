@@ -18,17 +18,29 @@ from safetensors.numpy import save
 from supervision import Detections
 
 from hilum.backend import IMAGE_PROBABILITY, Backend
-from hilum.compose.composed_config import GATE, ComposedConfig
+from hilum.compose.composed_config import GATE, LUNGS, ComposedConfig
 from hilum.compose.composition import Heard, Parameters, choose_parameters, compose, operating_point
 from hilum.compose.folds import fold_datasets
 from hilum.compose.fusion import Found
+from hilum.compose.lungs import LungMapper, lung_maps
 from hilum.compose.views import View
 from hilum.config import ExperimentConfig, read_config
 from hilum.converters.files import PARTIAL, write_atomically
 from hilum.datasets.folder import Dataset, Split
+from hilum.datasets.pictures import read_picture
 from hilum.errors import HilumError
 from hilum.predict import Predictor, image_probability, load, predict_all
-from hilum.run import CONFIG, ENVIRONMENT, MEMBERS, OPERATING_POINT, WEIGHTS, check_run, is_complete, read_json
+from hilum.run import (
+    CONFIG,
+    ENVIRONMENT,
+    MEMBERS,
+    OPERATING_POINT,
+    WEIGHTS,
+    check_run,
+    is_complete,
+    network_files,
+    read_json,
+)
 from hilum.train import same_experiment, train
 from hilum.training.distributed import first_goes_first, is_first, wait
 
@@ -73,14 +85,24 @@ class _Job:
 
 
 class Composed:
-    """Members, and a gate, each seeing every view; fused, gated and adjusted. It keeps nothing between calls."""
+    """Members, and a gate, each seeing every view; fused, lungs first, gated and adjusted.
+
+    It keeps nothing between calls.
+    """
 
     Config: ClassVar[type[ExperimentConfig]] = ComposedConfig
     distributed: ClassVar = True
     """As far as its members are: they say so themselves."""
 
-    def __init__(self, voices: Sequence[Voice], config: ComposedConfig, parameters: Parameters) -> None:
+    def __init__(
+        self,
+        voices: Sequence[Voice],
+        config: ComposedConfig,
+        parameters: Parameters,
+        lungs: LungMapper | None = None,
+    ) -> None:
         """Take voices in the order of the config's parts, those of the gate included."""
+        self._lungs = lungs
         self.config = config
         self.parameters = parameters
         self._voices = [voice for voice in voices if voice.member != GATE]
@@ -96,7 +118,9 @@ class Composed:
             HilumError: a run that the config names is not whole, or may have seen val or holdout of `data`.
         """
         for name, part in config.parts.items():  # before the first is trained for hours
-            if part.run is not None:
+            if part.run is not None and name == LUNGS:
+                check_run(Path(part.run))  # it knows nothing of opacities, so it may be of any data
+            elif part.run is not None:
                 check_origin(name, Path(part.run), data)
         jobs = list(_jobs(config, run))
         console = Console(stderr=True, highlight=False)
@@ -118,7 +142,7 @@ class Composed:
         if is_first():
             _write_manifest(run, [job.folder for job in jobs])
         wait()
-        return cls(_load_voices(config, run), config, _untuned(config))
+        return cls(_load_voices(config, run), config, _untuned(config), _load_lungs(config, run))
 
     @classmethod
     def load(cls, run: Path) -> Self:
@@ -129,7 +153,7 @@ class Composed:
         """
         config = read_config(run, ComposedConfig)
         _check_manifest(run, [job.folder for job in _jobs(config, run)])
-        return cls(_load_voices(config, run), config, _read_parameters(run, config))
+        return cls(_load_voices(config, run), config, _read_parameters(run, config), _load_lungs(config, run))
 
     def predict_batch(self, images: list[NDArray[np.uint8]]) -> list[Detections]:
         """See `hilum.backend.Backend.predict_batch`."""
@@ -141,7 +165,7 @@ class Composed:
             said = np.array([[image_probability(each) for each in gate.predict_batch(images)] for gate in self._gates])
         sizes_wh = np.array([image.shape[::-1] for image in images])
         members = tuple(voice.member for voice in self._voices)
-        heard = Heard(members, list(zip(*found, strict=True)), sizes_wh, said)
+        heard = Heard(members, list(zip(*found, strict=True)), sizes_wh, said, self._maps(images))
         likely = [None] * len(images) if heard.probability is None else heard.probability.tolist()
         answers = compose(heard, self.parameters, self.config.fusion)
         return [_detections(*answer, each) for answer, each in zip(answers, likely, strict=True)]
@@ -169,8 +193,13 @@ class Composed:
         if self._gates:
             gated = [predict_all(_predictor(gate), split.paths) for gate in self._gates]
             probabilities = np.array([[result.image_probability for result in results] for results in gated])
+        mapper = self._lungs
+        lungs = None if mapper is None else [lung_maps(mapper, [read_picture(path)])[0] for path in split.paths]
         members = tuple(voice.member for voice in self._voices)
-        return Heard(members, list(zip(*found, strict=True)), split.sizes_wh, probabilities)
+        return Heard(members, list(zip(*found, strict=True)), split.sizes_wh, probabilities, lungs)
+
+    def _maps(self, images: list[NDArray[np.uint8]]) -> list[NDArray[np.float32]] | None:
+        return None if self._lungs is None else lung_maps(self._lungs, images)
 
 
 def _jobs(config: ComposedConfig, run: Path) -> Iterator[_Job]:
@@ -188,8 +217,17 @@ def _jobs(config: ComposedConfig, run: Path) -> Iterator[_Job]:
 
 def _load_voices(config: ComposedConfig, run: Path) -> list[Voice]:
     views = config.views.all()
-    loaded = [(job.part, load(job.folder).backend) for job in _jobs(config, run)]
+    loaded = [(job.part, load(job.folder).backend) for job in _jobs(config, run) if job.part != LUNGS]
     return [Voice(part, backend, view) for part, backend in loaded for view in views]
+
+
+def _load_lungs(config: ComposedConfig, run: Path) -> LungMapper | None:
+    if config.lungs is None:
+        return None
+    backend = load(run / MEMBERS / LUNGS).backend
+    if not isinstance(backend, LungMapper):
+        raise HilumError(f"{LUNGS}: {config.lungs.run}: its backend draws no map; expected a segmenter, or lungs")
+    return backend
 
 
 def check_origin(name: str, source: Path, data: Dataset) -> None:
@@ -245,8 +283,8 @@ def _check_manifest(run: Path, folders: Sequence[Path]) -> None:
 def _digest(run: Path) -> str:
     """Of all that decides what a run finds."""
     digest = hashlib.sha256()
-    for name in (CONFIG, OPERATING_POINT, WEIGHTS):
-        with (run / name).open("rb") as file:
+    for path in (run / CONFIG, run / OPERATING_POINT, *network_files(run)):
+        with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
 

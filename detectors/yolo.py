@@ -56,7 +56,7 @@ class YOLODetector:
         # BatchNorm goes into the convolutions, and the head that is not used away: the same boxes, sooner.
         self._queries = is_rtdetr(network)
         self._network = network.eval().fuse(verbose=False)  # type: ignore[operator]
-        self._network.set_head_attr(max_det=MAX_BOXES)
+        self._network.set_head_attr(max_det=MAX_BOXES)  # type: ignore[operator]
 
     @classmethod
     def train(cls, config: YOLOConfig, data: Dataset, run: Path) -> Self:

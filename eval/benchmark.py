@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from hilum import __version__
+from hilum.compose.ensemble import check_origin
 from hilum.config import ExperimentConfig
 from hilum.converters.files import write_atomically
 from hilum.datasets.boxes import xyxy_to_xywh
@@ -28,13 +29,23 @@ from hilum.eval.pictures import choose_images, draw_comparison
 from hilum.eval.predictions import read_about, read_answer, write_predictions
 from hilum.eval.tables import table_csv, table_markdown, table_rows
 from hilum.predict import Predictor, load, predict_all
-from hilum.run import CONFIG, ENVIRONMENT, OPERATING_POINT, WEIGHTS, is_complete, read_json, run_config, write_json
+from hilum.run import (
+    CONFIG,
+    ENVIRONMENT,
+    OPERATING_POINT,
+    is_complete,
+    network_files,
+    read_json,
+    run_config,
+    write_json,
+)
 from hilum.train import same_experiment, train
 from hilum.training.log import read_log
 
 AVERAGE = "two average boxes"
 NOTHING = "nothing predicted"
 RESULTS = "results.json"
+SCORE = "competition score"
 CHOSEN_ON_VAL = "epochs, operating points and thresholds were chosen on val"
 
 
@@ -76,7 +87,7 @@ class Benchmark:
 
 def benchmark(
     data: Dataset,
-    configs: Mapping[str, ExperimentConfig],
+    configs: Mapping[str, ExperimentConfig | Path],
     out: Path,
     *,
     seeds: int = 1,
@@ -89,9 +100,9 @@ def benchmark(
 
     Args:
         data: the dataset folder.
-        configs: name -> config.
+        configs: name -> config, or the folder of a finished run, which is measured as it is.
         out: folder for `runs/<name>`, `predictions/<name>`, `results.json`, `table.csv`, `table.md`, `comparison.png`.
-        seeds: how many runs of each config, with seeds that count up from the config's own.
+        seeds: how many runs of each config, with seeds that count up from the config's own; a finished run is one.
         tell: called with a line now and then.
         dicoms: files that throughput is measured on; the dataset's own pictures where there are none.
         cost_seconds: for timing, a run.
@@ -103,16 +114,19 @@ def benchmark(
     holdout, val, training = data.split("holdout"), data.split("val"), data.split("train")
     if not len(holdout):
         raise HilumError(f"{data.path}: the holdout split has no image; convert more images")
-    planned = list(_planned(configs, seeds))
-    for name, _, config in planned:  # all are checked before the first is trained
-        _check_reusable(out / "runs" / name, config, data)
+    planned = list(_planned(configs, seeds, out / "runs"))
+    for _, group, config, run in planned:  # all are checked before the first is trained
+        if run == configs[group]:
+            check_origin(group, run, data)
+        else:
+            _check_reusable(run, config, data)
     baselines = {NOTHING: nothing(holdout), AVERAGE: everywhere(average_boxes(training, holdout))}
     entries = [
         Entry(name, name, answer, measure(holdout, answer, {}), None, {"backend": None})
         for name, answer in baselines.items()
     ]
-    for name, group, config in planned:
-        run, kept = out / "runs" / name, out / "predictions" / name
+    for name, group, config, run in planned:
+        kept = out / "predictions" / name
         predictor = _trained(name, config, data, run, tell)
         answers = {
             split.name: _predicted(predictor, run, data, split, kept / split.name, name, tell)
@@ -125,6 +139,7 @@ def benchmark(
             "seed": config.seed,
             "cost": _cost(predictor, run, holdout, dicoms, kept / "cost.json", cost_seconds),
             "log": read_log(run),
+            "val_figure": read_json(run / OPERATING_POINT).get("figure", SCORE),
             "pretraining": config.pretraining,
             "reported": getattr(getattr(config, "report", None), "model_dump", dict)(),
         }
@@ -150,13 +165,18 @@ def predict_split(predictor: Predictor, split: Split) -> Answer:
     )
 
 
-def _planned(configs: Mapping[str, ExperimentConfig], seeds: int) -> Iterator[tuple[str, str, ExperimentConfig]]:
-    """Name of the run, name of the config, config."""
+def _planned(
+    configs: Mapping[str, ExperimentConfig | Path], seeds: int, runs: Path
+) -> Iterator[tuple[str, str, ExperimentConfig, Path]]:
+    """Name of the run, name of the config, config, folder of the run."""
     for group, config in configs.items():
+        if isinstance(config, Path):
+            yield group, group, run_config(config), config
+            continue
         for more in range(seeds):
             seed = config.seed + more
             name = group if seeds == 1 else f"{group}-seed{seed}"
-            yield name, group, config.model_copy(update={"seed": seed})
+            yield name, group, config.model_copy(update={"seed": seed}), runs / name
 
 
 def _check_reusable(run: Path, config: ExperimentConfig, data: Dataset) -> None:
@@ -182,7 +202,7 @@ def _predicted(
     """The run's answer on a split: read where it has been predicted, predicted and kept where not."""
     about = {
         "run": name,
-        "weights": _digest(run / WEIGHTS),
+        "weights": _digest(network_files(run)[-1]),
         "operating_point": _digest(run / OPERATING_POINT),
         "confidence": predictor.confidence,
         "split": split.name,
@@ -199,7 +219,8 @@ def _predicted(
 def _cost(
     predictor: Predictor, run: Path, split: Split, dicoms: Sequence[Path], path: Path, seconds: float
 ) -> dict[str, Any]:
-    of = {"weights": _digest(run / WEIGHTS), "machine": describe_machine(), "seconds": seconds, "dicoms": len(dicoms)}
+    weights, machine = _digest(network_files(run)[-1]), describe_machine()
+    of = {"weights": weights, "machine": machine, "seconds": seconds, "dicoms": len(dicoms)}
     if path.is_file():
         kept = read_json(path)
         if kept.get("of") == of:

@@ -451,7 +451,8 @@ def evaluate(
     split
         The split to score on. Figures of train and val flatter: they were trained or chosen there.
     confidence
-        Boxes below do not count as the answer; a run's operating point, else 0, where not given.
+        Boxes below do not count as the answer. Where not given: that of the run or the predictions folder; for COCO
+        results one is chosen on val, or cross-fitted where they have nothing of val; a submission is kept as it is.
     json
         File to write the figures to.
     """
@@ -488,8 +489,8 @@ def benchmark(
     data
         Dataset folder.
     configs
-        Paths of YAML files, or names of shipped ones; a file's name becomes the config's. None is needed with
-        --against.
+        Paths of YAML files, or names of shipped ones, or folders of finished runs, exported ones too; the file's or
+        folder's name becomes the config's. None is needed with --against.
     out
         Folder for runs, predictions, report.html, table.csv, table.md, results.json and comparison.png.
     seeds
@@ -528,13 +529,13 @@ def benchmark(
     dataset = Dataset.open(data)
     if loaded:
         options = ["--out", str(out), "--seeds", str(seeds), *(["--dicom", str(dicom)] if dicom else [])]
+        options += ["--trust"] if trust else []
         command = shlex.join(["hilum", "benchmark", str(data), *configs, *options])
         dicoms = _picture_paths(dicom) if dicom else []
         found = run(dataset, loaded, out, seeds=seeds, tell=_complain, dicoms=dicoms, command=command)
         write_report(out / "report.html", found)
         print_table(table_rows(found.results), f"{data}, holdout")
         files = ("report.html", "table.md", "table.csv", "results.json", "comparison.png")
-        options += ["--trust"] if trust else []
         print("\n".join(str(out / name) for name in files))
     if against:
         differences = compare_benchmarks(out, against, dataset)
@@ -647,6 +648,34 @@ def submit(run: Path, images: Path, out: Path, *, confidence: Share = None, over
 
 
 @app.command
+def export(
+    run: Path,
+    *,
+    format: Literal["onnx", "openvino"],  # noqa: A002
+    out: Path | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write a run anew with its network in another format, which a CPU runs sooner. It is used like the run itself.
+
+    Parameters
+    ----------
+    run
+        Run folder, of a finished training.
+    format
+        onnx for ONNX Runtime (hilum[onnx]), openvino for OpenVINO (hilum[openvino]).
+    out
+        Folder to write; RUN-onnx or RUN-openvino beside the run where not given.
+    overwrite
+        Replace an exported run that is there.
+    """
+    from hilum.export import export as run_export
+
+    folder = out or Path(f"{run.absolute()}-{format}" if run.name in {"", ".."} else f"{run}-{format}")
+    difference = run_export(run, format, folder, overwrite=overwrite)
+    print(f"{folder}: its network gives what that of {run} gives, to {difference:.1g} of the value")
+
+
+@app.command
 def backends() -> None:
     """List the backends that are installed, and what is missing for those that cannot be used."""
     from rich.console import Console
@@ -688,6 +717,12 @@ def _complain(line: str) -> None:
     sys.stderr.write(f"hilum: {line}\n")
 
 
+def _is_run(source: str) -> bool:
+    from hilum.config import shipped_configs
+
+    return source not in shipped_configs() and (Path(source) / "config.yaml").is_file()
+
+
 def _picture_paths(source: Path) -> list[Path]:
     from hilum.datasets.pictures import SUFFIXES
 
@@ -715,12 +750,6 @@ def _processes(workers: int | None, items: int | None, module: str) -> Iterator[
         yield None
         return
     from hilum.converters.workers import end_with_parent
-
-def _is_run(source: str) -> bool:
-    from hilum.config import shipped_configs
-
-    return source not in shipped_configs() and (Path(source) / "config.yaml").is_file()
-
 
     with ProcessPoolExecutor(
         count,
