@@ -100,11 +100,11 @@ def _of_run(
 def _of_file(
     source: Path, truth: Split, other: Split | None, *, given: bool
 ) -> tuple[Answer, Answer | None, str, list[str]]:
-    answer, problems = read_answer(source, truth)
+    answer, problems = read_answer(source, truth, beside=other)
     elsewhere = None
     if other is not None and len(other):
         try:
-            elsewhere = read_answer(source, other)[0]
+            elsewhere = read_answer(source, other, beside=truth)[0]
         except HilumError:  # it holds nothing of val
             elsewhere = None
     if source.suffix.lower() == ".csv":

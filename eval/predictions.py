@@ -89,7 +89,9 @@ def read_about(folder: Path) -> dict[str, Any]:
     return about
 
 
-def read_answer(source: Path, split: Split, least: float | None = None) -> tuple[Answer, list[str]]:
+def read_answer(
+    source: Path, split: Split, least: float | None = None, *, beside: Split | None = None
+) -> tuple[Answer, list[str]]:
     """Read predictions on a split, whoever wrote them.
 
     In COCO results `image_id` may be the image's number in the split's COCO file or its name; as a name it may have the
@@ -101,6 +103,7 @@ def read_answer(source: Path, split: Split, least: float | None = None) -> tuple
         split: the images; those that the source lacks count as predicted without a box, and are named.
         least: the operating point of the answer; where None, that of the predictions folder; elsewhere every box
             counts.
+        beside: images that the source may hold too, and that are passed over in silence.
 
     Returns:
         The answer in the split's order, and lines on what was not right: up to 20 a kind, and how many more.
@@ -110,7 +113,12 @@ def read_answer(source: Path, split: Split, least: float | None = None) -> tuple
     """
     if not source.exists():
         raise HilumError(f"{source}: no such file or folder")
-    sizes = {name: (int(w), int(h)) for name, (w, h) in zip(split.image_ids, split.sizes_wh.tolist(), strict=True)}
+    splits = [split] if beside is None else [split, beside]
+    sizes = {
+        name: (int(w), int(h))
+        for each in splits
+        for name, (w, h) in zip(each.image_ids, each.sizes_wh.tolist(), strict=True)
+    }
     problems = Problems(str(source))
     about: dict[str, Any] = {}
     probability: dict[str, float] | None = None
@@ -124,8 +132,8 @@ def read_answer(source: Path, split: Split, least: float | None = None) -> tuple
         known = {name: boxes.get(name, none) for name in names.values()}
         lines = problems.lines()
     elif source.suffix.lower() == ".json":
-        numbers = dict(zip(split.coco_ids, split.image_ids, strict=True))
-        known = _read_coco(source, _names(numbers, split.image_ids), sizes, problems)
+        numbers = {n: name for each in splits for n, name in zip(each.coco_ids, each.image_ids, strict=True)}
+        known = _read_coco(source, _names(numbers, sizes), sizes, problems)
         lines = problems.lines()
     elif source.suffix.lower() == ".csv":
         known, lines = read_submission(source, sizes)

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from hilum.eval.benchmark import Benchmark, Entry
-from hilum.pages.plotting import BLUE, GREEN, INK, PURPLE, SKY, VERMILION
+from hilum.pages.plotting import BLUE, GREEN, INK, ORANGE, PURPLE, SKY, VERMILION
 from hilum.pages.wording import finite
 
 Values = Mapping[str, Any]
 """Plain values of `Benchmark.results`; any figure may be NaN, None or missing."""
 
-# Five kinds of dashes and six colours: thirty pairs before one comes back.
-_COLOURS = (BLUE, VERMILION, GREEN, PURPLE, SKY, INK)
+# Seven colours, five kinds of dashes, six markers: no two configs of thirty look alike, as lines or as markers.
+_COLOURS = (BLUE, VERMILION, GREEN, PURPLE, SKY, INK, ORANGE)
 _DASHES = ((), (4.0, 1.5), (1.2, 1.2), (6.0, 1.5, 1.2, 1.5), (2.5, 2.5))
 _MARKERS = ("o", "s", "^", "D", "v", "p")
 

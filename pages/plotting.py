@@ -8,13 +8,14 @@ from contextlib import contextmanager
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-QUIET, BLUE, SKY, GREEN, PURPLE, VERMILION, INK, LINE = (
+QUIET, BLUE, SKY, GREEN, PURPLE, VERMILION, ORANGE, INK, LINE = (
     "#8A99A5",
     "#0072B2",
     "#56B4E9",
     "#009E73",
     "#CC79A7",
     "#D55E00",
+    "#E69F00",
     "#1B2329",
     "#D9DFE3",
 )

@@ -5,7 +5,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from hilum.eval.benchmark import AVERAGE, Benchmark
+from hilum.eval.benchmark import AVERAGE, SCORE, Benchmark
 from hilum.eval.mistakes import Kind
 from hilum.eval.tables import pointed_out
 from hilum.pages import report_answer as answer
@@ -17,6 +17,8 @@ from hilum.pages.page import Drawing, Fold, Page, Part, Section, Table, write_pa
 from hilum.pages.report_script import SCRIPT
 from hilum.pages.wording import MISSING, bounds, decimal, few, finite, listed, many
 from hilum.run import CONFIG, ENVIRONMENT
+
+_MOST_GAPS = 12  # in sentences; the table has all
 
 
 def write_report(path: Path, found: Benchmark, *, gallery: int = 300) -> None:
@@ -177,6 +179,12 @@ def _curves(configs: Sequence[Contender]) -> Iterator[Section]:
     )
     logged = [config for config in configs if any(run.get("log") for run in config.values)]
     if logged:
+        others = [config for config in logged if config.values[0].get("val_figure", SCORE) != SCORE]
+        told = [f"The epoch of {config.name} was chosen by {config.values[0]['val_figure']}." for config in others]
+        if whole := [config.name for config in configs if config not in logged]:
+            told.append(
+                f"{listed(whole)} {'has no epochs of its' if len(whole) == 1 else 'have no epochs of their'} own."
+            )
         yield Section(
             "Learning curves",
             "The epoch that was kept is the best on val: " + few([_kept_epoch(config) for config in logged]) + ".",
@@ -184,7 +192,8 @@ def _curves(configs: Sequence[Contender]) -> Iterator[Section]:
                 (
                     "Each epoch's score is at the best threshold for val, so it is higher than a result. Losses are of "
                     "different kinds: compare their shapes, not their heights."
-                )
+                ),
+                *told,
             ],
             Drawing(figures.learning(logged), f"Score on val and training loss by epoch, of {names}."),
         )
@@ -265,8 +274,9 @@ def _failures(configs: Sequence[Contender]) -> Iterator[Section]:
             f"{config.name}, {gap['measure']}, {gap['factor']} {gap['stratum']}: {decimal(gap['inside']['estimate'])}, "
             f"elsewhere {decimal(gap['outside']['estimate'])}; gap {decimal(gap['gap']['estimate'], signed=True)} "
             f"{bounds(gap['simultaneous'], signed=True)}"
-            for config, gap in separated
-        ],
+            for config, gap in separated[:_MOST_GAPS]
+        ]
+        + ([f"{len(separated) - _MOST_GAPS:,} more are in the table below."] if len(separated) > _MOST_GAPS else []),
     )
     yield Section(
         "All groups",

@@ -110,6 +110,12 @@ def cautions(found: Benchmark, configs: Sequence[Contender]) -> list[str]:
         for config in configs
         if (name := config.first.about.get("pretraining"))
     ]
+    points += [
+        f"{config.name} draws no box on any image, so its score is 0. If it is a classifier, look at its AUROC and its "
+        "worklist: whole images are what it judges."
+        for config in configs
+        if not any(map(len, config.first.answer.boxes_xywh))
+    ]
     if results.get("patients_known") and results["patients"] < FEW_PATIENTS:
         points.append(
             f"Intervals are resampled from {many(results['patients'], 'patient')}. From so few they are rough, and "

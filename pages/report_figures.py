@@ -10,6 +10,7 @@ from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from hilum.eval.benchmark import SCORE
 from hilum.eval.froc import FROC_RATES
 from hilum.eval.strata import FALSE_ALARMS, SENSITIVITY
 from hilum.pages.contenders import Contender, Values, difference, ranked
@@ -195,13 +196,17 @@ def latency(configs: Sequence[Contender]) -> bytes:
 
 
 def learning(configs: Sequence[Contender]) -> bytes:
-    """Score on val and training loss by epoch; the epoch that was kept is marked."""
+    """Score on val and training loss by epoch; the epoch that was kept is marked.
+
+    Where epochs were chosen by another figure than the score, as those of a classifier are, only the loss is drawn.
+    """
     with new_figure(_WIDTH, 5.4) as figure:
         above, below = figure.subplots(2, 1, sharex=True)
         for config in configs:
             for run in config.values:
                 log = run.get("log") or []
-                for axis, key in ((above, "val_score"), (below, "train_loss")):
+                scored = run.get("val_figure", SCORE) == SCORE
+                for axis, key in ((above, "val_score"), (below, "train_loss")) if scored else ((below, "train_loss"),):
                     known = [(each["epoch"], value) for each in log if (value := finite(each.get(key))) is not None]
                     axis.plot(*_points(known), **_line(config))
                     if axis is above and known:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+TEST_IMAGES = 5  # of `sample_folder`
 TINY = ["image_size=64", "model.channels=4", "model.blocks=1", "model.depth=2", "train.epochs=1", "boxes.threshold=0.2"]
 
 
@@ -56,11 +57,11 @@ def test_predict_writes_json_csv_and_pictures(trained, sample_folder, tmp_path):
     done = hilum("predict", trained, mixed, tmp_path / "out", "--confidence", 0)
     assert "broken.dcm: not a DICOM file" in done.stderr
     rows = (tmp_path / "out" / "images.csv").read_text().splitlines()
-    assert len(rows) == 1 + 4
+    assert len(rows) == 1 + TEST_IMAGES + 1
     assert sum(",failed," in row for row in rows) == 1
     boxes = json.loads((tmp_path / "out" / "predictions.json").read_text())
     assert len(boxes) == len((tmp_path / "out" / "predictions.csv").read_text().splitlines()) - 1
-    assert len(list((tmp_path / "out" / "pictures").glob("*.jpg"))) == 3
+    assert len(list((tmp_path / "out" / "pictures").glob("*.jpg"))) == TEST_IMAGES
 
 
 def test_evaluate_a_run_and_its_own_predictions_agree(trained, dataset, tmp_path):
@@ -77,7 +78,7 @@ def test_submit(trained, dataset, tmp_path):
     hilum("submit", trained, dataset, tmp_path / "submission.csv")
     rows = (tmp_path / "submission.csv").read_text().splitlines()
     assert rows[0] == "patientId,PredictionString"
-    assert len(rows) == 1 + 3
+    assert len(rows) == 1 + TEST_IMAGES
 
 
 def test_backends_and_configs():

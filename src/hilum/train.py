@@ -13,7 +13,16 @@ from hilum.converters.files import PARTIAL, write_atomically
 from hilum.datasets.folder import Dataset, SplitName
 from hilum.errors import HilumError
 from hilum.predict import Predictor, predict_all
-from hilum.run import CONFIG, ENVIRONMENT, OPERATING_POINT, is_complete, read_json, weights_files, write_json
+from hilum.run import (
+    CONFIG,
+    ENVIRONMENT,
+    OPERATING_POINT,
+    is_complete,
+    read_json,
+    run_config,
+    weights_files,
+    write_json,
+)
 from hilum.training.checkpoint import CHECKPOINT
 from hilum.training.curves import draw_curves
 from hilum.training.distributed import is_first, processes, wait, world
@@ -86,8 +95,12 @@ def same_experiment(run: Path, config: ExperimentConfig, data: Dataset) -> bool:
     if not (run / CONFIG).is_file() or not (run / ENVIRONMENT).is_file():
         return False
     environment = read_json(run / ENVIRONMENT)
+    try:
+        stored = run_config(run)  # read, not compared as text: the order of its keys says nothing
+    except HilumError:
+        return False
     return (
-        (run / CONFIG).read_text(encoding="utf-8") == dump_config(config)
+        stored == config
         and environment.get("data_fingerprint") == data.fingerprint
         and environment.get("hilum") == __version__
     )

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from hilum.config import ExperimentConfig, check_config
 from hilum.datasets.folder import Dataset
@@ -138,6 +139,17 @@ def test_predictions_of_other_weights_are_made_again(
 def test_a_run_of_another_config_is_refused(done: tuple[Path, Benchmark], dataset: Path) -> None:
     with pytest.raises(HilumError, match="another config"):
         run(dataset, done[0], configs=configs(seed=9))
+
+
+def test_the_order_of_keys_makes_no_other_config(done: tuple[Path, Benchmark], dataset: Path, tmp_path: Path) -> None:
+    out = tmp_path / "copy"
+    shutil.copytree(done[0], out)
+    for path in out.glob("runs/*/config.yaml"):
+        path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()), sort_keys=True))
+    told: list[str] = []
+    run(dataset, out, told)
+    assert sum("reuses" in line for line in told) == 2
+    assert not any("predicts" in line for line in told)
 
 
 def test_a_begun_run_of_another_config_is_refused_before_any_training(

@@ -255,6 +255,25 @@ def test_several_seeds_and_what_flatters(data, split, tmp_path):
     assert "Each config was trained once" not in text
 
 
+def test_no_two_of_thirty_configs_look_alike():
+    looks = [config(f"{number}", number, 0.5) for number in range(30)]
+    assert (
+        len({(each.colour, each.dashes) for each in looks}) == len({(each.colour, each.marker) for each in looks}) == 30
+    )
+    assert len({each.colour for each in looks[:7]}) == 7
+
+
+def test_a_config_without_a_box_is_said_to_be_no_detector(data, split, tmp_path):
+    classifier = replace(nothing(split), probability=np.linspace(0, 1, len(split)))
+    groups = {"gate": [classifier], "good": [shifted(split, share=0.9, seed=1)]}
+    benchmark = make_benchmark(data, split, groups, val_figure="image AUROC")
+    write_report(tmp_path / "report.html", benchmark)
+    text = words(tmp_path / "report.html")
+    assert "gate draws no box on any image" in text
+    assert "good draws no box" not in text
+    assert "The epoch of gate was chosen by image AUROC" in text
+
+
 def config(name, number, score):
     return Contender(name, number, [SimpleNamespace(about={})], [{}], {"estimate": score, "low": 0, "high": 1}, None)
 
