@@ -265,6 +265,14 @@ class Segmenter:
         squares = np.stack([place.apply(image) for place, image in zip(places, images, strict=True)])
         return self._detect(self._segment(squares), places)
 
+    def probability_maps(self, images: list[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
+        """For each image (H, W) what the network says of its places, a map over the whole image, 0..1."""
+        if not images:
+            return []
+        places = [Letterbox.fit((image.shape[1], image.shape[0]), self._config.image_size) for image in images]
+        seen = self._segment(np.stack([place.apply(image) for place, image in zip(places, images, strict=True)]))
+        return [place.crop(map_) for place, map_ in zip(places, seen.maps, strict=True)]
+
     def measure_masks(self, data: Dataset, name: SplitName) -> MaskFigures:
         """The report's own figures, on a split.
 
@@ -356,7 +364,7 @@ def _mask(split: Split, number: int, size: int) -> NDArray[np.uint8]:
 
 def _to_input(squares: Tensor) -> Tensor:
     """(N, size, size) uint8 to (N, 1, size, size) float32 in 0..1."""
-    return squares[:, None].float() / 255
+    return squares[:, None].float().div_(255)
 
 
 def _in_company(batches: Iterable[NDArray[np.int64]], least: int) -> Iterator[NDArray[np.int64]]:

@@ -25,6 +25,7 @@ from hilum.training.distributed import (
     world,
 )
 from hilum.training.log import EpochLog
+from hilum.training.memory import keep_freed_memory
 from hilum.training.prefetch import loaded_ahead, pinned, workers_for
 
 Numbers = NDArray[np.int64]
@@ -102,6 +103,10 @@ def fit(
         model = torch.compile(model)
     if bfloat16 is None:
         bfloat16 = device.type == "cuda"
+    if device.type == "cpu":
+        keep_freed_memory()
+    else:
+        torch.backends.cudnn.benchmark = True  # the quickest algorithm for a size is looked for once
     log = EpochLog(run, epochs, done=done, tensorboard=tensorboard) if is_first() else None
     if is_first() and best_epoch == done > 0:
         save_weights(judged, run)  # the kill may have come between this epoch's checkpoint and its weights

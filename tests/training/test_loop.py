@@ -52,19 +52,17 @@ def load(epoch: int, numbers: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
 
 def run_fit(run: Path, validate: Validate, epochs: int = 4, batches: Any = batches, **more: Any) -> nn.Module:
     run.mkdir(exist_ok=True)
-    net = network()
+    net = more.pop("net", None) or network()
+    settings = {"loss": nn.functional.mse_loss, "load": load, "seed": 3} | more
     fit(
         net,
         torch.optim.Adam(net.parameters(), lr=0.01),
-        loss=nn.functional.mse_loss,
         batches=batches,
-        load=load,
         learning_rate=lambda epoch: 0.01 / (epoch + 1),
         validate=validate,
         epochs=epochs,
-        seed=3,
         run=run,
-        **more,
+        **settings,
     )
     return net
 
@@ -217,6 +215,44 @@ def test_frozen_batchnorm_keeps_its_statistics_and_learns_its_weights(tmp_path: 
     for name in ("running_mean", "running_var", "num_batches_tracked"):
         assert torch.equal(getattr(frozen[1], name), getattr(fresh[1], name))
     assert not torch.equal(frozen[1].weight, fresh[1].weight)
+
+
+def test_in_bfloat16_it_learns_nearly_the_same_and_weights_stay_float32(tmp_path: Path) -> None:
+    computed_in = []
+
+    def loss(output: Tensor, target: Tensor) -> Tensor:
+        computed_in.append(output.dtype)
+        return nn.functional.mse_loss(output.float(), target)
+
+    full = run_fit(tmp_path / "full", counting(1, 2, 3, 4), loss=loss)
+    half = run_fit(tmp_path / "half", counting(1, 2, 3, 4), loss=loss, bfloat16=True)
+    assert computed_in == [torch.float32] * 12 + [torch.bfloat16] * 12
+    assert {tensor.dtype for tensor in half.parameters()} == {torch.float32}
+    losses = [[line["train_loss"] for line in read_log(tmp_path / name)] for name in ("full", "half")]
+    assert losses[0] != losses[1]
+    assert losses[1] == pytest.approx(losses[0], rel=0.05)
+    assert not torch.equal(full[0].weight, half[0].weight)
+
+
+@pytest.mark.slow
+def test_compiled_it_learns_the_same(tmp_path: Path) -> None:
+    plain, fast = (network() for _ in range(2))
+    for net in (plain, fast):
+        net[2].p = 0.0  # compiled, it would draw other numbers
+    run_fit(tmp_path / "plain", counting(1, 2), epochs=2, net=plain)
+    run_fit(tmp_path / "fast", counting(1, 2), epochs=2, net=fast, compiled=True)
+    losses = [[line["train_loss"] for line in read_log(tmp_path / name)] for name in ("plain", "fast")]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    for name, tensor in plain.state_dict().items():
+        torch.testing.assert_close(fast.state_dict()[name], tensor, rtol=1e-3, atol=1e-4)
+
+
+def test_what_is_prepared_is_what_the_network_gets(tmp_path: Path) -> None:
+    run_fit(tmp_path / "plain", counting(1, 2, 3, 4))
+    doubled = lambda epoch, numbers: tuple(2 * part for part in load(epoch, numbers))  # noqa: E731
+    halve = lambda x, y: (x / 2, y / 2)  # noqa: E731
+    run_fit(tmp_path / "prepared", counting(1, 2, 3, 4), load=doubled, prepare=halve)
+    assert _weights(tmp_path / "prepared") == _weights(tmp_path / "plain")
 
 
 def test_tensorboard_holds_the_log_and_nothing_twice(tmp_path: Path) -> None:
