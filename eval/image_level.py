@@ -3,7 +3,7 @@
 The arrays run over images: `positive` says whether an image has a truth box, `probability` how likely the system says
 it is, 0..1 (the gate's probability, else the highest confidence of a box, 0 without one). An image is called positive
 at or above a threshold. A threshold is chosen on one set of images (`threshold_at_sensitivity`, `youden_threshold`) and
-applied to another (`image_ratios`, `sensitivity_specificity`); where there is only one, see `hilum.eval.crossfit`.
+applied to another (`image_ratios`); where there is only one, see `hilum.eval.crossfit`.
 
 What is not defined (sensitivity without positives, AUROC of one class) is NaN.
 """
@@ -106,10 +106,14 @@ def ranking_statistic(positive: ArrayLike, probability: ArrayLike) -> Statistic:
     return statistic
 
 
-def sensitivity_specificity(
+def image_ratios(
     positive: ArrayLike, probability: ArrayLike, threshold: float | NDArray[np.float64]
-) -> tuple[float, float]:
-    """Returns the share of positive images at or above the threshold, and the share of negative images below it.
+) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Returns "sensitivity", "specificity" and "brier" as ratios of sums, for `bootstrap.bootstrap_ratios`.
+
+    Sensitivity is the share of positive images at or above the threshold, specificity that of negative images below it.
+    The Brier score is the mean squared difference between probability and truth (Brier GW: Verification of forecasts
+    expressed in terms of probability. Monthly Weather Review 1950;78:1-3).
 
     Args:
         positive: (images,) bool, or 0 and 1.
@@ -117,30 +121,16 @@ def sensitivity_specificity(
         threshold: One for all images, or one an image (`hilum.eval.crossfit.cross_fit`).
 
     Returns:
-        Sensitivity and specificity; NaN without positive or without negative images, both where a threshold is NaN.
+        By name what each image adds to the numerator, (images,), and to the denominator, (images,). Where a threshold
+        is NaN, both shares are left without images, and so are NaN there too.
 
     Raises:
         ValueError: The arrays have other shapes, or a value is not as described.
 
     Examples:
-        >>> sensitivity_specificity([0, 0, 1, 1], [0.1, 0.4, 0.4, 0.8], 0.4)
-        (1.0, 0.5)
-    """
-    is_positive, values = checked_probability(positive, probability)
-    thresholds = _checked_threshold(threshold, len(values))
-    if np.isnan(thresholds).any():
-        return float("nan"), float("nan")
-    called = values >= thresholds
-    return _share(called[is_positive]), _share(~called[~is_positive])
-
-
-def image_ratios(
-    positive: ArrayLike, probability: ArrayLike, threshold: float | NDArray[np.float64]
-) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """Returns "sensitivity", "specificity" and "brier" as ratios of sums, for `bootstrap.bootstrap_ratios`.
-
-    Arguments and errors are those of `sensitivity_specificity`. Where a threshold is NaN, both shares are left without
-    images, and so are NaN there too.
+        >>> hits, of = image_ratios([0, 0, 1, 1], [0.1, 0.4, 0.4, 0.8], 0.4)["specificity"]
+        >>> float(hits.sum() / of.sum())
+        0.5
     """
     is_positive, values = checked_probability(positive, probability)
     thresholds = _checked_threshold(threshold, len(values))
@@ -239,10 +229,6 @@ def reliability_curve(positive: ArrayLike, probability: ArrayLike, bins: int = 1
         probability=np.divide(probability_sum, images, out=empty.copy(), where=images > 0),
         observed=np.divide(positives, images, out=empty.copy(), where=images > 0),
     )
-
-
-def _share(chosen: NDArray[np.bool_]) -> float:
-    return float(chosen.mean()) if chosen.size else float("nan")
 
 
 def checked_probability(positive: ArrayLike, probability: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:

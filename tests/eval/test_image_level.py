@@ -15,7 +15,6 @@ from hilum.eval.image_level import (
     image_ratios,
     ranking_statistic,
     reliability_curve,
-    sensitivity_specificity,
     threshold_at_sensitivity,
     youden_threshold,
 )
@@ -34,9 +33,17 @@ def random_images(n=500, seed=0, decimals=2):
     return positive, np.clip(rng.normal(0.3 + 0.3 * positive, 0.2), 0, 1).round(decimals)
 
 
+def ratio(name, positive, probability, threshold):
+    numerator, denominator = image_ratios(positive, probability, threshold)[name]
+    return numerator.sum() / denominator.sum() if denominator.sum() else math.nan
+
+
 def brier(positive, probability):
-    ratios = {"brier": image_ratios(positive, probability, 0.5)["brier"]}
-    return bootstrap_ratios(ratios, np.arange(len(positive)), resamples=1)["brier"].estimate
+    return ratio("brier", positive, probability, 0.5)
+
+
+def sensitivity_specificity(positive, probability, threshold):
+    return tuple(ratio(name, positive, probability, threshold) for name in ("sensitivity", "specificity"))
 
 
 def auroc_by_pairs(positive, probability):
@@ -169,9 +176,8 @@ def test_a_threshold_an_image():
 def test_ratios_are_the_figures():
     positive, probability = random_images()
     drawn = bootstrap_ratios(image_ratios(positive, probability, 0.4), np.arange(500) // 2, resamples=20)
-    sensitivity, specificity = sensitivity_specificity(positive, probability, 0.4)
-    assert drawn["sensitivity"].estimate == pytest.approx(sensitivity)
-    assert drawn["specificity"].estimate == pytest.approx(specificity)
+    assert drawn["sensitivity"].estimate == pytest.approx((probability[positive] >= 0.4).mean())
+    assert drawn["specificity"].estimate == pytest.approx((probability[~positive] < 0.4).mean())
     assert drawn["brier"].estimate == pytest.approx(np.mean((probability - positive) ** 2))
     undefined = bootstrap_ratios(image_ratios(positive, probability, math.nan), np.arange(500), resamples=2)
     assert math.isnan(undefined["sensitivity"].estimate)
