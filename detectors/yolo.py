@@ -35,6 +35,8 @@ from hilum.training.network import load_network
 
 CONFIDENCE_FLOOR: Final = 0.001
 MAX_BOXES: Final = 100
+# A CPU takes a batch in parts of two images of 640 px: what the network makes of more does not stay in its caches.
+CPU_PIXELS: Final = 2 * 640 * 640
 
 
 class YOLODetector:
@@ -57,6 +59,8 @@ class YOLODetector:
         self._queries = is_rtdetr(network)
         self._network = network.eval().fuse(verbose=False)  # type: ignore[operator]
         self._network.set_head_attr(max_det=MAX_BOXES)  # type: ignore[operator]
+        if next(network.parameters()).device.type == "cpu":
+            self._network.to(memory_format=torch.channels_last)  # in which oneDNN computes
 
     @classmethod
     def train(cls, config: YOLOConfig, data: Dataset, run: Path) -> Self:
@@ -100,18 +104,22 @@ class YOLODetector:
     def _detect(self, squares: NDArray[np.uint8]) -> list[NDArray[np.float64]]:
         """(N, size, size) to N times (boxes, 6): xyxy in pixels of the square, confidence, class."""
         device = next(self._network.parameters()).device
-        output = self._network(torch.from_numpy(squares)[:, None].to(device).float() / 255)
-        if self._queries:
-            output = queries_to_boxes(output, self._config.image_size)
-        rows = non_max_suppression(
-            output,
-            CONFIDENCE_FLOOR,
-            self._config.boxes.nms_iou,
-            max_det=MAX_BOXES,
-            max_time_img=float("inf"),  # else a slow machine silently leaves out the last images of a batch
-            end2end=self._config.boxes.end_to_end,
-        )
-        return [image.double().cpu().numpy() for image in rows]
+        at_once = max(1, CPU_PIXELS // squares[0].size) if device.type == "cpu" else len(squares)
+        found: list[NDArray[np.float64]] = []
+        for images in torch.split(torch.from_numpy(squares)[:, None], at_once):
+            output = self._network(images.to(device).float() / 255)
+            if self._queries:
+                output = queries_to_boxes(output, self._config.image_size)
+            rows = non_max_suppression(
+                output,
+                CONFIDENCE_FLOOR,
+                self._config.boxes.nms_iou,
+                max_det=MAX_BOXES,
+                max_time_img=float("inf"),  # else a slow machine silently leaves out the last images of a batch
+                end2end=self._config.boxes.end_to_end,
+            )
+            found += [image.double().cpu().numpy() for image in rows]
+        return found
 
 
 def _detections(rows: NDArray[np.float64], place: Letterbox) -> Detections:

@@ -1,0 +1,115 @@
+"""Prediction as a stream: lazy, in order, in constant memory, whatever an input is."""
+
+import gc
+import os
+import weakref
+from collections.abc import Iterator
+from itertools import cycle, islice
+from pathlib import Path
+from threading import Event, get_ident
+
+import numpy as np
+import pytest
+from supervision import Detections
+
+import hilum.predict as predict_module
+from hilum.predict import Predictor, no_detections
+
+
+class Brightest:
+    """A backend without a network: one box as bright as the picture's first pixel."""
+
+    def predict_batch(self, images: list[np.ndarray]) -> list[Detections]:
+        return [
+            Detections(
+                xyxy=np.array([[0.0, 0.0, image.shape[1], image.shape[0]]]),
+                confidence=np.array([image[0, 0] / 255]),
+                class_id=np.zeros(1, int),
+            )
+            for image in images
+        ]
+
+
+PREDICTOR = Predictor(Brightest(), 0.0)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 16])
+def test_inputs_are_taken_a_few_batches_ahead_and_let_go(batch_size: int) -> None:
+    alive: list[weakref.ref[np.ndarray]] = []
+
+    def pictures() -> Iterator[np.ndarray]:
+        for number in range(40 * batch_size):
+            picture = np.full((8, 8), number % 256, np.uint8)
+            alive.append(weakref.ref(picture))
+            yield picture
+
+    for number, result in enumerate(PREDICTOR.predict(pictures(), batch_size=batch_size)):
+        assert result.image_id == str(number)
+        assert result.detections.confidence[0] == number % 256 / 255
+        assert len(alive) - number <= 4 * batch_size + 1
+        if number % batch_size == 0:
+            gc.collect()
+            assert sum(picture() is not None for picture in alive) <= 4 * batch_size + 1
+
+
+def test_nothing_is_taken_before_the_first_result_is_asked_for() -> None:
+    def pictures() -> Iterator[np.ndarray]:
+        pytest.fail("taken")
+        yield
+
+    PREDICTOR.predict(pictures())
+
+
+def test_files_are_decoded_while_the_network_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The network waits here until the next batch's first picture has been decoded by another thread."""
+    decoded, main = [Event() for _ in range(32)], get_ident()
+
+    def decode(image: np.ndarray) -> np.ndarray:
+        assert get_ident() != main
+        decoded[int(image[0, 0])].set()
+        return image
+
+    class Waiting(Brightest):
+        def predict_batch(self, images: list[np.ndarray]) -> list[Detections]:
+            following = int(images[-1][0, 0]) + 1
+            assert following == 32 or decoded[following].wait(10)
+            return super().predict_batch(images)
+
+    monkeypatch.setattr(predict_module, "_decode", decode)
+    pictures = (np.full((8, 8), number, np.uint8) for number in range(32))
+    assert len(list(Predictor(Waiting(), 0.0).predict(pictures, batch_size=8))) == 32
+
+
+def test_whoever_stops_listening_stops_the_decoding() -> None:
+    taken = []
+
+    def pictures() -> Iterator[np.ndarray]:
+        for number in range(1000):
+            taken.append(number)
+            yield np.zeros((8, 8), np.uint8)
+
+    stream = PREDICTOR.predict(pictures(), batch_size=4)
+    next(stream)
+    stream.close()
+    assert len(taken) <= 17
+
+
+def test_no_detections_is_well_formed() -> None:
+    nothing = no_detections()
+    assert (nothing.xyxy.shape, nothing.confidence.shape, nothing.class_id.shape) == ((0, 4), (0,), (0,))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads the memory of a process as Linux tells it")
+def test_ten_thousand_files_in_constant_memory(sample_folder: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.dcm"
+    bad.write_bytes(b"nothing")
+    paths = [*sorted((sample_folder / "stage_2_train_images").glob("*.dcm"))[:15], bad]
+    resident_mb, errors = [], 0
+    for number, result in enumerate(PREDICTOR.predict(islice(cycle(paths), 10_000)), 1):
+        errors += result.error is not None
+        if number in {1_000, 10_000}:
+            pages = int(Path("/proc/self/statm").read_text().split()[1])
+            resident_mb.append(pages * os.sysconf("SC_PAGE_SIZE") / 1e6)
+    assert errors == 10_000 // 16
+    assert resident_mb[1] - resident_mb[0] < 20  # the pictures alone are 10 GB
