@@ -14,6 +14,7 @@ from hilum.errors import HilumError
 from hilum.run import ENVIRONMENT, read_json
 
 GATE = "gate"
+LUNGS = "lungs"
 OnVal = Literal["val"]
 """In the place of a value: choose it on val."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
@@ -71,6 +72,36 @@ class Gate(Part):
         return value
 
 
+class Lungs(Part):
+    """A backend that says where the lungs are: `config: {backend: lungs}`, or the run of any segmenter of lungs.
+
+    It learns nothing of opacities, so its run may be of other data. See `lungs.lungs_first`.
+
+    Attributes:
+        outside: Factor on the confidence of a box outside the lungs.
+    """
+
+    outside: float | OnVal = "val"
+
+    @field_validator("outside")
+    @classmethod
+    def _share(cls, value: float | OnVal) -> float | OnVal:
+        if value != "val" and not 0 <= value <= 1:
+            raise ValueError("expected a factor from 0 to 1, or val")
+        return value
+
+    @model_validator(mode="after")
+    def _not_of_opacities(self) -> Self:
+        if self.folds > 1:
+            raise ValueError("folds: lungs learn nothing here; leave this out")
+        if self.config is not None and self.config.backend != LUNGS:
+            raise ValueError(
+                f"config: {self.config.backend} would learn where opacities are; expected backend: lungs, or in its "
+                "place the run of a segmenter of lungs"
+            )
+        return self
+
+
 class Views(Table):
     """Test-time augmentation: every member, and the gate, sees each image at every scale, mirrored too if `flip`."""
 
@@ -108,10 +139,13 @@ class Fusion(Table):
 
 
 class ComposedConfig(ExperimentConfig):
-    """A config with `backend: compose`: members -> views -> fusion -> gate -> top share -> relative -> shrink.
+    """A config with `backend: compose`.
+
+    Members -> views -> fusion -> lungs -> gate -> top share -> relative -> shrink.
 
     Attributes:
         members: By name, in the order in which the ablation adds them.
+        lungs: Where boxes keep their confidence; None for everywhere. They are looked for in the plain image alone.
         gate: None for none.
         views: What each of them sees.
         fusion: Of all that they find.
@@ -121,6 +155,7 @@ class ComposedConfig(ExperimentConfig):
     """
 
     members: dict[str, Member] = Field(min_length=1)
+    lungs: Lungs | None = None
     gate: Gate | None = None
     views: Views = Views()
     fusion: Fusion = Fusion()
@@ -130,8 +165,9 @@ class ComposedConfig(ExperimentConfig):
 
     @property
     def parts(self) -> dict[str, Part]:
-        """The members, and the gate by its name."""
-        return {**self.members, **({} if self.gate is None else {GATE: self.gate})}
+        """The members, and lungs and gate by their names."""
+        others = {LUNGS: self.lungs, GATE: self.gate}
+        return {**self.members, **{name: part for name, part in others.items() if part is not None}}
 
     @property
     def pretraining(self) -> str | None:
@@ -157,7 +193,7 @@ class ComposedConfig(ExperimentConfig):
         read_values = dict(values)
         if isinstance(members := values.get("members"), Mapping):
             read_values["members"] = {name: read(part, f"members.{name}") for name, part in members.items()}
-        read_values[GATE] = read(values.get(GATE), GATE)
+        read_values |= {name: read(values.get(name), name) for name in (LUNGS, GATE)}
         if problems:
             raise HilumError("\n".join(problems))
         return read_values
@@ -166,8 +202,10 @@ class ComposedConfig(ExperimentConfig):
     @classmethod
     def _names(cls, members: dict[str, Member]) -> dict[str, Member]:
         for name in members:
-            if name == GATE or not _NAME.fullmatch(name):
-                raise ValueError(f"'{name}' is no name for a member; use letters, digits, '_' and '-', and not 'gate'")
+            if name in (LUNGS, GATE) or not _NAME.fullmatch(name):
+                raise ValueError(
+                    f"'{name}' is no name for a member; use letters, digits, '_' and '-', and not 'lungs' or 'gate'"
+                )
         return members
 
     @field_validator("top_share", "relative", "shrink")

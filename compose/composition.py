@@ -11,6 +11,7 @@ from pydantic import Field
 from hilum.compose.adjustments import GateMode, gate, in_likely_image, near_best, shrink, top_images
 from hilum.compose.composed_config import ComposedConfig, Fusion
 from hilum.compose.fusion import Found, soft_nms, vote_average, weighted_box_fusion
+from hilum.compose.lungs import lungs_first
 from hilum.config import Table
 from hilum.datasets.boxes import xyxy_to_xywh
 from hilum.eval.competition import best_confidence, threshold_curve
@@ -23,6 +24,7 @@ _WEIGHTS = (1.0, 0.25, 0.5, 2.0, 4.0)
 _TOP_SHARES = (1.0, *(round(share, 2) for share in np.arange(0.95, 0.0, -0.05).tolist()))
 _RELATIVE = tuple(round(share, 2) for share in np.arange(0.0, 1.0, 0.1).tolist())
 _SHRINK = (1.0, *(round(factor, 3) for factor in np.arange(0.975, 0.749, -0.025).tolist()), 1.025, 1.05, 1.075, 1.1)
+_OUTSIDE = (1.0, 0.9, 0.75, 0.5, 0.25, 0.1, 0.0)
 _GATE_THRESHOLDS = 25
 
 T = TypeVar("T")
@@ -33,6 +35,7 @@ class Parameters(Table):
 
     Attributes:
         weights: of the members.
+        outside_lungs: factor on the confidence of a box outside the lungs.
         gate_mode: None where the gate has no say.
         gate_threshold: images less probable than this get no box.
         least_in_image: images whose best box is less confident than this get none.
@@ -41,6 +44,7 @@ class Parameters(Table):
     """
 
     weights: dict[str, float]
+    outside_lungs: float = Field(default=1.0, ge=0, le=1)
     gate_mode: GateMode | None = None
     gate_threshold: float = Field(default=0.0, ge=0, le=1)
     least_in_image: float = Field(default=0.0, ge=0, le=1)
@@ -57,12 +61,14 @@ class Heard:
         found: [image][voice], in pixels of the image.
         sizes_wh: (images, 2) pixels.
         probabilities: of the gate's voices, (voices, images); None where there is no gate.
+        lungs: an image's map of them each; None where nobody says.
     """
 
     members: tuple[str, ...]
     found: Sequence[Sequence[Found]]
     sizes_wh: NDArray[np.int64]
     probabilities: NDArray[np.float64] | None
+    lungs: Sequence[NDArray[np.float32]] | None = None
 
     @property
     def probability(self) -> NDArray[np.float64] | None:
@@ -71,7 +77,7 @@ class Heard:
 
 
 def compose(heard: Heard, parameters: Parameters, fusion: Fusion) -> list[Found]:
-    """The answers: fused, gated, reduced, shrunk; boxes inside the image, by falling confidence."""
+    """The answers: fused, lungs first, gated, reduced, shrunk; boxes inside the image, by falling confidence."""
     return adjust(heard, fuse(heard, parameters.weights, fusion), parameters)
 
 
@@ -101,8 +107,11 @@ def _above(found: Found, floor: float) -> Found:
 def adjust(heard: Heard, fused: Sequence[Found], parameters: Parameters) -> list[Found]:
     """Everything after the fusion."""
     probability = np.ones(len(fused)) if heard.probability is None else heard.probability
+    maps = [None] * len(fused) if heard.lungs is None or parameters.outside_lungs == 1 else heard.lungs
     answers = []
-    for found, likely, size_wh in zip(fused, probability.tolist(), heard.sizes_wh.tolist(), strict=True):
+    for found, likely, size_wh, lungs in zip(fused, probability.tolist(), heard.sizes_wh.tolist(), maps, strict=True):
+        if lungs is not None:
+            found = lungs_first(found, lungs, tuple(size_wh), parameters.outside_lungs)  # noqa: PLW2901
         if parameters.gate_mode is not None:
             found = gate(found, likely, mode=parameters.gate_mode, threshold=parameters.gate_threshold)  # noqa: PLW2901
         boxes, confidence = near_best(in_likely_image(found, parameters.least_in_image), parameters.relative)
@@ -117,8 +126,9 @@ def operating_point(truth_xywh: Sequence[NDArray[np.float64]], answers: Sequence
 
 
 def choose_parameters(config: ComposedConfig, heard: Heard, truth_xywh: Sequence[NDArray[np.float64]]) -> Parameters:
-    """Choose what the config leaves to val, one after another: weights, gate, top share, relative threshold, shrink.
+    """Choose what the config leaves to val, one after another.
 
+    In this order: weights, lungs, gate, top share, relative threshold, shrink.
     Each is the value whose threshold curve has the highest maximum, with what was chosen before it and without what
     comes after. Those that the config gives are taken over.
 
@@ -137,6 +147,8 @@ def choose_parameters(config: ComposedConfig, heard: Heard, truth_xywh: Sequence
         return best(now.model_copy(update={name: value}) for value in values)
 
     chosen = Parameters(weights=weights)
+    if config.lungs is not None and heard.lungs is not None:
+        chosen = vary(chosen, "outside_lungs", _OUTSIDE if config.lungs.outside == "val" else (config.lungs.outside,))
     if config.gate is not None and heard.probability is not None:
         modes: tuple[GateMode, ...] = ("multiply", "threshold") if config.gate.mode == "val" else (config.gate.mode,)
         likely = np.quantile(heard.probability, np.linspace(0, 1, _GATE_THRESHOLDS)[:-1]).tolist()

@@ -40,3 +40,39 @@ def boxes_to_mask(boxes_xyxy: ArrayLike, size_wh: tuple[int, int], dtype: DTypeL
     for x1, y1, x2, y2 in edges:
         mask[y1:y2, x1:x2] = 1
     return mask
+
+
+def share_inside(
+    boxes_xyxy: ArrayLike, size_wh: tuple[int, int], covered: NDArray[np.floating[Any]]
+) -> NDArray[np.float64]:
+    """How much of each box a map covers: its mean over the box, exact to fractions of a cell.
+
+    Args:
+        boxes_xyxy: (N, 4) in pixels of an image, inside it.
+        size_wh: Width and height of the image in pixels.
+        covered: (rows, columns) over the whole image, 0..1, as coarse or fine as it comes.
+
+    Returns:
+        (N,) 0..1; 0 for a box without an area.
+
+    Example:
+        >>> share_inside([[0, 0, 4, 2], [1, 0, 3, 2]], (4, 2), np.array([[0.0, 1.0]]))
+        array([0.5, 0.5])
+    """
+    boxes = np.asarray(boxes_xyxy, dtype=np.float64).reshape(-1, 4)
+    rows, columns = covered.shape
+    x1, y1, x2, y2 = (boxes * (np.array([columns, rows] * 2) / (size_wh * 2))).T
+    sums = np.pad(covered.astype(np.float64).cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+
+    def before(x: NDArray[np.float64], y: NDArray[np.float64]) -> Any:
+        """The sum above and left of points; between the corners of a cell it is bilinear."""
+        column, row = (np.floor(at).clip(0, most - 1).astype(int) for at, most in ((x, columns), (y, rows)))
+        right, down = x - column, y - row
+        upper = sums[row, column] * (1 - right) + sums[row, column + 1] * right
+        lower = sums[row + 1, column] * (1 - right) + sums[row + 1, column + 1] * right
+        return upper * (1 - down) + lower * down
+
+    inside = before(x2, y2) - before(x1, y2) - before(x2, y1) + before(x1, y1)
+    area = (x2 - x1) * (y2 - y1)
+    shares: NDArray[np.float64] = np.divide(inside, area, out=np.zeros(len(boxes)), where=area > 0).clip(0, 1)
+    return shares

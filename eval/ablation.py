@@ -125,7 +125,7 @@ def steps(config: ComposedConfig) -> Iterator[tuple[str, ComposedConfig]]:
     first, *others = config.members
     one_fold = {name: member.model_copy(update={"folds": 1}) for name, member in config.members.items()}
     one_view = Views(scales=config.views.scales[:1])
-    neutral = {"views": one_view, "gate": None, "top_share": 1.0, "relative": 0.0, "shrink": 1.0}
+    neutral = {"views": one_view, "lungs": None, "gate": None, "top_share": 1.0, "relative": 0.0, "shrink": 1.0}
     now = config.model_copy(update={"members": {first: one_fold[first]}, **neutral})
     yield first, now
     if config.members[first].folds > 1:
@@ -134,6 +134,7 @@ def steps(config: ComposedConfig) -> Iterator[tuple[str, ComposedConfig]]:
     for what, key in [
         ("gate", "gate"),
         ("views", "views"),
+        ("lungs", "lungs"),
         ("top share", "top_share"),
         ("relative threshold", "relative"),
         ("shrink", "shrink"),
@@ -158,7 +159,7 @@ def _only(heard: Heard, whole: ComposedConfig, part: ComposedConfig) -> Heard:
     if part.gate is not None and heard.probabilities is not None:
         probabilities = heard.probabilities[views * part.gate.folds]
     found = [[of_image[at] for at in voices] for of_image in heard.found]
-    return Heard(tuple(heard.members[at] for at in voices), found, heard.sizes_wh, probabilities)
+    return Heard(tuple(heard.members[at] for at in voices), found, heard.sizes_wh, probabilities, heard.lungs)
 
 
 def _tried(

@@ -75,7 +75,7 @@ def test_the_operating_point_says_what_was_chosen_on_val(composed, data):
     chosen = json.loads((composed / "operating_point.json").read_text())
     assert chosen["chosen_on"] == "val"
     assert chosen["composition"].keys() == {
-        "weights", "gate_mode", "gate_threshold", "least_in_image", "relative", "shrink"
+        "weights", "outside_lungs", "gate_mode", "gate_threshold", "least_in_image", "relative", "shrink"
     }  # fmt: skip
     predictor = hilum.load(composed)
     found = [result.detections for result in predict_all(predictor, data.split("val").paths)]

@@ -1,0 +1,148 @@
+"""The backend `lungs`: where the lungs are, as torchxrayvision's anatomy model sees it. It finds no opacity.
+
+Its weights were trained on ChestX-Det, whose images are from NIH ChestX-ray14, as the challenge's are: they may have
+seen pictures of the holdout, though with lungs drawn in and no opacities. Every run says so.
+"""
+
+from pathlib import Path
+from typing import Any, ClassVar, Final, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from supervision import Detections
+from torch import nn
+
+try:
+    from torchxrayvision.baseline_models.chestx_det.ptsemseg.pspnet import pspnet
+except ImportError as error:
+    raise ImportError('torchxrayvision (Apache-2.0) is missing: pip install "hilum[lungs]"') from error
+
+from hilum.config import ExperimentConfig, read_config
+from hilum.datasets.folder import Dataset, Split
+from hilum.datasets.letterbox import Letterbox
+from hilum.datasets.masks import share_inside
+from hilum.datasets.pictures import read_picture
+from hilum.errors import HilumError
+from hilum.predict import no_detections
+from hilum.segmenters.encoder_weights import read_tensors
+from hilum.training.checkpoint import load_weights, save_weights
+from hilum.training.distributed import first_goes_first, is_first
+from hilum.training.loop import pick_device
+
+URL: Final = "https://github.com/mlmed/torchxrayvision/releases/download/v1/pspnet_chestxray_best_model_4.pth"
+SIDE: Final = 512
+"""Of the square that it was trained on."""
+_STRUCTURES, _LUNGS = 14, (4, 5)
+# ImageNet's, as it was trained with.
+_MEAN, _STD = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+
+
+class LungsConfig(ExperimentConfig):
+    """A config with `backend: lungs`.
+
+    Attributes:
+        weights: `hub` downloads torchxrayvision's file once; or its path, or that of a run's `weights.safetensors`.
+            Tensors are read and nothing is unpickled.
+    """
+
+    weights: str = Field(default="hub", min_length=1)
+
+    @property
+    def pretraining(self) -> str:
+        """The file, and whose images it was trained on."""
+        name = URL if self.weights == "hub" else self.weights
+        return f"{Path(name).name} (ChestX-Det: images of NIH ChestX-ray14)"
+
+
+class AnatomyLungs:
+    """A `hilum.compose.lungs.LungMapper`. Nothing is trained: `train` makes a run of the weights."""
+
+    Config: ClassVar[type[ExperimentConfig]] = LungsConfig
+    distributed: ClassVar = True
+
+    def __init__(self, network: nn.Module) -> None:
+        """Take the network with its weights, on the device where it shall run."""
+        self._network = network.eval()
+
+    @classmethod
+    def train(cls, config: LungsConfig, data: Dataset, run: Path) -> Self:
+        """Store the weights as a run; the data are not looked at.
+
+        Raises:
+            HilumError: the weights cannot be had, or are not those of this network.
+        """
+        del data
+        with first_goes_first():
+            path = _download() if config.weights == "hub" else Path(config.weights)
+            tensors = {name.removeprefix("module."): tensor for name, tensor in read_tensors(path).items()}
+            network = pspnet(_STRUCTURES)
+            try:
+                network.load_state_dict(tensors)
+            except RuntimeError as error:
+                raise HilumError(f"weights: {path}: not those of torchxrayvision's PSPNet of chestx_det") from error
+            if is_first():
+                save_weights(network, run)
+        return cls.load(run)
+
+    @classmethod
+    def load(cls, run: Path) -> Self:
+        """See `hilum.backend.Backend.load`."""
+        read_config(run, LungsConfig)
+        network = pspnet(_STRUCTURES)
+        load_weights(network, run)
+        return cls(network.to(pick_device()))
+
+    def predict_batch(self, images: list[NDArray[np.uint8]]) -> list[Detections]:
+        """See `hilum.backend.Backend.predict_batch`: no boxes."""
+        return [no_detections() for _ in images]
+
+    @torch.inference_mode()
+    def probability_maps(self, images: list[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
+        """See `hilum.compose.lungs.LungMapper`: the likelier of the two lungs."""
+        maps = []
+        device = next(self._network.parameters()).device
+        for image in images:  # one at a time: in a batch its pyramid pooling would gain little, and take much memory
+            place = Letterbox.fit((image.shape[1], image.shape[0]), SIDE)
+            grey = torch.from_numpy(place.apply(image)).float() / 255
+            logits = self._network(((grey - _MEAN) / _STD)[None].to(device))[0, list(_LUNGS)]
+            probability: NDArray[np.float32] = logits.float().sigmoid().amax(dim=0).cpu().numpy()
+            if not np.isfinite(probability).all():
+                raise HilumError("the network's output is not finite: its weights are damaged; train again")
+            maps.append(place.crop(probability))
+        return maps
+
+    def choose(self, val: Split) -> dict[str, Any]:
+        """Nothing is chosen; the figure is how much of val's true boxes lies in the lungs, to see that the model fits.
+
+        Called by training; see `hilum.backend.Backend.train`.
+        """
+        shares = [
+            share_inside(boxes, (int(width), int(height)), self.probability_maps([read_picture(path)])[0])
+            for path, boxes, (width, height) in zip(val.paths, val.boxes_xyxy, val.sizes_wh, strict=True)
+            if len(boxes)
+        ]
+        inside = float(np.concatenate(shares).mean()) if shares else 0.0
+        return {"confidence": 0.5, "val_score": inside, "figure": "share of opacities inside the lungs"}
+
+
+def _download() -> Path:
+    """Fetch the file, or find it where it has been fetched before.
+
+    Raises:
+        HilumError: neither there nor here.
+    """
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    path = folder / Path(URL).name
+    if path.is_file():
+        return path
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(URL, str(path), progress=False)
+    except Exception as error:  # any layer of the network may fail
+        raise HilumError(
+            f"weights: cannot get {URL} ({type(error).__name__}); without a connection, fetch it elsewhere and give "
+            "its path"
+        ) from error
+    return path
