@@ -385,4 +385,9 @@ def test_from_the_command_line_it_is_used_like_any_run(dataset, tmp_path):
     costs = [entry["cost"] for entry in entries if entry["backend"]]
     assert costs[0]["parameters"] == costs[1]["parameters"]
     command("tune", exported, dataset)
+    composed = tmp_path / "composed"
+    (tmp_path / "composed.yaml").write_text(f"backend: compose\nmembers: {{unet: {{run: {exported}}}}}\n")
+    command("train", tmp_path / "composed.yaml", dataset, composed)
+    command("evaluate", composed, dataset)
+    assert "is composed; export the runs below" in command("export", composed, "--format", "onnx", code=1)
     assert "exported already" in command("export", exported, "--format", "onnx", code=1)

@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, cast, runtime_checkable
 
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
@@ -29,6 +30,7 @@ from hilum.run import (
     ENVIRONMENT,
     EXPORTED,
     FORMATS,
+    MEMBERS,
     OPERATING_POINT,
     Format,
     exported_format,
@@ -79,6 +81,10 @@ def export(run: Path, kind: Format, out: Path, *, overwrite: bool = False) -> fl
     predictor = load(run)
     if exported_format(run):
         raise HilumError(f"{run}: is exported already; export the run that it came from")
+    if (run / MEMBERS).is_dir():
+        raise HilumError(
+            f"{run}: is composed; export the runs below {run / MEMBERS}, each to an --out of its own, and compose those"
+        )
     if not isinstance(predictor.backend, Exportable):
         raise HilumError(f"{run}: networks of the backend '{run_config(run).backend}' cannot be exported")
     example = _example(predictor.backend)
@@ -124,18 +130,25 @@ def _check_free(out: Path, run: Path, *, overwrite: bool) -> None:
 
 
 def _example(backend: Backend) -> Tensor:
-    """What the backend shows its network of three drawn pictures."""
+    """What the backend shows its network of three drawn pictures, each alone, as one batch."""
     rng = np.random.default_rng(0)
-    coarse = rng.integers(0, 256, (3, 9, 9), np.uint8)
-    pictures = [cv2.resize(picture, (512, 512), interpolation=cv2.INTER_CUBIC) for picture in coarse]
-    seen: list[Any] = []
-    hook = register_module_forward_pre_hook(lambda _, inputs: seen.append(inputs))
+    seen: list[Tensor] = []
+    for _ in range(3):
+        picture = cv2.resize(rng.integers(0, 256, (9, 9), np.uint8), (512, 512), interpolation=cv2.INTER_CUBIC)
+        seen.append(_first_input(backend, picture).cpu())
+    return torch.from_numpy(torch.cat(seen).numpy().copy())  # else it remembers that it comes out of inference mode
+
+
+def _first_input(backend: Backend, picture: NDArray[np.uint8]) -> Tensor:
+    """What the first module gets that is called in a prediction: the network itself, before its parts."""
+    called: list[Any] = []
+    hook = register_module_forward_pre_hook(lambda _, inputs: called.append(inputs) if not called else None)
     try:
-        backend.predict_batch(pictures)
+        backend.predict_batch([picture])
     finally:
         hook.remove()
-    (example,) = seen[0]
-    return torch.from_numpy(example.cpu().numpy().copy())  # else it remembers that it comes out of inference mode
+    ((seen,),) = called
+    return cast("Tensor", seen)
 
 
 def _outputs(outputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:

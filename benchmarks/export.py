@@ -1,0 +1,106 @@
+"""Speed of exported networks on a CPU: ONNX Runtime and OpenVINO beside PyTorch, from arrays to boxes.
+
+    python benchmarks/export.py                       # yolo26n at 640, the report's unet and resnet
+    python benchmarks/export.py yolo26n --rounds 20
+
+The runs have random weights, which cost the same time. All three get the same drawn pictures of 1024 x 1024 through
+`predict_batch`, letterbox and boxes included, with the same number of threads, in turn, after a warm-up. The medians
+count. `hilum export` has compared the outputs before.
+"""
+
+import argparse
+import os
+import platform
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+
+import cv2
+import numpy as np
+import torch
+import yaml
+from numpy.typing import NDArray
+
+from hilum.config import dump_config, load_config
+from hilum.export import export
+from hilum.predict import load
+from hilum.run import Format, write_json
+from hilum.training.checkpoint import save_weights
+
+KINDS: tuple[Format, ...] = ("onnx", "openvino")
+NAMES = {"pytorch": "PyTorch", "onnx": "ONNX Runtime", "openvino": "OpenVINO"}
+
+
+def main() -> None:
+    """Write the runs, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("configs", nargs="*", default=["yolo26n", "unet", "resnet"])
+    parser.add_argument("--batches", type=int, nargs="*", default=[1, 8])
+    parser.add_argument("--rounds", type=int, default=9)
+    options = parser.parse_args()
+    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "onnxruntime", "openvino"))
+    print(f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, {versions}")
+    print(
+        "| config | images a batch | runtime | ms an image | PyTorch's / this | network alone, ms | PyTorch's / this |"
+    )
+    print("| --- | ---: | --- | ---: | ---: | ---: | ---: |")
+    for config in options.configs:
+        with tempfile.TemporaryDirectory() as work:
+            measure(config, Path(work), options.batches, options.rounds)
+
+
+def untrained(name: str, run: Path) -> None:
+    """A whole run of a config, with random weights."""
+    config = load_config(name)
+    run.mkdir()
+    torch.manual_seed(0)
+    if config.backend == "yolo":
+        from hilum.detectors.run_trainer import MODEL
+        from hilum.detectors.yolo_network import build_network, read_architecture
+
+        architecture = read_architecture(config.model, config.model_yaml)
+        (run / MODEL).write_text(yaml.safe_dump(architecture))
+        network = build_network(architecture)
+    else:
+        network = config.network()
+    save_weights(network, run)
+    (run / "config.yaml").write_text(dump_config(config))
+    write_json(run / "environment.json", {})
+    write_json(run / "operating_point.json", {"confidence": 0.5})
+
+
+def measure(name: str, work: Path, batches: list[int], rounds: int) -> None:
+    """Print a row for each runtime and size of a batch."""
+    untrained(name, work / "pytorch")
+    for kind in KINDS:
+        export(work / "pytorch", kind, work / kind)
+    backends = {kind: load(work / kind).backend for kind in NAMES}
+    for batch in batches:
+        pictures = drawn(batch)
+        times: dict[str, list[float]] = {kind: [] for kind in NAMES}
+        for number in range(rounds + 1):
+            for kind, backend in backends.items():
+                start = time.perf_counter()
+                backend.predict_batch(pictures)
+                if number:  # the first one warms up
+                    times[kind].append(time.perf_counter() - start)
+        base = median(times["pytorch"])
+        for kind, label in NAMES.items():
+            now = median(times[kind])
+            print(f"| {name} | {batch} | {label} | {1000 * now / batch:.1f} | {base / now:.2f} |", flush=True)
+
+
+def drawn(count: int) -> list[NDArray[np.uint8]]:
+    """Smooth pictures with some grain."""
+    rng = np.random.default_rng(0)
+    pictures = []
+    for _ in range(count):
+        smooth = cv2.resize(rng.integers(0, 256, (16, 16), np.uint8), (1024, 1024), interpolation=cv2.INTER_CUBIC)
+        pictures.append(cv2.add(smooth, rng.integers(0, 16, smooth.shape, np.uint8)))
+    return pictures
+
+
+if __name__ == "__main__":
+    main()
