@@ -43,28 +43,29 @@ class JpegStream:
         )
 
 
-def parse_jpeg(stream: bytes) -> JpegStream:
+def parse_jpeg(content: bytes | memoryview) -> JpegStream:
     """Read a JPEG stream's frame header, and keep what a decoder needs of it: nothing else, for it can carry text.
 
     Raises:
         ValueError: not a JPEG stream, or cut short.
     """
-    if stream[:2] != b"\xff\xd8":
+    stream = memoryview(content)  # the entropy-coded data is copied once, into the result
+    if bytes(stream[:2]) != b"\xff\xd8":
         raise ValueError("does not begin with a JPEG start-of-image marker")
-    kept = [b"\xff\xd8"]
+    kept: list[bytes | memoryview] = [b"\xff\xd8"]
     frame: tuple[int, int, int, tuple[int, int]] | None = None
     at, scanned = 2, False
     quantization_tables = huffman_tables = 0
     for _ in range(_MOST_SEGMENTS):
-        while stream[at : at + 2] == b"\xff\xff":  # fill bytes before a marker (B.1.1.2)
+        while bytes(stream[at : at + 2]) == b"\xff\xff":  # fill bytes before a marker (B.1.1.2)
             at += 1
-        if frame is not None and scanned and stream[at : at + 2] == b"\xff\xd9":
+        if frame is not None and scanned and bytes(stream[at : at + 2]) == b"\xff\xd9":
             break
         if at + 4 > len(stream) or stream[at] != 0xFF:
             raise ValueError("the JPEG stream is cut short or damaged")
         marker = stream[at + 1]
         length = int.from_bytes(stream[at + 2 : at + 4], "big")
-        segment = stream[at : at + 2 + length]
+        segment = bytes(stream[at : at + 2 + length])
         if length < 2 or len(segment) < 2 + length:
             raise ValueError("the JPEG stream is cut short or damaged")
         if marker in _SOF:

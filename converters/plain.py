@@ -95,8 +95,11 @@ def read_plain(content: bytes) -> PlainRadiograph | None:
     return PlainRadiograph(stream, header)
 
 
-def _only_fragment(content: bytes, at: int) -> bytes | None:
-    """The frame of encapsulated pixel data in a single fragment (PS3.5 A.4): offset table, item, end, end of file."""
+def _only_fragment(content: bytes, at: int) -> memoryview | None:
+    """The frame of encapsulated pixel data in a single fragment (PS3.5 A.4): offset table, item, end, end of file.
+
+    No copy: freeing several as large as the file makes the C library give memory back and fetch it anew, file by file.
+    """
     for _ in range(2):
         if content[at : at + 4] != _ITEM:
             return None
@@ -104,7 +107,7 @@ def _only_fragment(content: bytes, at: int) -> bytes | None:
         at = start + int.from_bytes(content[at + 4 : start], "little")
     if at + 8 != len(content) or content[at:] != _SEQUENCE_END:
         return None
-    return content[start:at]
+    return memoryview(content)[start:at]
 
 
 def _number(header: Header, tag: int) -> int:
