@@ -111,11 +111,11 @@ def measure(name: str, paths: list[Path], rounds: int) -> None:
 
 
 def find_something(network: Any, segmenter: Any, squares: np.ndarray) -> None:
-    """Move the network's last bias until a third of the images have a fiftieth of their pixels above a half."""
+    """Move the network's last bias until a third of the images have a thousandth of their pixels above a half."""
     import torch
 
     maps = segmenter._segment(squares[:24]).maps.reshape(min(24, len(squares)), -1)  # noqa: SLF001 - our own
-    highest = np.quantile(np.quantile(maps.astype(float), 0.98, axis=1), 2 / 3)
+    highest = np.quantile(np.quantile(maps.astype(float), 0.999, axis=1), 2 / 3)
     last = [module for module in network.modules() if getattr(module, "out_channels", 0) == 1][-1]
     with torch.no_grad():
         last.bias -= np.log(highest / (1 - highest))

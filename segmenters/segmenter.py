@@ -1,8 +1,10 @@
 """What the segmenters share: train on masks painted from boxes, predict boxes from masks."""
 
 import inspect
+import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
@@ -262,7 +264,8 @@ class Segmenter:
         if not images:
             return []
         places = [Letterbox.fit((image.shape[1], image.shape[0]), self._config.image_size) for image in images]
-        squares = np.stack([place.apply(image) for place, image in zip(places, images, strict=True)])
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            squares = np.stack(list(pool.map(Letterbox.apply, places, images)))
         return self._detect(self._segment(squares), places)
 
     def probability_maps(self, images: list[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
@@ -315,9 +318,9 @@ class Segmenter:
         return Segmented(maps, probability)
 
     def _detect(self, seen: "Segmented", places: list[Letterbox]) -> list[Detections]:
-        found = [
-            self._boxes(place.crop(map_), place.original_wh) for map_, place in zip(seen.maps, places, strict=True)
-        ]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # OpenCV and numpy release the interpreter's lock
+            maps = [place.crop(map_) for map_, place in zip(seen.maps, places, strict=True)]
+            found = list(pool.map(self._boxes, maps, [place.original_wh for place in places]))
         if seen.image_probability is not None:
             for detections, probability in zip(found, seen.image_probability.tolist(), strict=True):
                 detections.metadata[IMAGE_PROBABILITY] = probability

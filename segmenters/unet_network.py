@@ -141,7 +141,8 @@ class _UpConvolution(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         weights = self.weight.permute(2, 3, 0, 1).flatten(0, 2)
-        products = F.linear(x.permute(0, 2, 3, 1), weights).unflatten(3, (2, 2, -1))  # (N, H, W, row, column, channel)
+        products = F.linear(x.permute(0, 2, 3, 1), weights)
+        products = products.view(*products.shape[:3], 2, 2, -1)  # (N, H, W, row, column, channel)
         top, bottom = products.unbind(3)
         below = F.pad(bottom[:, 1:], (0, 0, 0, 0, 0, 0, 0, 1))  # nothing below the last row
         left, right = torch.stack([top + bottom, top + below], dim=2).unbind(4)  # (N, H, 2, W, channel)
