@@ -38,7 +38,7 @@ def test_inputs_are_taken_a_few_batches_ahead_and_let_go(batch_size: int) -> Non
     alive: list[weakref.ref[np.ndarray]] = []
 
     def pictures() -> Iterator[np.ndarray]:
-        for number in range(40 * batch_size):
+        for number in range(12 * batch_size):
             picture = np.full((8, 8), number % 256, np.uint8)
             alive.append(weakref.ref(picture))
             yield picture

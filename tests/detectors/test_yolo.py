@@ -1,5 +1,6 @@
 """YOLO as a backend: what it stores, shows and finds, and that nothing leaves the machine."""
 
+import csv
 import importlib
 import importlib.util
 import json
@@ -25,7 +26,7 @@ from hilum.datasets.boxes import xyxy_to_xywh
 from hilum.datasets.folder import Dataset
 from hilum.datasets.letterbox import Letterbox
 from hilum.detectors import private_ultralytics
-from hilum.detectors.competition_trainer import FILL, CompetitionTrainer
+from hilum.detectors.competition_trainer import FILL, CompetitionTrainer, CompetitionValidator
 from hilum.detectors.run_trainer import RunTrainer
 from hilum.detectors.yolo import CONFIDENCE_FLOOR, MAX_BOXES, YOLODetector
 from hilum.detectors.yolo_config import YOLOConfig
@@ -158,6 +159,26 @@ def test_an_interrupted_training_ends_exactly_as_one_in_one_go(
     YOLODetector.train(config, data, run)
     assert len(read_log(run)) == 2
     assert (run / "weights.safetensors").read_bytes() == (trained[1] / "weights.safetensors").read_bytes()
+
+
+def test_training_stops_when_the_score_no_longer_rises_and_keeps_the_best_epoch(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores, stored = iter([0.1, 0.3, 0.2, 0.25, 0.2, 0.2]), []
+    stats, save, run = CompetitionValidator.get_stats, RunTrainer.save_model, tmp_path / "run"
+
+    def save_and_look(trainer: RunTrainer) -> bool:
+        saved = save(trainer)
+        stored.append((run / "weights.safetensors").read_bytes())
+        return saved
+
+    monkeypatch.setattr(CompetitionValidator, "get_stats", lambda self: {**stats(self), "fitness": next(scores)})
+    monkeypatch.setattr(RunTrainer, "save_model", save_and_look)
+    settings = tiny_config().ultralytics | {"patience": 2}
+    config = tiny_config(train={"epochs": 6, "batch_size": 8}, ultralytics=settings)
+    YOLODetector.train(config, data, new_run(run, config))
+    assert [line["val_score"] for line in read_log(run)] == [0.1, 0.3, 0.2, 0.25]
+    assert stored[0] != stored[1] == stored[2] == stored[3]
 
 
 def test_images_without_opacity_can_be_left_out_of_training_but_not_of_val(
@@ -299,10 +320,13 @@ def test_a_run_folder_of_a_stranger_cannot_run_code(
 def test_it_trains_from_stock_code_and_on_from_its_checkpoint(data: Dataset, tmp_path: Path) -> None:
     architecture = tmp_path / "tiny26n.yaml"
     architecture.write_text(yaml.safe_dump(read_architecture("yolo26n.yaml", TINY)))
-    settings = {"epochs": 1, "imgsz": 64, "batch": 8, "nbs": 8, "optimizer": "AdamW", "device": "cpu", "plots": False}
+    settings = {"epochs": 2, "imgsz": 64, "batch": 8, "nbs": 8, "optimizer": "AdamW", "device": "cpu", "plots": False}
     model = private_ultralytics.ultralytics.YOLO(architecture)
     model.train(trainer=CompetitionTrainer, data=str(data.yaml_path), project=str(tmp_path), name="stock", **settings)
-    assert "competition/score" in (tmp_path / "stock" / "results.csv").read_text()
+    with (tmp_path / "stock" / "results.csv").open(newline="") as file:
+        scores = [float(row["competition/score"]) for row in csv.DictReader(file)]
+    assert len(scores) == 2
+    assert model.trainer.best_fitness == max(scores)  # by which stock ultralytics chose best.pt
 
     config = tiny_config(
         model=str(tmp_path / "stock" / "weights" / "best.pt"),
