@@ -55,17 +55,11 @@ def test_an_error_comes_at_its_item_and_ends_the_loading():
 
 
 def test_one_who_stops_listening_stops_the_loading():
-    loaded = []
+    before, loaded = set(threading.enumerate()), []
     stream = loaded_ahead(range(1000), loaded.append)
     next(stream)
     stream.close()
     assert len(loaded) < 10
-    assert not any(thread.name.startswith("ThreadPoolExecutor") and thread.is_alive() for thread in _soon_idle())
-
-
-def _soon_idle():
-    """The threads, once those that end have had time to."""
-    for thread in threading.enumerate():
-        if thread.name.startswith("ThreadPoolExecutor"):
-            thread.join(5)
-    return threading.enumerate()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(10)
+        assert not thread.is_alive()
