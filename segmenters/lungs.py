@@ -4,6 +4,7 @@ Its weights were trained on ChestX-Det, whose images are from NIH ChestX-ray14, 
 seen pictures of the holdout, though with lungs drawn in and no opacities. Every run says so.
 """
 
+import warnings
 from pathlib import Path
 from typing import Any, ClassVar, Final, Self
 
@@ -106,7 +107,9 @@ class AnatomyLungs:
         for image in images:  # one at a time: in a batch its pyramid pooling would gain little, and take much memory
             place = Letterbox.fit((image.shape[1], image.shape[0]), SIDE)
             grey = torch.from_numpy(place.apply(image)).float() / 255
-            logits = self._network(((grey - _MEAN) / _STD)[None].to(device))[0, list(_LUNGS)]
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message=".*upsample.* is deprecated")  # torchxrayvision's affair
+                logits = self._network(((grey - _MEAN) / _STD)[None].to(device))[0, list(_LUNGS)]
             probability: NDArray[np.float32] = logits.float().sigmoid().amax(dim=0).cpu().numpy()
             if not np.isfinite(probability).all():
                 raise HilumError("the network's output is not finite: its weights are damaged; train again")
