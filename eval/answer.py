@@ -30,12 +30,16 @@ class Answer:
         least: boxes below this confidence do not count as the answer; AP and FROC rank them all.
         probability: (images,) 0..1 that an image shows an opacity, NaN where it was not predicted; None where nobody
             says.
+        missing: how many images what it was read from says nothing of; they count as without a box.
+        least_is_given: whether what it was read from says `least`.
     """
 
     boxes_xywh: Boxes
     confidence: Boxes
     least: Threshold = 0.0
     probability: NDArray[np.float64] | None = None
+    missing: int = 0
+    least_is_given: bool = False
 
     def kept(self) -> tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]]:
         """The boxes, and their confidences, that are the answer at the operating point."""

@@ -19,11 +19,12 @@ from hilum.eval.answer import (
 from hilum.eval.baselines import average_boxes, empty_mask
 from hilum.eval.benchmark import AVERAGE, NOTHING, predict_split
 from hilum.eval.measures import measure
-from hilum.eval.predictions import read_about, read_answer
+from hilum.eval.predictions import read_answer
 from hilum.predict import load
 from hilum.run import CONFIG, ENVIRONMENT, read_json
 
 _CROSS_FITTED = "cross-fitted over patients on this very split, as no other was predicted"
+_ENOUGH = 0.5  # what it holds of val, as a share of what it holds of the split, for val to choose on
 
 
 def evaluate(
@@ -101,16 +102,31 @@ def _of_file(
     source: Path, truth: Split, other: Split | None, *, given: bool
 ) -> tuple[Answer, Answer | None, str, list[str]]:
     answer, problems = read_answer(source, truth, beside=other)
+    if truth.name != "holdout":
+        problems.append(
+            f"{source}: figures of {truth.name} flatter whatever was trained or had anything chosen on it; those of "
+            "holdout do not"
+        )
     elsewhere = None
     if other is not None and len(other):
         try:
-            elsewhere = read_answer(source, other, beside=truth)[0]
+            elsewhere, its = read_answer(source, other, beside=truth)
         except HilumError:  # it holds nothing of val
+            its = []
+        if elsewhere is not None and _held(elsewhere) < _ENOUGH * _held(answer):
+            held = f"{len(other) - elsewhere.missing} of {len(other)} images"
+            its = [f"{source}: holds {held} of the {other.name} split, too few to choose on"]
             elsewhere = None
-    if source.suffix.lower() == ".csv":
-        return answer, elsewhere, "the operating point is the file's: all its boxes are the answer", problems
-    if given or "confidence" in read_about(source if source.is_dir() else source.parent):
+        problems += [line for line in its if line not in problems]
+    if given or answer.least_is_given:
         return answer, elsewhere, "the operating point is that of the predictions folder", problems
+    if answer.probability is None and source.suffix.lower() == ".csv":  # not the table of a predictions folder
+        return answer, elsewhere, "the operating point is the file's: all its boxes are the answer", problems
     on = None if elsewhere is None or other is None else (other, elsewhere)
     how = _CROSS_FITTED if on is None else "chosen on val"
     return with_chosen_confidence(answer, truth, on), elsewhere, f"the operating point was {how}", problems
+
+
+def _held(answer: Answer) -> float:
+    """The share of the images that what it was read from says something of."""
+    return 1 - answer.missing / len(answer.confidence)

@@ -158,6 +158,7 @@ def read_answer(
         lines.append(f"{source}: {strangers} images are not in the {split.name} split and were passed over")
     pairs = [known.get(image_id, (np.zeros((0, 4)), np.zeros(0))) for image_id in split.image_ids]
     confidence = [values for _, values in pairs]
+    given = least is None and about.get("confidence") is not None
     if least is None:
         # Confidences below 0 are named, and yet part of the answer.
         lowest = min((float(values.min()) for values in confidence if len(values)), default=0.0)
@@ -168,7 +169,8 @@ def read_answer(
     probabilities = None
     if probability is not None:
         probabilities = np.array([probability.get(image_id, math.nan) for image_id in split.image_ids], np.float64)
-    return Answer([boxes for boxes, _ in pairs], confidence, least, probabilities), lines
+    answer = Answer([boxes for boxes, _ in pairs], confidence, least, probabilities, len(missing), given)
+    return answer, lines
 
 
 def _read_images(path: Path, problems: Problems) -> tuple[dict[int, str], dict[str, float]]:

@@ -5,13 +5,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from supervision import Detections
 
+from hilum.datasets.boxes import xywh_to_xyxy
 from hilum.datasets.folder import Dataset
 from hilum.errors import HilumError
 from hilum.eval.answer import Answer, with_chosen_confidence
 from hilum.eval.competition import best_confidence, competition_score, threshold_curve
 from hilum.eval.evaluate import evaluate
+from hilum.eval.predictions import write_predictions
 from hilum.eval.submission import write_submission
+from hilum.predict import Result
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +75,56 @@ def test_with_one_split_alone_it_cross_fits_and_says_so(data, tmp_path):
     best = best_confidence(threshold_curve(train.boxes_xywh, boxes, confidence))[1]
     assert entry(results)["score"]["estimate"] <= best + 1e-12  # what choosing on it would have claimed
     assert np.isnan(entry(results)["least_confidence"])
+
+
+def test_a_stray_box_on_val_chooses_nothing(data, tmp_path):
+    val, holdout = data.split("val"), data.split("holdout")
+    path = coco(tmp_path / "stray.json", holdout)
+    alone, _ = evaluate(path, data, "holdout")
+    box = {"image_id": val.coco_ids[0], "category_id": 1, "bbox": [1, 1, 9, 9], "score": 0.987}
+    path.write_text(json.dumps([*json.loads(path.read_text()), box]))
+    results, problems = evaluate(path, data, "holdout")
+    assert results["chosen"].count("cross-fitted over patients on this very split") == 2
+    assert entry(results)["score"] == entry(alone)["score"]
+    assert f"{path}: holds 1 of {len(val)} images of the val split, too few to choose on" in problems
+
+
+def test_what_is_not_right_of_val_is_said_once(data, tmp_path):
+    val, holdout = data.split("val"), data.split("holdout")
+    path = coco(tmp_path / "both.json", val, holdout)
+    entries = [e for e in json.loads(path.read_text()) if e["image_id"] != val.coco_ids[0]]
+    path.write_text(json.dumps([*entries, {"image_id": "stranger"}]))
+    results, problems = evaluate(path, data, "holdout")
+    assert "chosen on val" in results["chosen"]
+    assert sum(f"1 of {len(val)} images of the val split are not in it" in line for line in problems) == 1
+    assert sum("expected image_id" in line for line in problems) == 1
+
+
+@pytest.mark.parametrize("name", ["train", "val"])
+def test_figures_of_other_splits_are_said_to_flatter_whatever_the_source(data, tmp_path, name):
+    path = coco(tmp_path / "one.json", data.split(name), data.split("holdout"))
+    assert any(f"figures of {name} flatter" in line for line in evaluate(path, data, name)[1])
+    assert not any("flatter" in line for line in evaluate(path, data, "holdout")[1])
+
+
+def test_where_the_operating_point_comes_from(data, tmp_path):
+    """A file of a predictions folder is read as the folder; another file beside them is not."""
+    holdout = data.split("holdout")
+    folder = tmp_path / "pred"
+    results = [
+        Result(image_id, Detections(xyxy=xywh_to_xyxy(boxes), confidence=confidence), 0.5)
+        for image_id, (boxes, confidence) in zip(holdout.image_ids, noisy(holdout), strict=True)
+    ]
+    write_predictions(folder, results, holdout.coco_ids, {"confidence": 0.6})
+    for path in (folder, folder / "predictions.csv", folder / "predictions.json"):
+        measured, _ = evaluate(path, data, "holdout")
+        assert "operating point is that of the predictions folder" in measured["chosen"]
+        assert entry(measured)["least_confidence"] == 0.6
+    measured, _ = evaluate(coco(folder / "theirs.json", holdout), data, "holdout")
+    assert measured["chosen"].startswith("the operating point was cross-fitted")
+    write_predictions(folder, results, holdout.coco_ids, {"run": "a"})
+    for path in (folder, folder / "predictions.csv"):
+        assert evaluate(path, data, "holdout")[0]["chosen"].startswith("the operating point was cross-fitted")
 
 
 def test_a_submission_is_an_answer_as_it_is(data, tmp_path):
