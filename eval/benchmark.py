@@ -7,7 +7,6 @@ what it was made from: the same command again goes on where it was interrupted, 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +21,12 @@ from hilum.datasets.folder import Dataset, Split
 from hilum.errors import HilumError
 from hilum.eval.answer import Answer, Threshold, everywhere, has_opacity, image_thresholds, nothing
 from hilum.eval.baselines import average_boxes, empty_mask
-from hilum.eval.bootstrap import Interval, Resampled
+from hilum.eval.bootstrap import Resampled
 from hilum.eval.cost import describe_machine, measure_cost
 from hilum.eval.measures import Measures, measure
 from hilum.eval.pictures import choose_images, draw_comparison
 from hilum.eval.predictions import read_about, read_answer, write_predictions
+from hilum.eval.standing import standings
 from hilum.eval.tables import table_csv, table_markdown, table_rows
 from hilum.predict import Predictor, load, predict_all
 from hilum.run import (
@@ -242,14 +242,15 @@ def _results(
     rows = []
     for entry in entries:
         above = {
-            "above_nothing": _difference(by_name[entry.name], by_name[NOTHING]),
-            "above_average_boxes": _difference(by_name[entry.name], by_name[AVERAGE]),
+            "above_nothing": (by_name[entry.name] - by_name[NOTHING]).interval()._asdict(),
+            "above_average_boxes": (by_name[entry.name] - by_name[AVERAGE]).interval()._asdict(),
         }
         rows.append({"name": entry.name, "group": entry.group, **entry.about, **entry.measures.to_json(), **above})
     groups: dict[str, list[Resampled]] = {}
     for entry in entries:
         groups.setdefault(entry.group, []).append(by_name[entry.name])
-    means = {name: _mean(figures) for name, figures in groups.items()}
+    trained = {entry.group for entry in entries if entry.about.get("backend") is not None}
+    standing, differences = standings(groups, trained)
     mask = empty_mask(val.boxes_xyxy, val.sizes_wh)
     return {
         "hilum": __version__,
@@ -272,35 +273,10 @@ def _results(
         "seeds": seeds,
         "machine": describe_machine(),
         "empty_mask_on_val": {"pixel_accuracy": mask.pixel_accuracy, "mean_iou": mask.mean_iou},
-        "groups": [
-            {
-                "name": name,
-                "runs": len(figures),
-                "score": means[name].interval()._asdict(),
-                "sd_over_seeds": float(np.std([f.estimate for f in figures], ddof=1)) if len(figures) > 1 else None,
-            }
-            for name, figures in groups.items()
-        ],
-        "differences": [
-            {"higher": a, "lower": b, "score": _difference(means[a], means[b])}
-            for a, b in (sorted(pair, key=lambda name: -means[name].estimate) for pair in combinations(means, 2))
-        ],
+        "groups": standing,
+        "differences": differences,
         "entries": rows,
     }
-
-
-def _mean(figures: Sequence[Resampled]) -> Resampled:
-    """The mean of several runs' figures, resample by resample: the same patients are drawn for all of them."""
-    return Resampled(
-        float(np.mean([figure.estimate for figure in figures])),
-        np.mean([figure.values for figure in figures], axis=0),
-        figures[0].draws,
-    )
-
-
-def _difference(a: Resampled, b: Resampled) -> dict[str, float]:
-    difference: Interval = (a - b).interval()
-    return difference._asdict()
 
 
 def _write(out: Path, holdout: Split, entries: Sequence[Entry], results: Mapping[str, Any]) -> None:

@@ -97,11 +97,18 @@ def table_markdown(rows: Sequence[Row], about: Mapping[str, Any]) -> str:
     lines = [f"|  | {' | '.join(row['name'] for row in rows)} |", f"| --- |{' ---: |' * len(rows)}"]
     lines += [f"| {key} | {' | '.join(row[key] for row in rows)} |" for key in list(rows[0])[1:]]
     differences = [
-        f"- {each['higher']} above {each['lower']}: {_interval(each['score'], signed=True)}"
+        f"- {each['higher']} above {each['lower']}: {_interval(each['score'], signed=True)}{_more(each)}"
         for each in about.get("differences", [])
     ]
     paired = ["## Paired differences of the competition score [95%]", "", *differences, ""] if differences else []
     return "\n".join(["# Benchmark", "", *lines, "", *paired, *findings(about), *notes(about), ""])
+
+
+def _more(difference: Mapping[str, Any]) -> str:
+    low, high = ((difference.get("simultaneous") or {}).get(end) for end in ("low", "high"))
+    text = f"; all pairs of configs at once [{low:+.3f}, {high:+.3f}]" if _is_number(low) and _is_number(high) else ""
+    seeds = _number(difference.get("over_seeds"), 3)
+    return f"{text}; seeds alone may move it by {seeds}" if seeds else text
 
 
 def findings(results: Mapping[str, Any]) -> list[str]:
@@ -146,6 +153,7 @@ def notes(about: Mapping[str, Any]) -> list[str]:
     return [
         f"- {about['images']} {about['split']} images, {about['positive_images']} with opacity; {about['chosen']}.",
         f"- Intervals: bootstrap over {unit}, 2,000 resamples; 500 for AP.",
+        *_seeds(about.get("groups", [])),
         *([f"- {leak} patients of {about['split']} are in another split too: figures flatter."] if leak else []),
         (
             "- Competition score: mean over images of TP/(TP+FP+FN), averaged over IoU > 0.40, 0.45, ..., 0.75; images "
@@ -160,6 +168,17 @@ def notes(about: Mapping[str, Any]) -> list[str]:
         f"- Data {about['data_fingerprint']}, hilum {about['hilum']}.",
         f"- {NOT_A_DEVICE}",
     ]
+
+
+def _seeds(groups: Sequence[Mapping[str, Any]]) -> list[str]:
+    known = [
+        f"{group['name']} {group['sd_over_seeds']:.3f} ({group['runs']} runs)"
+        for group in groups
+        if _is_number(group.get("sd_over_seeds"))
+    ]
+    return [f"- Seeds are not in the intervals. Standard deviation of the score over them: {', '.join(known)}."] * bool(
+        known
+    )
 
 
 def print_table(rows: Sequence[Row], title: str) -> None:

@@ -97,18 +97,28 @@ def ranked(configs: Sequence[Contender]) -> list[Contender]:
 
 
 def difference(results: Values, higher: str, lower: str) -> Values:
-    """How much higher one group's score is than another's, paired, with its interval; NaN where it is not known."""
+    """How much higher one group's score is than another's, paired; None or NaN where it is not known.
+
+    Its bounds hold for all pairs of configs at once where there are several, so that the best may be picked;
+    `over_seeds` is how far seeds alone may move it.
+    """
     for each in results["differences"]:
+        score, seeds = each.get("simultaneous") or each["score"], {"over_seeds": each.get("over_seeds")}
         if (each["higher"], each["lower"]) == (higher, lower):
-            return dict(each["score"])
+            return {**score, **seeds}
         if (each["higher"], each["lower"]) == (lower, higher):
-            score = {key: finite(value) for key, value in each["score"].items()}
-            turned = {"estimate": score["estimate"], "low": score["high"], "high": score["low"]}
-            return {key: None if value is None else -value for key, value in turned.items()}
-    return dict.fromkeys(("estimate", "low", "high"))
+            known = {key: finite(value) for key, value in score.items()}
+            turned = {"estimate": known["estimate"], "low": known["high"], "high": known["low"]}
+            return {key: None if value is None else -value for key, value in turned.items()} | seeds
+    return dict.fromkeys(("estimate", "low", "high", "over_seeds"))
 
 
 def is_higher(interval: Values) -> bool:
-    """Whether all of an interval is above zero."""
+    """Whether all of an interval is above zero, and the difference beyond what seeds alone may do to it."""
+    return is_above_zero(interval) and (finite(interval["estimate"]) or 0.0) > (finite(interval.get("over_seeds")) or 0)
+
+
+def is_above_zero(interval: Values) -> bool:
+    """Whether all of an interval is above zero, whatever seeds do."""
     low = finite(interval["low"])
     return low is not None and low > 0

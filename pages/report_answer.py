@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from hilum.eval.answer import AT_SENSITIVITY, YOUDEN
 from hilum.eval.benchmark import AVERAGE, Benchmark
 from hilum.eval.measures import OPERATING_POINT
-from hilum.pages.contenders import Contender, Values, difference, is_higher, ranked
+from hilum.pages.contenders import Contender, Values, difference, is_above_zero, is_higher, ranked
 from hilum.pages.wording import bounds, decimal, few, finite, listed, many
 
 FEW_PATIENTS, FEW_POSITIVES = 100, 50
@@ -41,6 +41,7 @@ def comparisons(configs: Sequence[Contender], results: Values, most: int = 3) ->
         return []
     best, *others = ranked(configs)
     images = f"these {results['images']:,} images ({results['positive_images']:,} with opacity)"
+    at_once = " (of all pairs at once)" if len(others) > 1 else ""
     sentences = []
     for other in others[:most]:
         gap = difference(results, best.name, other.name)
@@ -54,10 +55,17 @@ def comparisons(configs: Sequence[Contender], results: Values, most: int = 3) ->
         if not interval:
             sentences.append(f"{scores}; how sure that is cannot be said.")
         elif is_higher(gap):
-            sentences.append(f"{scores}; the 95% interval of the difference, {interval}, is above zero: it is better.")
+            sentences.append(
+                f"{scores}; the 95% interval of the difference{at_once}, {interval}, is above zero: it is better."
+            )
+        elif is_above_zero(gap):
+            sentences.append(
+                f"{scores}; the 95% interval of the difference{at_once}, {interval}, is above zero, but seeds alone "
+                f"may move it by {decimal(gap['over_seeds'], 3)}: it cannot be told which is better."
+            )
         else:
             sentences.append(
-                f"{scores}, but the 95% interval of the difference, {interval}, includes zero: "
+                f"{scores}, but the 95% interval of the difference{at_once}, {interval}, includes zero: "
                 f"on {images} it cannot be told which is better."
             )
     if len(others) > most:
@@ -85,7 +93,8 @@ def against_average(configs: Sequence[Contender], results: Values) -> str:
     if rest:
         shown = few(
             [
-                f"{name} ({decimal(gaps[name]['estimate'], signed=True)} {bounds(gaps[name], signed=True)})"
+                f"{name} ({decimal(gaps[name]['estimate'], signed=True)} {bounds(gaps[name], signed=True)}"
+                f"{_seeds_may_move(gaps[name])})"
                 for name in rest
             ]
         )
@@ -131,8 +140,16 @@ def cautions(found: Benchmark, configs: Sequence[Contender]) -> list[str]:
             "Each config was trained once. The intervals say how much the images vary, not how much another seed "
             "would; --seeds 3 tells that."
         )
+    if told := spread(configs):
+        points.append(
+            f"Intervals say how much the images vary, not how much another seed would. {told} A config is said to be "
+            "better only if the difference is also larger than seeds alone may make it (Welch's t, 95%)."
+        )
     if len(configs) > 2:
-        points.append("Each interval holds by itself. Among many pairs, one in twenty excludes zero by chance alone.")
+        points.append(
+            "The intervals of differences between configs hold for all pairs at once; every other holds by itself, and "
+            "of many such ones, one in twenty excludes the truth by chance alone."
+        )
     return points
 
 
@@ -221,6 +238,10 @@ def worklist(config: Contender, results: Values) -> tuple[str, str] | None:
             f"with every opacity first {ideal:.1f}."
         ),
     )
+
+
+def _seeds_may_move(gap: Values) -> str:
+    return f"; seeds alone may move it by {decimal(gap['over_seeds'], 3)}" if finite(gap.get("over_seeds")) else ""
 
 
 def _percent_bounds(interval: Values) -> str:

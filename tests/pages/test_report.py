@@ -253,6 +253,7 @@ def test_several_seeds_and_what_flatters(data, split, tmp_path):
     assert "Whose the images are is not known" in text
     assert "many-seed2" in text
     assert "Each config was trained once" not in text
+    assert "not how much another seed would" in text
 
 
 def test_no_two_of_thirty_configs_look_alike():
@@ -299,6 +300,22 @@ def test_better_is_said_only_where_the_interval_is_above_zero(of_b, of_c, said):
         assert ("it is better" in sentence) == (low is not None and low > 0)
     turned = difference(results, "b", "a")
     assert (turned["low"], turned["high"]) == ((-of_b[1], -of_b[0]) if of_b[0] is not None else (None, None))
+
+
+def test_better_is_said_only_beyond_what_seeds_do_and_of_all_pairs_at_once():
+    configs = [config("a", 1, 0.3), config("b", 2, 0.2)]
+    results = {"differences": [gap("a", "b", 0.01, 0.2)], "images": 60, "positive_images": 22}
+    for over_seeds, said in ((0.09, "a is better than b"), (0.11, "Whether a or b is best cannot be told")):
+        results["differences"][0]["over_seeds"] = over_seeds
+        assert headline(configs, results) == said
+        (sentence,) = comparisons(configs, results)
+        assert ("seeds alone may move it by 0.110" in sentence) == ("cannot be told" in sentence) == (over_seeds > 0.1)
+    results["differences"] = [gap("a", "b", 0.01, 0.2), gap("a", "c", 0.01, 0.2)]
+    results["differences"][0]["simultaneous"] = {"estimate": 0.1, "low": -0.01, "high": 0.21}
+    assert headline([*configs, config("c", 0, 0.1)], results) == "a leads, but b may be as good"
+    assert difference(results, "b", "a")["high"] == 0.01
+    beside = {"differences": [gap("a", AVERAGE, 0.1, 0.3, 0.2) | {"over_seeds": 0.25}]}
+    assert "seeds alone may move it by 0.250) is not shown" in against_average([config("a", 0, 0.3)], beside)
 
 
 def test_a_config_alone_and_against_two_average_boxes():

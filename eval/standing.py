@@ -1,0 +1,91 @@
+"""How configs stand to each other: the mean of each one's runs, and what chance and seeds leave of the differences."""
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from hilum.eval.bootstrap import Resampled, simultaneous_intervals
+
+# The 97.5% quantile of Student's t by degrees of freedom from 1, rounded up; beyond the last one it is lower still.
+_T = (12.71, 4.31, 3.19, 2.78, 2.58, 2.45, 2.37, 2.31, 2.27, 2.23)
+
+
+def standings(
+    runs: Mapping[str, Sequence[Resampled]], trained: Collection[str]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Groups and their paired differences, as plain values.
+
+    Args:
+        runs: the score of each run of a group, resampled alike.
+        trained: the groups that another seed would change; the others are baselines.
+
+    Returns:
+        The groups, and for each pair `higher`, `lower` and `score`, the difference with its interval. For a pair of
+        trained groups, where there are several such pairs, `simultaneous` is the interval that holds for all of them at
+        once, so that the best may be picked; `over_seeds` is how far seeds alone may move the difference, see there.
+    """
+    means = {name: mean_of_runs(figures) for name, figures in runs.items()}
+    scores = {name: [figure.estimate for figure in figures] for name, figures in runs.items()}
+    groups = [
+        {
+            "name": name,
+            "runs": len(figures),
+            "score": means[name].interval()._asdict(),
+            "sd_over_seeds": float(np.std(scores[name], ddof=1)) if len(figures) > 1 else None,
+        }
+        for name, figures in runs.items()
+    ]
+    pairs = [sorted(pair, key=lambda name: -means[name].estimate) for pair in combinations(means, 2)]
+    gaps = [means[a] - means[b] for a, b in pairs]
+    contests = [at for at, pair in enumerate(pairs) if all(name in trained for name in pair)]
+    at_once = simultaneous_intervals([gaps[at] for at in contests])
+    wide = {at: interval._asdict() for at, interval in zip(contests, at_once, strict=True)} if contests[1:] else {}
+    differences = [
+        {
+            "higher": a,
+            "lower": b,
+            "score": gap.interval()._asdict(),
+            **({"simultaneous": wide[at]} if at in wide else {}),
+            "over_seeds": over_seeds([scores[name] for name in (a, b) if name in trained]),
+        }
+        for at, ((a, b), gap) in enumerate(zip(pairs, gaps, strict=True))
+    ]
+    return groups, differences
+
+
+def over_seeds(scores: Sequence[Sequence[float]]) -> float | None:
+    """By how much seeds alone may move a difference of mean scores: half the width of Welch's 95% interval.
+
+    Welch BL: The generalization of "Student's" problem when several different population variances are involved.
+    Biometrika 1947;34:28-35. Degrees of freedom are rounded down. A config of one run is taken to vary as the other.
+
+    Args:
+        scores: of the runs of each trained side; a baseline is none.
+
+    Returns:
+        None where no side has two runs: nothing is known of seeds then.
+    """
+    several = [(float(np.var(runs, ddof=1)), len(runs) - 1) for runs in scores if len(runs) > 1]
+    if not several:
+        return None
+    spread = [
+        ((float(np.var(runs, ddof=1)), len(runs) - 1) if len(runs) > 1 else several[0], len(runs)) for runs in scores
+    ]
+    parts = [(variance / runs, free) for (variance, free), runs in spread]
+    total = sum(part for part, _ in parts)
+    if not total:
+        return 0.0
+    free = math.floor(total**2 / sum(part**2 / free for part, free in parts) + 1e-9)
+    return _T[min(free, len(_T)) - 1] * math.sqrt(total)
+
+
+def mean_of_runs(figures: Sequence[Resampled]) -> Resampled:
+    """The mean of several runs' figures, resample by resample: the same patients are drawn for all of them."""
+    return Resampled(
+        float(np.mean([figure.estimate for figure in figures])),
+        np.mean([figure.values for figure in figures], axis=0),
+        figures[0].draws,
+    )
