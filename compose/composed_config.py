@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, SerializeAsAny, field_validator, model_validator
+from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator, model_validator
 
 from hilum.compose.adjustments import GateMode
 from hilum.compose.views import View
@@ -177,15 +177,16 @@ class ComposedConfig(ExperimentConfig):
 
     @model_validator(mode="before")
     @classmethod
-    def _read_parts(cls, values: dict[str, Any]) -> dict[str, Any]:
+    def _read_parts(cls, values: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         """Read the configs inside, and name all that is wrong in any of them at once."""
         problems: list[str] = []
+        trust = bool((info.context or {}).get("trust"))
 
         def read(part: Any, where: str) -> Any:
             if not isinstance(part, Mapping) or not isinstance(part.get("config"), Mapping | str):
                 return part
             try:
-                return {**part, "config": nested_config(part["config"], f"{where}.config")}
+                return {**part, "config": nested_config(part["config"], f"{where}.config", trust=trust)}
             except HilumError as error:
                 problems.append(str(error))
                 return part

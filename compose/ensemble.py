@@ -32,11 +32,11 @@ from hilum.errors import HilumError
 from hilum.predict import Predictor, image_probability, load, predict_all
 from hilum.run import (
     CONFIG,
-    ENVIRONMENT,
     MEMBERS,
     OPERATING_POINT,
     WEIGHTS,
     check_run,
+    data_fingerprints,
     is_complete,
     network_files,
     read_json,
@@ -231,16 +231,16 @@ def _load_lungs(config: ComposedConfig, run: Path) -> LungMapper | None:
 
 
 def check_origin(name: str, source: Path, data: Dataset) -> None:
-    """Make sure that a run is whole and was trained on this data, this split.
+    """Make sure that a run is whole and was trained, and tuned, on this data, this split.
 
     Raises:
         HilumError: it is not, or was not, and may have seen val or holdout.
     """
     check_run(source)
-    if read_json(source / ENVIRONMENT).get("data_fingerprint") != data.fingerprint:
+    if data_fingerprints(source) != {data.fingerprint}:
         raise HilumError(
-            f"{name}: {source} was trained on other data or another split than {data.path}, and may have seen its val "
-            "or holdout; train it on this one"
+            f"{name}: {source} was trained, or tuned, on other data or another split than {data.path}, and may have seen "
+            "its val or holdout; train it on this one"
         )
 
 
@@ -251,10 +251,14 @@ def _copy_run(source: Path, folder: Path) -> None:
     partial = folder.with_name(f".{folder.name}{PARTIAL}")
     try:
         shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(source, partial, ignore=_LEFT_BEHIND)
+        shutil.copytree(source, partial, ignore=_left_behind)
         os.replace(partial, folder)  # noqa: PTH105 - over nothing, or an empty folder
     except (OSError, shutil.Error) as error:
         raise HilumError(f"{source}: cannot be copied to {folder} ({type(error).__name__})") from error
+
+
+def _left_behind(folder: str, names: list[str]) -> set[str]:
+    return set() if Path(folder).name == MEMBERS else _LEFT_BEHIND(folder, names)  # a member may have any name
 
 
 def _write_manifest(run: Path, folders: Sequence[Path]) -> None:

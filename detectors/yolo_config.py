@@ -75,7 +75,7 @@ class YOLOConfig(ExperimentConfig):
         model: A detection model of ultralytics (`yolo26n.yaml`), the path of a model YAML, or the path of a checkpoint
             (`.pt`) to start from. The first two start from random weights.
         model_yaml: Keys of the model YAML with other values, such as `scales: {n: [0.33, 0.125, 512]}`.
-        trust: A `.pt` file is a pickle and can run code: it is read only where this says so.
+        trust: A `.pt` file is a pickle and can run code: it is read only with --trust, which sets this.
         image_size: Side in pixels of the square that a picture is shown in.
         train: How long, and in which steps.
         boxes: How the network's output becomes boxes.
@@ -121,7 +121,7 @@ class YOLOConfig(ExperimentConfig):
         if self.from_checkpoint and not self.trust:
             raise ValueError(
                 f"model: {self.model} is a pickle, which can run code when it is read; "
-                "say --trust (in a config `trust: true`) if you trust where it comes from"
+                "say --trust if you trust where it comes from"
             )
         if self.from_checkpoint and self.model_yaml:
             raise ValueError(f"model_yaml: {self.model} brings its own architecture; leave this out")

@@ -21,6 +21,8 @@ def test_every_shipped_config_loads_and_says_how_it_is_used(name):
     path = find_config(name)
     if read_mapping(path).get("backend") == "yolo" or "yolo" in name:
         pytest.importorskip("ultralytics")
+    if read_mapping(path).get("backend") == "lungs":
+        pytest.importorskip("torchxrayvision")
     config = load_config(name)
     header = [line for line in path.read_text().splitlines() if line.startswith("#")]
     assert any(f"hilum train {name} " in line for line in header)
@@ -180,3 +182,15 @@ def test_a_config_cannot_be_changed():
     config = load_config("unet")
     with pytest.raises(ValueError, match="frozen"):
         config.seed = 3
+
+
+def test_a_config_inside_another_one_lies_beside_it(tmp_path, monkeypatch):
+    (tmp_path / "exp").mkdir()
+    (tmp_path / "exp" / "member.yaml").write_text("base: sample/unet\ntrain: {epochs: 3}\n")
+    (tmp_path / "exp" / "both.yaml").write_text(
+        "backend: compose\nmembers: {a: {config: member.yaml}, b: {config: {base: member.yaml, seed: 4}}}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    members = load_config("exp/both.yaml").members
+    assert [members[name].config.train.epochs for name in "ab"] == [3, 3]
+    assert [members[name].config.seed for name in "ab"] == [0, 4]

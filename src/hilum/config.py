@@ -90,21 +90,24 @@ def check_config(values: Mapping[str, Any], where: str, *, trust: bool = False) 
         model = backend_class(name).Config
     except HilumError as error:
         raise HilumError(f"{where}: {error}") from error
+    if not trust and values.get("trust"):
+        raise HilumError(f"{where}: trust: is not taken from a file, which can come from anybody; say --trust")
     trusted = {"trust": True} if trust and "trust" in model.model_fields else {}
     try:
-        return model.model_validate({**values, **trusted})
+        return model.model_validate({**values, **trusted}, context={"trust": trust})
     except ValidationError as error:
         raise HilumError("\n".join(f"{where}: {line}" for line in _explain(error, model))) from error
     except HilumError as error:  # of a config inside this one
         raise HilumError("\n".join(f"{where}: {line}" for line in str(error).splitlines())) from error
 
 
-def nested_config(values: str | Mapping[str, Any], where: str) -> ExperimentConfig:
+def nested_config(values: str | Mapping[str, Any], where: str, *, trust: bool = False) -> ExperimentConfig:
     """A config inside another one.
 
     Args:
         values: the name or path of a config, or keys, which may go on a `base:` as in a file.
         where: of it in the other one.
+        trust: as in `load_config`.
 
     Raises:
         HilumError: one line a problem.
@@ -115,7 +118,7 @@ def nested_config(values: str | Mapping[str, Any], where: str) -> ExperimentConf
         merged = keys if base is None else _merge(_read(find_config(str(base)), ()), keys)
     except HilumError as error:
         raise HilumError(f"{where}: {error}") from error
-    return check_config(merged, where)
+    return check_config(merged, where, trust=trust)
 
 
 def dump_config(config: ExperimentConfig) -> str:
@@ -132,7 +135,7 @@ def read_config(run: Path, model: type[ConfigT]) -> ConfigT:
     Raises:
         HilumError: missing, damaged, or of another backend.
     """
-    config = load_config(str(run / "config.yaml"))
+    config = load_config(str(run / "config.yaml"), trust=True)  # no pickle that it names is read again
     if not isinstance(config, model):
         raise HilumError(f"{run / 'config.yaml'}: backend: '{config.backend}' is not read by {model.__name__}")
     return config
@@ -173,13 +176,22 @@ class _StrictLoader(yaml.SafeLoader):
 def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     if path.resolve() in seen:
         raise HilumError(f"{path}: base: the file is its own base")
-    values = read_mapping(path)
+    values = _from_here(read_mapping(path), path.parent)
     base = values.pop("base", None)
     if base is None:
         return values
-    beside = path.parent / str(base)
-    parent = beside if beside.is_file() else find_config(str(base))
-    return _merge(_read(parent, (*seen, path.resolve())), values)
+    return _merge(_read(find_config(str(base)), (*seen, path.resolve())), values)
+
+
+def _from_here(values: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """With the paths of configs inside a config that lie beside its file, which may be read from elsewhere."""
+    found = dict(values)
+    for key, value in values.items():
+        if isinstance(value, dict):
+            found[key] = _from_here(value, folder)
+        elif key in {"base", "config"} and isinstance(value, str) and (folder / value).is_file():
+            found[key] = str(folder / value)
+    return found
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def _missing(run: Path) -> list[str]:
 
 def run_config(run: Path) -> ExperimentConfig:
     """The resolved config that a run was trained with."""
-    return load_config(str(run / CONFIG))
+    return load_config(str(run / CONFIG), trust=True)  # no pickle that it names is read again
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -95,6 +95,12 @@ def _null_for_nan(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_null_for_nan(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def data_fingerprints(run: Path) -> set[str | None]:
+    """Of the data that the run was trained on, and of those that its operating point was chosen on."""
+    trained = read_json(run / ENVIRONMENT).get("data_fingerprint")
+    return {trained, read_json(run / OPERATING_POINT).get("data_fingerprint", trained)}
 
 
 def operating_confidence(run: Path) -> float:

@@ -1,7 +1,11 @@
 """Train any backend from a config: prepare the run folder, train, choose the operating point on val."""
 
+import fcntl
+import os
 import platform
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -23,6 +27,7 @@ from hilum.run import (
     weights_files,
     write_json,
 )
+from hilum.source_digest import source_digest
 from hilum.training.checkpoint import CHECKPOINT
 from hilum.training.curves import draw_curves
 from hilum.training.distributed import is_first, processes, wait, world
@@ -59,17 +64,18 @@ def _train(config: ExperimentConfig, data: Dataset, run: Path) -> Predictor:
     kind = backend_class(config.backend)
     if world() > 1 and not getattr(kind, "distributed", False):
         raise HilumError(f"backend '{config.backend}': does not train under torchrun; start it without")
-    if is_first():
-        _claim(run, config, data)
-    wait()
-    backend = kind.train(config, data, run)
-    if is_first():
-        if log := read_log(run):  # a composed run has none, but its members do
-            score = getattr(kind, "val_score", "competition score")
-            draw_curves(log, run / "curves.png", title=f"{run.name}: {config.backend}", score=score)
-        write_operating_point(Predictor(backend, 0.0), data, run)  # makes the run whole, so it comes last
-        (run / CHECKPOINT).unlink(missing_ok=True)
-    wait()
+    with _alone(run) if is_first() else nullcontext():
+        if is_first():
+            _claim(run, config, data)
+        wait()
+        backend = kind.train(config, data, run)
+        if is_first():
+            if log := read_log(run):  # a composed run has none, but its members do
+                score = getattr(kind, "val_score", "competition score")
+                draw_curves(log, run / "curves.png", title=f"{run.name}: {config.backend}", score=score)
+            write_operating_point(Predictor(backend, 0.0), data, run)  # makes the run whole, so it comes last
+            (run / CHECKPOINT).unlink(missing_ok=True)
+        wait()
     return Predictor(backend, read_json(run / OPERATING_POINT)["confidence"])
 
 
@@ -106,13 +112,32 @@ def same_experiment(run: Path, config: ExperimentConfig, data: Dataset) -> bool:
     )
 
 
+@contextmanager
+def _alone(run: Path) -> Iterator[None]:
+    """Keep a second training, started because this one seemed to be gone, out of the folder."""
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        folder = os.open(run, os.O_RDONLY)
+    except OSError as error:
+        raise HilumError(f"{run}: cannot be written: {error.strerror}") from error
+    try:
+        with suppress(OSError):  # a file system without locks
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise HilumError(f"{run}: another training is writing there; wait for its end") from error
+        yield
+    finally:
+        os.close(folder)
+
+
 def _claim(run: Path, config: ExperimentConfig, data: Dataset) -> None:
     try:
         there = {path.name for path in run.iterdir()} if run.is_dir() else set()
         halves = {name for name in there if _HALF_WRITTEN.fullmatch(name)}  # what a kill left
         complete, same = is_complete(run), same_experiment(run, config, data)
-        # One of the two alone: killed while it was begun.
-        if not complete and not same and there - halves not in (set(), {CONFIG}, {ENVIRONMENT}):
+        # ENVIRONMENT alone: killed while it was begun. CONFIG alone is a file of the user's.
+        if not complete and not same and there - halves not in (set(), {ENVIRONMENT}):
             begun = read_json(run / ENVIRONMENT).get("hilum") if (run / ENVIRONMENT).is_file() else __version__
             versions = "" if begun == __version__ else f" (hilum {begun} began it, this is {__version__})"
             raise HilumError(
@@ -123,7 +148,6 @@ def _claim(run: Path, config: ExperimentConfig, data: Dataset) -> None:
         if complete:
             raise HilumError(f"{run}: already holds a finished run; give a new folder")
         if not same:
-            run.mkdir(parents=True, exist_ok=True)
             write_json(run / ENVIRONMENT, _environment(config, data))
             write_atomically(run / CONFIG, dump_config(config))
     except OSError as error:
@@ -141,6 +165,7 @@ def _environment(config: ExperimentConfig, data: Dataset) -> dict[str, Any]:
             continue
     return {
         "hilum": __version__,
+        "code": source_digest(),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "device": str(pick_device()),

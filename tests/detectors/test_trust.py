@@ -67,6 +67,16 @@ def test_trust_is_nothing_to_a_backend_that_reads_no_pickle() -> None:
     assert load_config("unet", trust=True) == load_config("unet")
 
 
+@pytest.mark.parametrize("config", ["yolo26n", "sample/winners"])
+def test_trust_is_said_on_the_command_line_alone(config: str) -> None:
+    key = "model" if config == "yolo26n" else "members.yolo.config.model"
+    trusting = key.removesuffix("model") + "trust=true"
+    for overrides in ([f"{key}=x.pt"], [f"{key}=x.pt", trusting]):
+        with pytest.raises(HilumError, match="say --trust"):
+            load_config(config, overrides)
+    load_config(config, [f"{key}=x.pt"], trust=True)
+
+
 def test_a_checkpoint_is_no_run_folder(checkpoint: Path, ran: Path) -> None:
     with pytest.raises(HilumError, match="a file, where a run folder is expected, and a pickle, which can run code"):
         hilum.load(checkpoint)
