@@ -110,6 +110,10 @@ class LetterboxDataset(YOLODataset):  # type: ignore[misc]
         self._negatives, self._seed = negatives, seed
         super().__init__(*args, **kwargs)
 
+    def _load_or_scan_cache(self, cache_path: Path, cache_hash: str) -> tuple[dict[str, Any], bool]:  # noqa: ARG002
+        """Read the labels anew: `labels.cache` is a pickle, and a dataset folder can come from anybody."""
+        return self.cache_labels(cache_path), False
+
     def update_labels(self, include_class: list[int] | None) -> None:
         """Leave out pictures without a box; ultralytics calls this between reading labels and counting pictures."""
         super().update_labels(include_class)

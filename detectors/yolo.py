@@ -88,8 +88,9 @@ class YOLODetector:
 
     def network_to_export(self) -> nn.Module:
         """See `hilum.export.Exportable`."""
-        # One tensor, and a grid that is made for every batch: the one that is kept is of the batch's own shape.
-        self._network.set_head_attr(export=True, dynamic=True)  # type: ignore[operator]
+        # One tensor, and a grid that is made for every batch: the one that is kept is of the batch's own shape. That of
+        # RT-DETR is not, and there `dynamic` would leave open how many boxes there are.
+        self._network.set_head_attr(export=True, dynamic=not self._queries)  # type: ignore[operator]
         return QueriesToBoxes(self._network, self._config.image_size) if self._queries else self._network
 
     def predict_batch(self, images: list[NDArray[np.uint8]]) -> list[Detections]:
@@ -108,6 +109,9 @@ class YOLODetector:
         found: list[NDArray[np.float64]] = []
         for images in torch.split(torch.from_numpy(squares)[:, None], at_once):
             output = self._network(images.to(device).float() / 255)
+            first = output[0] if isinstance(output, tuple | list) else output
+            if not bool(torch.isfinite(first).all()):  # no comparison holds for NaN: there would be no box, and no word
+                raise HilumError("the network's output is not finite: its weights are damaged; train again")
             if self._queries:
                 output = queries_to_boxes(output, self._config.image_size)
             rows = non_max_suppression(

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,6 +17,7 @@ if importlib.util.find_spec("ultralytics") is None:
 
 import hilum
 from hilum.config import load_config
+from hilum.detectors.competition_trainer import LetterboxDataset
 from hilum.detectors.yolo_network import read_checkpoint
 from hilum.errors import HilumError
 
@@ -77,6 +79,21 @@ def test_trust_is_said_on_the_command_line_alone(config: str) -> None:
     load_config(config, [f"{key}=x.pt"], trust=True)
 
 
+def test_labels_cache_is_written_but_never_read(dataset: Path, ran: Path) -> None:
+    """ultralytics keeps labels in a pickle beside them, and a dataset folder can come from anybody."""
+    cache = dataset / "labels.cache"
+    with cache.open("wb") as file:
+        np.save(file, np.array({"version": Evil(ran)}, dtype=object), allow_pickle=True)
+    pictures = LetterboxDataset(
+        img_path=str(dataset / "train.txt"),
+        data={"names": {0: "opacity"}, "channels": 1, "nc": 1},
+        imgsz=64,
+        augment=False,
+    )
+    assert len(pictures) > 0
+    assert not ran.exists()
+
+
 def test_a_checkpoint_is_no_run_folder(checkpoint: Path, ran: Path) -> None:
     with pytest.raises(HilumError, match="a file, where a run folder is expected, and a pickle, which can run code"):
         hilum.load(checkpoint)
@@ -101,6 +118,7 @@ sys.addaudithook(watch)
 TRAIN = """
 from pathlib import Path
 from hilum.config import load_config
+from hilum.detectors.competition_trainer import LetterboxDataset
 from hilum.datasets.folder import Dataset
 from hilum.train import train
 
