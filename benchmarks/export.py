@@ -3,9 +3,9 @@
     python benchmarks/export.py                       # yolo26n at 640, the report's unet and resnet
     python benchmarks/export.py yolo26n --rounds 20
 
-The runs have random weights, which cost the same time. All three get the same drawn pictures of 1024 x 1024 through
-`predict_batch`, letterbox and boxes included, with the same number of threads, in turn, after a warm-up. The medians
-count. `hilum export` has compared the outputs before.
+The runs have random weights, which cost the network the same time. All three get the same drawn pictures of 1024 x 1024
+through `predict_batch`, letterbox and boxes included; the network's share is timed inside. The same number of threads,
+in turn, after a warm-up; the medians count. `hilum export` has compared the outputs before.
 """
 
 import argparse
@@ -16,13 +16,17 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
 import yaml
 from numpy.typing import NDArray
+from torch import nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 
+from hilum.backend import Backend
 from hilum.config import dump_config, load_config
 from hilum.export import export
 from hilum.predict import load
@@ -63,6 +67,8 @@ def untrained(name: str, run: Path) -> None:
         architecture = read_architecture(config.model, config.model_yaml)
         (run / MODEL).write_text(yaml.safe_dump(architecture))
         network = build_network(architecture)
+        for branch in network.get_submodule("model")[-1].cv3:  # trained, a detector finds nothing in most places
+            branch[-1].bias.data -= 2.0
     else:
         network = config.network()
     save_weights(network, run)
@@ -77,19 +83,42 @@ def measure(name: str, work: Path, batches: list[int], rounds: int) -> None:
     for kind in KINDS:
         export(work / "pytorch", kind, work / kind)
     backends = {kind: load(work / kind).backend for kind in NAMES}
+    clocks = {kind: Clock(backend) for kind, backend in backends.items()}
     for batch in batches:
         pictures = drawn(batch)
-        times: dict[str, list[float]] = {kind: [] for kind in NAMES}
+        whole: dict[str, list[float]] = {kind: [] for kind in NAMES}
+        inside: dict[str, list[float]] = {kind: [] for kind in NAMES}
         for number in range(rounds + 1):
             for kind, backend in backends.items():
+                clocks[kind].seconds = 0.0
                 start = time.perf_counter()
                 backend.predict_batch(pictures)
                 if number:  # the first one warms up
-                    times[kind].append(time.perf_counter() - start)
-        base = median(times["pytorch"])
+                    whole[kind].append(time.perf_counter() - start)
+                    inside[kind].append(clocks[kind].seconds)
+        ms = {kind: [1000 * median(times[kind]) / batch for times in (whole, inside)] for kind in NAMES}
         for kind, label in NAMES.items():
-            now = median(times[kind])
-            print(f"| {name} | {batch} | {label} | {1000 * now / batch:.1f} | {base / now:.2f} |", flush=True)
+            cells = [f"{now:.1f} | {base / now:.2f}" for now, base in zip(ms[kind], ms["pytorch"], strict=True)]
+            print(f"| {name} | {batch} | {label} | {' | '.join(cells)} |", flush=True)
+
+
+class Clock:
+    """Seconds that a backend's network takes, the outermost module that it calls."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.seconds = self._begun = 0.0
+        called: list[nn.Module] = []
+        hook = register_module_forward_pre_hook(lambda module, _: called.append(module))
+        backend.predict_batch(drawn(1))
+        hook.remove()
+        called[0].register_forward_pre_hook(self._start)
+        called[0].register_forward_hook(self._stop)
+
+    def _start(self, *_: Any) -> None:
+        self._begun = time.perf_counter()
+
+    def _stop(self, *_: Any) -> None:
+        self.seconds += time.perf_counter() - self._begun
 
 
 def drawn(count: int) -> list[NDArray[np.uint8]]:
