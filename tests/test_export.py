@@ -176,6 +176,7 @@ def test_only_an_exported_run_is_overwritten_when_asked(unet, tmp_path):
     shutil.copytree(unet, copy)
     other.mkdir()
     (other / "precious").touch()
+    (other / "model.onnx").touch()  # somebody's own
     for out in (copy, other):
         before = sorted(path.name for path in out.iterdir())
         with pytest.raises(HilumError, match="not an exported run"):
@@ -206,12 +207,13 @@ def test_a_damaged_run_is_one_line_and_nothing_is_written(unet, tmp_path, break_
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
-def test_a_network_that_gives_something_else_is_refused(unet, tmp_path, monkeypatch):
+@pytest.mark.parametrize("change", [0.01, float("nan")])
+def test_a_network_that_gives_something_else_is_refused(unet, tmp_path, monkeypatch, change):
     honest = exporting._to_onnx
 
     def another(network, example, run):
         with torch.no_grad():
-            next(network.parameters()).add_(0.01)
+            next(network.parameters()).add_(change)
         return honest(network, example, run)
 
     monkeypatch.setattr(exporting, "_to_onnx", another)

@@ -126,7 +126,8 @@ def _check_free(out: Path, run: Path, *, overwrite: bool) -> None:
         return
     if not overwrite:
         raise HilumError(f"{out}: is there already; give a new folder, or --overwrite to replace an exported run")
-    if out.resolve() == run.resolve() or not exported_format(out):
+    exported = (out / ENVIRONMENT).is_file() and EXPORTED in read_json(out / ENVIRONMENT)
+    if out.resolve() == run.resolve() or not exported:
         raise HilumError(f"{out}: is not an exported run, and is not overwritten; give a new folder")
 
 
@@ -204,13 +205,15 @@ def _write_network(content: bytes, kind: Format, folder: Path) -> None:
 def _difference(
     exported: nn.Module, example: Tensor, expected: dict[int, tuple[Tensor, ...]], *, sorts: bool
 ) -> float | None:
-    """See `export`; infinite where the shapes differ."""
+    """See `export`; infinite where the shapes differ, or what is found is not finite."""
     largest = 0.0
     for images, outputs in expected.items():
         found = _outputs(exported(example[:images]))
         if [output.shape for output in found] != [output.shape for output in outputs]:
             return float("inf")
         for ours, theirs in zip(found, outputs, strict=True):
+            if not bool(torch.isfinite(ours).all()):
+                return float("inf")
             largest = max(largest, float(((ours - theirs).abs() / (1 + theirs.abs())).max()))
     return None if sorts else largest
 
