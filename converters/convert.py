@@ -78,38 +78,30 @@ def convert(
     """
     if rendering.bits > 8 and rendering.format == "jpg":
         raise HilumError("16 bits do not go into a JPEG: leave the format out, or say png")
-    begun = _check_out(out, overwrite=overwrite)
-    if begun and source.exists() and out.samefile(source):
-        raise HilumError(f"{out}: is the source itself; give DATA a folder of its own")
     # Workers, on other machines perhaps, run in folders of their own; the journal knows pictures by their folder.
     work = _Work(out.absolute(), rendering, executor, progress)
     try:
-        files, left_out = list_files(source.absolute(), work.out)
-        layout = kaggle_layout(files)
-        if layout is None:
-            _refuse(patients, f"a patient map is for Kaggle's layout, which {source} has not")
-            files = [file for file in files if key is None or os.path.realpath(file.path) != os.path.realpath(key)]
-            with _claimed(out, begun=begun):
-                record = _convert_tree(files, left_out, work, key)
-        else:
-            _refuse(key, "a key is for trees without Kaggle's layout; the challenge's ids are public")
-            for private in (out / SOURCES, out / KEY):
-                _refuse(private if private.exists() else None, "is of a tree of patients; give a new folder")
-            tables = _Tables(layout, patients)
-            with _claimed(out, begun=begun):
-                record = {"source": source.absolute().name}
-                record |= _convert_challenge(tables, layout, left_out, work, seed)
-        record = {"hilum": __version__, "complete": True, **record, "rendering": asdict(rendering)}
-        shutil.rmtree(out / UNPACKED, ignore_errors=True)
-        (out / JOURNAL).unlink(missing_ok=True)
-        write_atomically(out / MARKER, json.dumps(record, indent=1) + "\n")
-    except HilumError:
-        shutil.rmtree(out / UNPACKED, ignore_errors=True)
-        raise
+        with _locked(out):  # until the last file: whoever gets the lock finds a dataset, or what nobody writes to
+            begun = _check_out(out, overwrite=overwrite)
+            if begun and source.exists() and out.samefile(source):
+                raise HilumError(f"{out}: is the source itself; give DATA a folder of its own")
+            earlier = (out / UNPACKED).exists()
+            try:
+                record = _convert_source(source, work, seed, patients, key, begun=begun)
+            except HilumError:
+                if not earlier:  # what an interrupted run unpacked waits for the right command
+                    shutil.rmtree(out / UNPACKED, ignore_errors=True)
+                raise
+            record = {"hilum": __version__, "complete": True, **record, "rendering": asdict(rendering)}
+            shutil.rmtree(out / UNPACKED, ignore_errors=True)
+            (out / JOURNAL).unlink(missing_ok=True)
+            write_atomically(out / MARKER, json.dumps(record, indent=1) + "\n")
     except OSError as error:
         raise HilumError(
             f"{error.filename or out}: {error.strerror or error}; the same command again goes on"
         ) from error
+    except MemoryError as error:
+        raise HilumError(f"{out}: out of memory; try --workers 1, and the same command again goes on") from error
     except BrokenProcessPool as error:
         raise HilumError(f"{out}: a worker process died, out of memory perhaps; try --workers 1") from error
     return record
@@ -139,6 +131,26 @@ class _Work:
                 done += len(chunk)
                 self.progress(done, len(jobs))
                 yield from zip(chunk, pictures, strict=True)
+
+
+def _convert_source(
+    source: Path, work: _Work, seed: int, patients: Path | None, key: Path | None, *, begun: bool
+) -> dict[str, Any]:
+    """What `convert` does while nobody else writes to the folder; nothing is marked before the tables are read."""
+    out = work.out
+    files, left_out = list_files(source.absolute(), out)
+    layout = kaggle_layout(files)
+    if layout is None:
+        _refuse(patients, f"a patient map is for Kaggle's layout, which {source} has not")
+        files = [file for file in files if key is None or os.path.realpath(file.path) != os.path.realpath(key)]
+        _mark(out, begun=begun)
+        return _convert_tree(files, left_out, work, key)
+    _refuse(key, "a key is for trees without Kaggle's layout; the challenge's ids are public")
+    for private in (out / SOURCES, out / KEY):
+        _refuse(private if private.exists() else None, "is of a tree of patients; give a new folder")
+    tables = _Tables(layout, patients)
+    _mark(out, begun=begun)
+    return {"source": source.absolute().name} | _convert_challenge(tables, layout, left_out, work, seed)
 
 
 class _Tables:
@@ -280,10 +292,6 @@ def _refuse(path: Path | None, why: str) -> None:
 
 def _check_out(out: Path, *, overwrite: bool) -> bool:
     """Whether the folder is an interrupted conversion or a dataset; one that holds anything else is refused."""
-    if out.exists() and not out.is_dir():
-        raise HilumError(f"{out}: is a file; give a folder")
-    if not out.is_dir():
-        return False
     there = {path.name for path in out.iterdir()}
     if all(name == UNPACKED or (name.startswith(f".{MARKER}.") and name.endswith(PARTIAL)) for name in there):
         return bool(there)  # empty, or killed before it had written its first file
@@ -300,12 +308,15 @@ def _check_out(out: Path, *, overwrite: bool) -> bool:
 
 
 @contextmanager
-def _claimed(out: Path, *, begun: bool) -> Iterator[None]:
-    """Mark `out` as ours and unfinished, before all else, and clear away what a killed run was writing.
+def _locked(out: Path) -> Iterator[None]:
+    """Keep other conversions, and splits, out of `out`, which is made for it and goes again if it stays empty.
 
     Raises:
-        HilumError: another conversion is writing there.
+        HilumError: another command is writing there.
     """
+    if out.exists() and not out.is_dir():
+        raise HilumError(f"{out}: is a file; give a folder")
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]
     out.mkdir(parents=True, exist_ok=True)
     folder = os.open(out, os.O_RDONLY)
     try:
@@ -313,17 +324,24 @@ def _claimed(out: Path, *, begun: bool) -> Iterator[None]:
             try:
                 fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise HilumError(f"{out}: another conversion is writing there; wait for its end") from error
-        write_atomically(out / MARKER, json.dumps({"hilum": __version__, "complete": False}) + "\n")
-        for name in _FOLDERS:
-            (out / name).mkdir(parents=True, exist_ok=True)
-        if begun:
-            for place in (out, out / "unlabelled", *(out / name for name in _FOLDERS)):
-                for path in place.glob(f".*{PARTIAL}"):
-                    path.unlink(missing_ok=True)
+                raise HilumError(f"{out}: another command is writing there; wait for its end") from error
         yield
     finally:
+        with suppress(OSError):
+            for empty in made:
+                empty.rmdir()
         os.close(folder)
+
+
+def _mark(out: Path, *, begun: bool) -> None:
+    """Mark `out` as ours and unfinished, before all else, and clear away what a killed run was writing."""
+    write_atomically(out / MARKER, json.dumps({"hilum": __version__, "complete": False}) + "\n")
+    for name in _FOLDERS:
+        (out / name).mkdir(parents=True, exist_ok=True)
+    if begun:
+        for place in (out, out / "unlabelled", *(out / name for name in _FOLDERS)):
+            for path in place.glob(f".*{PARTIAL}"):
+                path.unlink(missing_ok=True)
 
 
 def _read_or_make_key(path: Path) -> bytes:

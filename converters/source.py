@@ -5,6 +5,7 @@ as one zip of zips. What a zip says of itself is not believed: no member's name 
 bounded, and members that share bytes are refused.
 """
 
+import errno
 import hashlib
 import io
 import os
@@ -30,10 +31,12 @@ _ENCRYPTED = 0x1
 _PIECE = 1 << 22
 _MAX_DEPTH = 2  # a zip in a zip
 _MAX_UNPACKED = 64 << 30  # of all inner zips together; Kaggle's has 4 GB
+_SLACK = 1 << 16  # bytes, and an eighth, by which packing may make a member larger: pictures do not shrink
+_OWN = {errno.EACCES, errno.EPERM, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL}
 _MAX_RATIO = 20  # of an inner zip that is itself packed: pictures hardly shrink, bombs do
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SourceFile:
     """A file on disk, or a member of a zip on disk; plain values, so that any worker on any machine can read it.
 
@@ -70,6 +73,7 @@ class SourceFile:
 
         Raises:
             HilumError: not readable, too large, or not what the zip says; the reason alone.
+            OSError: not the file's own fault: it is gone, or its disk is, or too many files are open.
         """
         try:
             with open(self.path, "rb") as file:  # noqa: PTH123 - this is the inner loop
@@ -85,8 +89,10 @@ class SourceFile:
             if self.method == zipfile.ZIP_DEFLATED:
                 content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, self.size + 1)
         except OSError as error:
-            raise HilumError(f"cannot be read: {error.strerror}") from error
-        except (zlib.error, MemoryError, OverflowError, ValueError) as error:
+            if _is_its_own(error):
+                raise HilumError(f"cannot be read: {error.strerror}") from error
+            raise OSError(error.errno, error.strerror, self.path) from error  # a read that fails names no file
+        except (zlib.error, OverflowError, ValueError) as error:
             raise HilumError("damaged inside the zip") from error
         if len(content) != self.size or zlib.crc32(content) != self.crc:
             raise HilumError("damaged inside the zip: size or checksum differ")
@@ -110,6 +116,11 @@ def _content_offset(file: BinaryIO, offset: int) -> int | None:
     return offset + _LOCAL_HEADER.size + int(name_length) + int(extra_length)
 
 
+def _is_its_own(error: OSError) -> bool:
+    """Whether one file is to blame, which is left out then; else the same would be said of all that come after it."""
+    return error.errno in _OWN
+
+
 def list_files(source: Path, out: Path) -> tuple[list[SourceFile], list[LeftOut]]:
     """All files below a folder or in a zip, sorted by name, and what could not be listed.
 
@@ -120,6 +131,7 @@ def list_files(source: Path, out: Path) -> tuple[list[SourceFile], list[LeftOut]
 
     Raises:
         HilumError: no such folder or zip, or nothing in it.
+        OSError: a disk is gone or full.
     """
     if source.is_dir():
         listing = _Listing(out, _MAX_UNPACKED)
@@ -168,21 +180,27 @@ class _Listing:
                 seen.add(identity)
                 entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
             except OSError as error:
+                if not _is_its_own(error):
+                    raise
                 self._leave_out(prefix.rstrip("/"), f"the folder cannot be read: {error.strerror}")
                 continue
             for entry in entries:
                 name = prefix + _printable(entry.name)
                 try:
-                    if entry.is_dir():
-                        waiting.append((entry.path, f"{name}/"))
-                    elif not entry.is_file():  # a pipe or a device would be waited on for ever
-                        self._leave_out(name, "not a regular file, or a broken link")
-                    elif name.lower().endswith(".zip") and zipfile.is_zipfile(entry.path):
-                        self.members(entry.path, f"{name}/", None, depth=1)
-                    else:
-                        self.files.append(SourceFile(name, entry.path))
+                    below, regular = entry.is_dir(), entry.is_file()
                 except OSError as error:
+                    if not _is_its_own(error):
+                        raise
                     self._leave_out(name, f"cannot be read: {error.strerror}")
+                    continue
+                if below:
+                    waiting.append((entry.path, f"{name}/"))
+                elif not regular:  # a pipe or a device would be waited on for ever
+                    self._leave_out(name, "not a regular file, or a broken link")
+                elif name.lower().endswith(".zip") and zipfile.is_zipfile(entry.path):
+                    self.members(entry.path, f"{name}/", None, depth=1)
+                else:
+                    self.files.append(SourceFile(name, entry.path))
 
     def members(self, path: str, prefix: str, window: tuple[int, int] | None, *, depth: int) -> bool:
         """Members of a zip: the whole file at `path`, or the `window` (start, size) of it. False if it is damaged."""
@@ -191,7 +209,9 @@ class _Listing:
             with open(path, "rb") as file:  # noqa: PTH123 - as in SourceFile.read
                 archive = zipfile.ZipFile(_Window(file, *window) if window else file)
                 infos = sorted((i for i in archive.infolist() if i.filename[-1:] != "/"), key=lambda i: i.header_offset)
-        except Exception:  # noqa: BLE001 - damaged in whatever way zipfile meets it, and its messages quote names
+        except Exception as error:  # damaged in whatever way zipfile meets it; its messages quote names
+            if isinstance(error, MemoryError) or (isinstance(error, OSError) and not _is_its_own(error)):
+                raise
             self._leave_out(prefix.rstrip("/"), "a damaged zip")
             return False
         forks, end = 0, 0
@@ -252,11 +272,12 @@ class _Listing:
             part = copy.with_suffix(PARTIAL)
             try:
                 _unpack(member, part)
+                part.replace(copy)
             except HilumError as error:
-                part.unlink(missing_ok=True)
                 self._leave_out(member.name, str(error))
                 return
-            part.replace(copy)
+            finally:
+                part.unlink(missing_ok=True)
         self.members(str(copy), member.name + "/", None, depth=depth)
 
     def _leave_out(self, name: str, reason: str) -> None:
@@ -306,6 +327,8 @@ def _refused(info: zipfile.ZipInfo, end: int) -> str | None:
         return "encrypted; unpack the zip with its password and give the folder"
     if info.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
         return f"packed with method {info.compress_type}; unpack the zip and give the folder"
+    if info.compress_size > info.file_size + (info.file_size >> 3) + _SLACK:  # so much would be read at once
+        return "says to be far larger packed than unpacked"
     if info.header_offset < end:
         return "shares bytes with another member, as zip bombs do"
     return None

@@ -1,5 +1,6 @@
 """Conversion that was killed, and goes on."""
 
+import fcntl
 import os
 import random
 import resource
@@ -8,13 +9,16 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from hilum.converters import convert as convert_module
 from hilum.converters import picture as picture_module
 from hilum.converters.convert import MARKER, convert
+from hilum.converters.files import write_atomically
 from hilum.converters.journal import JOURNAL
 from hilum.datasets.folder import Dataset
 from hilum.errors import HilumError
@@ -210,10 +214,104 @@ def test_a_journal_that_is_no_text_is_begun_anew(mixed_source, undisturbed, tree
 
 def test_two_conversions_do_not_write_to_one_folder(sample_source, tmp_path):
     def meanwhile(done, total):
-        with pytest.raises(HilumError, match="another conversion is writing there"):
+        with pytest.raises(HilumError, match="another command is writing there"):
             convert(sample_source, tmp_path / "data")
         raise Stop
 
     with pytest.raises(Stop):
         convert(sample_source, tmp_path / "data", progress=meanwhile)
     convert(sample_source, tmp_path / "data")
+
+
+@pytest.fixture
+def nested(make_dicom, make_picture, tmp_path):
+    """A zip with a packed zip of five files in it: it has to be unpacked to be read."""
+    inner = tmp_path / "inner.zip"
+    with zipfile.ZipFile(inner, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number in range(5):
+            archive.writestr(f"{number}.dcm", make_dicom(make_picture(number)))
+    with zipfile.ZipFile(tmp_path / "nested.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(inner, "inner.zip")
+    return tmp_path / "nested.zip"
+
+
+def test_a_second_command_costs_a_running_conversion_nothing(nested, tmp_path):
+    out = tmp_path / "data"
+
+    def meanwhile(done, total):
+        if done == 1:
+            for source in (nested, tmp_path / "mistyped"):
+                with pytest.raises(HilumError, match="another command is writing there"):
+                    convert(source, out)
+
+    record = convert(nested, out, progress=meanwhile)
+    assert (record["complete"], record["unlabelled_images"], record["left_out"]) == (True, 5, {})
+
+
+def test_a_mistyped_source_costs_an_interrupted_conversion_nothing(nested, tree_bytes, tmp_path):
+    out = tmp_path / "data"
+    with pytest.raises(Stop):
+        convert(nested, out, progress=stop_after(2))
+    before = tree_bytes(out)
+    assert any(name.startswith(".unpacked/") for name in before)
+    with pytest.raises(HilumError, match="no such folder or zip"):
+        convert(tmp_path / "mistyped", out)
+    assert tree_bytes(out) == before
+    convert(nested, out)
+    assert not (out / ".unpacked").exists()
+
+
+def test_what_is_refused_leaves_nothing_of_a_new_folder(nested, tmp_path):
+    (tmp_path / "map.csv").write_text("patientId,patient\nx,y\n")
+    with pytest.raises(HilumError, match="a patient map is for Kaggle's layout"):
+        convert(nested, tmp_path / "new" / "data", patients=tmp_path / "map.csv")
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_folder_is_locked_until_it_is_a_dataset(sample_source, tmp_path, monkeypatch):
+    out, locked = tmp_path / "data", []
+
+    def look(path, content, **options):
+        if Path(path).name == MARKER:
+            here = os.open(out, os.O_RDONLY)
+            try:
+                fcntl.flock(here, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                locked.append('"complete": true' in content)
+            finally:
+                os.close(here)
+        write_atomically(path, content, **options)
+
+    monkeypatch.setattr(convert_module, "write_atomically", look)
+    convert(sample_source, out)
+    assert locked == [False, True]
+
+
+def test_a_source_that_goes_away_ends_it_and_costs_no_earlier_picture(sample_source, tree_bytes, tmp_path):
+    source, out = tmp_path / "source", tmp_path / "data"
+    shutil.copytree(sample_source, source)
+    convert(source, out)
+    before = tree_bytes(out)
+
+    def unmount(done, total):
+        if done == 3:
+            source.rename(tmp_path / "away")
+
+    with pytest.raises(HilumError, match=r"\.dcm: No such file or directory; the same command again goes on") as error:
+        convert(source, out, overwrite=True, progress=unmount)
+    assert "\n" not in str(error.value)
+    with pytest.raises(HilumError, match="was interrupted"):
+        Dataset.open(out)
+    assert {name for name in before if name.startswith("images/")} <= tree_bytes(out).keys()
+    (tmp_path / "away").rename(source)
+    convert(source, out)
+    assert tree_bytes(out) == before
+
+
+def test_too_little_memory_ends_it_in_one_line(sample_source, tmp_path, monkeypatch):
+    def fail(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(picture_module, "_converted", fail)
+    with pytest.raises(HilumError, match="data: out of memory; try --workers 1, and the same command again goes on"):
+        convert(sample_source, tmp_path / "data")

@@ -1,3 +1,4 @@
+import errno
 import os
 import shutil
 import struct
@@ -235,3 +236,60 @@ def test_links_to_folders_are_followed_once(tmp_path, out):
     assert len(found) == 1
     assert len(left_out) == 2
     assert all("read already" in reason for reason in left_out.values())
+
+
+def test_packing_that_claims_to_enlarge_is_refused_before_it_is_read(tmp_path, out):
+    path = zipped(tmp_path / "k.zip", {"fine.dcm": b"1" * 500, "forged.dcm": b"2" * 500})
+    raw = bytearray(path.read_bytes())
+    last = raw.rindex(b"PK\1\2")
+    raw[last + 20 : last + 24] = struct.pack("<L", 0xFFFFFFF0)  # bytes in the zip
+    path.write_bytes(raw)
+    found, left_out = contents(path, out)
+    assert found == {"fine.dcm": b"1" * 500}
+    assert left_out == {"forged.dcm": "says to be far larger packed than unpacked"}
+
+
+@pytest.mark.parametrize("packed_in", ["zip", "folder"])
+def test_a_full_disk_ends_the_listing_and_leaves_no_half_of_an_inner_zip(tmp_path, out, monkeypatch, packed_in):
+    nested = zipped(tmp_path / "inner.zip", MEMBERS).read_bytes()
+    (tmp_path / "folder").mkdir()
+    source = zipped(tmp_path / "folder" / "k.zip", {"a.zip": nested})
+
+    def fill_the_disk(member, target):
+        target.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device", str(target))
+
+    monkeypatch.setattr(source_module, "_unpack", fill_the_disk)
+    with pytest.raises(OSError, match="No space left on device"):
+        list_files(source if packed_in == "zip" else source.parent, out)
+    assert list((out / source_module.UNPACKED).iterdir()) == []
+
+
+def test_a_file_that_is_gone_is_no_fault_of_its_own(tmp_path, out):
+    (tmp_path / "x.dcm").write_bytes(b"x")
+    files, _ = list_files(tmp_path, out)
+    (tmp_path / "x.dcm").unlink()
+    with pytest.raises(FileNotFoundError) as caught:
+        files[0].read()
+    assert caught.value.filename == files[0].path
+    (tmp_path / "x.dcm").mkdir()
+    with pytest.raises(HilumError, match="cannot be read: Is a directory"):
+        files[0].read()
+
+
+def test_a_disk_that_fails_while_folders_are_listed_ends_it(tmp_path, out, monkeypatch):
+    (tmp_path / "below").mkdir()
+    (tmp_path / "x.dcm").write_bytes(b"x")
+    scandir = os.scandir
+    number = errno.EIO
+
+    def fail(folder):
+        if folder.endswith("below"):
+            raise OSError(number, os.strerror(number), folder)
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", fail)
+    with pytest.raises(OSError, match="Input/output error"):
+        list_files(tmp_path, out)
+    number = errno.EACCES
+    assert contents(tmp_path, out) == ({"x.dcm": b"x"}, {"below": "the folder cannot be read: Permission denied"})
