@@ -42,7 +42,11 @@ def fold_datasets(data: Dataset, folds: int, *, seed: int) -> list[Dataset]:
         folder = root.path / "splits" / name
         if not _is_whole(folder, root):
             val = [image_id for image_id, part in zip(train.image_ids, parts, strict=True) if part == str(fold)]
-            _write(root.path, name, val, held_out, seed)
+            try:
+                _write(root.path, name, val, held_out, seed, overwrite=folder.exists())
+            except HilumError:
+                if not _is_whole(folder, root):  # else another process has made the same one meanwhile
+                    raise
         datasets.append(Dataset.open(folder))
     return datasets
 
@@ -60,10 +64,10 @@ def _is_whole(folder: Path, root: Dataset) -> bool:
         return False
 
 
-def _write(root: Path, name: str, val: list[str], holdout: list[str], seed: int) -> None:
+def _write(root: Path, name: str, val: list[str], holdout: list[str], seed: int, *, overwrite: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
         lists = {"val": Path(folder) / "val.txt", "holdout": Path(folder) / "holdout.txt"}
         for path, ids in zip(lists.values(), (val, holdout), strict=True):
             path.write_text("".join(f"{image_id}\n" for image_id in ids), encoding="utf-8")
         # Who shares a patient with whom was settled when `data` was split; here every image has its place.
-        resplit(root, name, Lists(lists["holdout"], lists["val"], keep_shared=True), seed=seed, overwrite=True)
+        resplit(root, name, Lists(lists["holdout"], lists["val"], keep_shared=True), seed=seed, overwrite=overwrite)

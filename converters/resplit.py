@@ -4,13 +4,16 @@ A further split is a dataset folder but for its pictures and labels, which stay 
 place and renamed into it, so that nobody ever meets half of one.
 """
 
+import fcntl
 import json
 import math
+import os
 import re
 import secrets
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -143,7 +146,20 @@ def resplit(
         raise HilumError(f"{name!r}: no name for a split; use letters, digits, '.', '_' and '-'")
     names = [f"{name}-{fold}" for fold in range(kind.folds)] if isinstance(kind, Folds) else [name]
     folders = [path / "splits" / name for name in names]
-    _mend(path / "splits")
+    try:
+        with _alone(path):
+            _mend(path / "splits")
+            _replace(data, name, folders, kind, seed, patients, overwrite=overwrite)
+    except OSError as error:
+        raise HilumError(f"{error.filename or path}: {error.strerror}") from error
+    return folders
+
+
+def _replace(
+    data: Dataset, name: str, folders: Sequence[Path], kind: Kind, seed: int, patients: Path | None, *, overwrite: bool
+) -> None:
+    """Write the splits, all or none, while nobody else writes one."""
+    path = data.path
     _refuse_taken(folders, overwrite=overwrite)
     if isinstance(kind, Folds) and (stray := path / "splits" / f"{name}-{kind.folds}").exists():
         raise HilumError(f"{stray}: is of a set of more folds; remove that, or give another name than {name!r}")
@@ -170,12 +186,9 @@ def resplit(
             _write(built[folder], images, splits, about, yaml)
         for folder, part in built.items():
             _put(part, folder)
-    except OSError as error:
-        raise HilumError(f"{error.filename or path}: {error.strerror}") from error
     finally:
         for part in built.values():
             shutil.rmtree(part, ignore_errors=True)
-    return folders
 
 
 def read_patients(path: Path, data: Dataset) -> dict[str, str]:
@@ -320,6 +333,18 @@ def _write(out: Path, images: Sequence[_Image], splits: Sequence[str], about: Ma
         "left_out": dict(sorted(Counter(entry[-1] for entry in left).items())),
     }
     write_atomically(out / CONVERSION, json.dumps(record, indent=1) + "\n")
+
+
+@contextmanager
+def _alone(data: Path) -> Iterator[None]:
+    """Wait until no other command writes to a dataset folder: the split it is writing looks like what a kill left."""
+    folder = os.open(data, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def _mend(splits: Path) -> None:

@@ -1,6 +1,7 @@
 import csv
 import json
 import shutil
+import threading
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -365,6 +366,38 @@ def test_a_split_comes_back_if_it_cannot_be_replaced(data, monkeypatch, tree_byt
         resplit(data, "mine", Shares(), seed=2, overwrite=True)
     assert tree_bytes(data) == before
     assert [path.name for path in (data / "splits").iterdir()] == ["mine"]
+
+
+def test_another_split_of_the_same_data_is_waited_for(data, monkeypatch):
+    """Its half of a split looks like what a kill left, and would be mended away."""
+    began, done, write = threading.Event(), [], module._write
+
+    def second():
+        began.wait()
+        done.append(resplit(data, "second", Shares()))
+
+    def meanwhile(part, *args):
+        write(part, *args)
+        if not began.is_set():
+            began.set()
+            other.join(0.5)  # it would be through by then
+            assert part.is_dir()
+            assert done == []
+
+    monkeypatch.setattr(module, "_write", meanwhile)
+    other = threading.Thread(target=second)
+    other.start()
+    (first,) = resplit(data, "first", Shares())
+    other.join()
+    assert sorted(path.name for path in (data / "splits").iterdir()) == ["first", "second"]
+    assert images_of(first) == images_of(done[0][0])
+
+
+def test_what_cannot_be_mended_is_told_in_one_line(data):
+    (data / "splits").mkdir()
+    (data / "splits" / ".mine.0123abcd.part").write_text("a file, which is no half of a split")
+    with pytest.raises(HilumError, match=r"\.part: Not a directory"):
+        resplit(data, "mine", Shares())
 
 
 def test_what_cannot_be_split_is_refused(data):
