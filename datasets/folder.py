@@ -33,7 +33,8 @@ class Split:
         sizes_wh: (images, 2) pixels.
         boxes_xyxy: one float64 (boxes, 4) an image, pixels; (0, 4) where there is no opacity.
         classes: Normal / No Lung Opacity / Not Normal / Lung Opacity; "" where unknown.
-        patients: who the image is of; the image's own id where nobody said.
+        patients: who the image is of, as "patient ..."; "image ..." with its own id where nobody said, so that the two
+            never meet under one name.
         views, sexes, ages_years: as in `metadata.csv`; "" where unknown.
     """
 
@@ -159,7 +160,7 @@ class Dataset:
                 sizes_wh=np.array([(i["width"], i["height"]) for i in images], np.int64).reshape(-1, 2),
                 boxes_xyxy=tuple(xywh_to_xyxy(np.array(boxes[i["id"]])) for i in images),
                 classes=tuple(row["class"] for row in rows),
-                patients=tuple(row["patient"] or row["image_id"] for row in rows),
+                patients=tuple(f"patient {i['patient']}" if i["patient"] else f"image {i['image_id']}" for i in rows),
                 views=tuple(row.get("view") or "" for row in rows),
                 sexes=tuple(row.get("sex") or "" for row in rows),
                 ages_years=tuple(row.get("age_years") or "" for row in rows),
