@@ -3,6 +3,7 @@
 import os
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
@@ -627,8 +628,8 @@ def submit(run: Path, images: Path, out: Path, *, confidence: Share = None, over
         raise HilumError(f"{out}: its folder does not exist")
     if out.is_dir() or (out.exists() and not overwrite):
         raise HilumError(f"{out}: is there already; give a new file, or --overwrite to replace one")
-    stems = [path.stem for path in paths]
-    if twice := next((path for path in paths if stems.count(path.stem) > 1), None):
+    named = Counter(path.stem for path in paths)
+    if twice := next((path for path in paths if named[path.stem] > 1), None):
         raise HilumError(f"{twice}: another file has the same name, and a submission knows images by name")
     predictor = load(run)
     results = []
@@ -672,7 +673,8 @@ def export(
 
     folder = out or Path(f"{run.absolute()}-{format}" if run.name in {"", ".."} else f"{run}-{format}")
     difference = run_export(run, format, folder, overwrite=overwrite)
-    print(f"{folder}: its network gives what that of {run} gives, to {difference:.1g} of the value")
+    compared = "only its outputs' shapes were compared" if difference is None else f"to {difference:.1g} of the value"
+    print(f"{folder}: its network gives what that of {run} gives, {compared}")
 
 
 @app.command
@@ -752,9 +754,7 @@ def _processes(workers: int | None, items: int | None, module: str) -> Iterator[
     from hilum.converters.workers import end_with_parent
 
     with ProcessPoolExecutor(
-        count,
-        mp_context=get_context("spawn"),
-        initializer=end_with_parent,
+        count, mp_context=get_context("spawn"), initializer=end_with_parent, initargs=(os.getpid(),)
     ) as executor:
         for _ in range(count):
             executor.submit(import_module, module)
