@@ -39,6 +39,7 @@ from hilum.run import (
     run_config,
     write_json,
 )
+from hilum.source_digest import source_digest
 from hilum.train import same_experiment, train
 from hilum.training.log import read_log
 
@@ -141,6 +142,7 @@ def benchmark(
             "log": read_log(run),
             "val_figure": read_json(run / OPERATING_POINT).get("figure", SCORE),
             "pretraining": config.pretraining,
+            "trained_by": read_json(run / ENVIRONMENT).get("code") or "unknown",
             "reported": getattr(getattr(config, "report", None), "model_dump", dict)(),
         }
         measures = measure(holdout, answers["holdout"], thresholds)
@@ -189,11 +191,22 @@ def _check_reusable(run: Path, config: ExperimentConfig, data: Dataset) -> None:
 
 
 def _trained(name: str, config: ExperimentConfig, data: Dataset, run: Path, tell: Callable[[str], None]) -> Predictor:
+    other = _other_code(run)
     if is_complete(run):
-        tell(f"{name}: reuses {run}")
+        tell(f"{name}: reuses {run}{other}")
         return load(run)
-    tell(f"{name}: trains {config.backend} into {run}")
+    tell(f"{name}: trains {config.backend} into {run}{other}")
     return train(config, data, run)
+
+
+def _other_code(run: Path) -> str:
+    """What to say of a run that other code trained, or began to: this code may not train it alike."""
+    if not (run / ENVIRONMENT).is_file():
+        return ""
+    about = read_json(run / ENVIRONMENT)
+    if (code := about.get("code")) == source_digest():
+        return ""
+    return f", trained by other code of hilum {about.get('hilum')} (digest {code or 'unknown'}, now {source_digest()})"
 
 
 def _predicted(
@@ -208,6 +221,7 @@ def _predicted(
         "split": split.name,
         "data_fingerprint": data.fingerprint,
         "hilum": __version__,
+        "code": source_digest(),
     }
     if (folder / "images.csv").is_file() and read_about(folder) == about:
         return read_answer(folder, split)[0]
@@ -220,7 +234,13 @@ def _cost(
     predictor: Predictor, run: Path, split: Split, dicoms: Sequence[Path], path: Path, seconds: float
 ) -> dict[str, Any]:
     weights, machine = _digest(network_files(run)[-1]), describe_machine()
-    of = {"weights": weights, "machine": machine, "seconds": seconds, "dicoms": len(dicoms)}
+    of = {
+        "weights": weights,
+        "machine": machine,
+        "seconds": seconds,
+        "dicoms": _names_and_sizes(dicoms),
+        "code": source_digest(),
+    }
     if path.is_file():
         kept = read_json(path)
         if kept.get("of") == of:
@@ -228,6 +248,11 @@ def _cost(
     cost = measure_cost(predictor, run, split.paths, dicoms, seconds=seconds).to_json()
     write_json(path, {"of": of, "cost": cost})
     return dict(read_json(path)["cost"])  # as another time
+
+
+def _names_and_sizes(paths: Sequence[Path]) -> str:
+    listed = [f"{path.name}\0{path.stat().st_size if path.exists() else None}" for path in paths]
+    return hashlib.sha256("\n".join(listed).encode()).hexdigest()[:16]
 
 
 def _digest(path: Path) -> str:
@@ -254,6 +279,7 @@ def _results(
     mask = empty_mask(val.boxes_xyxy, val.sizes_wh)
     return {
         "hilum": __version__,
+        "code": source_digest(),
         "command": command,
         "data_fingerprint": data.fingerprint,
         "source": Dataset.open(data.root).conversion.get("source"),
@@ -262,6 +288,7 @@ def _results(
             **{key: data.conversion[key] for key in ("kind", "seed", "options") if key in data.conversion},
         },
         "patients_known": data.patients_known,
+        "images_without_patient": data.conversion.get("images_without_patient", 0),
         "patients_on_both_sides": data.patients_shared(holdout.name),
         "split": holdout.name,
         "images": len(holdout),

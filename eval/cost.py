@@ -33,7 +33,7 @@ _AT_LEAST = 5
 # What fills `Predictor.predict` at once: a batch, and two that are decoded ahead of it.
 _FULL = 3 * BATCH_SIZE
 
-Source = Literal["arrays", "DICOM", "dataset pictures"]
+Source = Literal["arrays", "DICOM", "pictures", "dataset pictures"]
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,8 @@ class Cost:
         latency_alone: a picture a call.
         latency_batched: `batch_size` pictures a call.
         from_arrays: throughput of pictures that are decoded.
-        from_files: throughput of DICOM files where there were any, else of the dataset's pictures.
+        from_files: throughput of DICOM files where there were any, else of other pictures that were given, else of
+            the dataset's.
         parameters: values in the weights, BatchNorm's running ones included.
         flops: of one picture alone, in all torch operations that torch's counter knows (convolutions and matrix
             products), whose convention it is that a multiplication with its addition is two; papers often count such
@@ -112,31 +113,41 @@ def measure_cost(
         predictor: of that run.
         run: its folder.
         pictures: of the dataset; the first 64 are used, in turn.
-        dicoms: the files to measure throughput from, the same way; the pictures where there are none.
+        dicoms: the files to measure throughput from, the same way: those of them that are DICOM, told by content; where
+            none is, all of them; the pictures where there are none.
         seconds: for what is timed, in all. Each figure takes its five calls or batches even where they last longer;
             the rest (peak memory above all, which starts a process) comes on top.
 
     Raises:
         HilumError: no pictures, pictures that cannot be read (a line each), or the run is not whole.
     """
-    pictures, dicoms = pictures[:_DISTINCT], dicoms[:_DISTINCT]
+    pictures, given = pictures[:_DISTINCT], list(islice(filter(_is_dicom, dicoms), _DISTINCT))
+    source: Source = "DICOM" if given else "pictures" if dicoms else "dataset pictures"
+    given = given or list(dicoms[:_DISTINCT])
     arrays = _read(pictures)
-    _read(dicoms)  # all can be read, and are in the system's cache as the pictures are
+    _read(given)  # all can be read, and are in the system's cache as the pictures are
     if not arrays:
         raise HilumError(f"{run}: no picture to measure its cost on")
-    files: Sequence[Path] = dicoms or pictures
+    files: Sequence[Path] = given or pictures
     backend, each = predictor.backend, seconds / 4
     return Cost(
         latency_alone=_latency(backend, arrays, 1, each),
         latency_batched=_latency(backend, arrays, BATCH_SIZE, each),
         from_arrays=_throughput(predictor, arrays, "arrays", each),
-        from_files=_throughput(predictor, files, "DICOM" if dicoms else "dataset pictures", each),
+        from_files=_throughput(predictor, files, source, each),
         parameters=parameter_count(run),
         flops=count_flops(lambda: backend.predict_batch([arrays[0]])),
         weights_bytes=sum(path.stat().st_size for path in weights_files(run)),
         peak_memory=peak_memory(run, list(islice(cycle(files), _FULL))),
         training_seconds=training_seconds(run) or float("nan"),
     )
+
+
+def _is_dicom(path: Path) -> bool:
+    """Whether it is neither of the other kinds that can be read; a DICOM file may lack the word that names it."""
+    with suppress(OSError), path.open("rb") as file:
+        return not file.read(8).startswith((b"\xff\xd8", b"\x89PNG\r\n\x1a\n"))
+    return True  # reading it says what is wrong
 
 
 def describe_machine() -> dict[str, Any]:

@@ -22,6 +22,7 @@ from hilum.eval.measures import measure
 from hilum.eval.predictions import read_answer
 from hilum.predict import load
 from hilum.run import CONFIG, ENVIRONMENT, read_json
+from hilum.source_digest import source_digest
 
 _CROSS_FITTED = "cross-fitted over patients on this very split, as no other was predicted"
 _ENOUGH = 0.5  # what it holds of val, as a share of what it holds of the split, for val to choose on
@@ -72,10 +73,12 @@ def evaluate(
     mask = empty_mask(truth.boxes_xyxy, truth.sizes_wh)
     return {
         "hilum": __version__,
+        "code": source_digest(),
         "split": name,
         "images": len(truth),
         "positive_images": int(has_opacity(truth).sum()),
         "patients_known": data.patients_known,
+        "images_without_patient": data.conversion.get("images_without_patient", 0),
         "patients_on_both_sides": data.patients_shared(name),
         "data_fingerprint": data.fingerprint,
         "chosen": f"{chosen}; thresholds on images were {how}",

@@ -149,11 +149,14 @@ def pointed_out(gaps: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 def notes(about: Mapping[str, Any]) -> list[str]:
     """Lines that belong under a table."""
     unit = "patients" if about["patients_known"] else "images (no patient is known, so patients may be on two sides)"
+    unknown = about.get("images_without_patient") if about["patients_known"] else 0
     leak = about.get("patients_on_both_sides")
+    code = f", code {about['code']}" if about.get("code") else ""
     return [
         f"- {about['images']} {about['split']} images, {about['positive_images']} with opacity; {about['chosen']}.",
         f"- Intervals: bootstrap over {unit}, 2,000 resamples; 500 for AP.",
         *_seeds(about.get("groups", [])),
+        *([f"- {unknown} images of the data are in no patient map; each counts as a patient."] if unknown else []),
         *([f"- {leak} patients of {about['split']} are in another split too: figures flatter."] if leak else []),
         (
             "- Competition score: mean over images of TP/(TP+FP+FN), averaged over IoU > 0.40, 0.45, ..., 0.75; images "
@@ -165,7 +168,12 @@ def notes(about: Mapping[str, Any]) -> list[str]:
             "boxes wherever it answers. Pixel accuracy (of runs: on val) is no result: an all-background mask has "
             "it too."
         ),
-        f"- Data {about['data_fingerprint']}, hilum {about['hilum']}.",
+        f"- Data {about['data_fingerprint']}, hilum {about['hilum']}{code}.",
+        *[
+            f"- {entry['name']} was trained by other code, {entry['trained_by']}."
+            for entry in about.get("entries", [])
+            if entry.get("trained_by", about.get("code")) != about.get("code")
+        ],
         f"- {NOT_A_DEVICE}",
     ]
 
@@ -176,9 +184,8 @@ def _seeds(groups: Sequence[Mapping[str, Any]]) -> list[str]:
         for group in groups
         if _is_number(group.get("sd_over_seeds"))
     ]
-    return [f"- Seeds are not in the intervals. Standard deviation of the score over them: {', '.join(known)}."] * bool(
-        known
-    )
+    told = f"- Seeds are not in the intervals. Standard deviation of the score over them: {', '.join(known)}."
+    return [told] if known else []
 
 
 def print_table(rows: Sequence[Row], title: str) -> None:

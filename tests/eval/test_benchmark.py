@@ -23,6 +23,7 @@ from hilum.eval.measures import measure, scores_of
 from hilum.eval.peak_memory import PeakMemory
 from hilum.eval.pictures import NOT_A_DEVICE
 from hilum.predict import load
+from hilum.source_digest import digest_of, source_digest
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -134,6 +135,66 @@ def test_predictions_of_other_weights_are_made_again(
     again = run(dataset, out, told)
     assert sum("predicts" in line for line in told) == 2  # val and holdout of the one
     assert [e.measures.score for e in again.entries] == [e.measures.score for e in done[1].entries]
+
+
+def test_runs_of_other_code_are_reused_and_told_and_what_is_cheap_is_made_again(
+    done: tuple[Path, Benchmark], dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "copy"
+    shutil.copytree(done[0], out)
+    path = out / "runs" / "small unet" / "environment.json"
+    environment = json.loads(path.read_text())
+    now = environment.pop("code")
+    assert now == source_digest()
+    path.write_text(json.dumps(environment))  # as of a run from before there was a digest
+    told: list[str] = []
+    found = run(dataset, out, told)
+    assert not any("trains" in line or "predicts" in line for line in told)
+    (line,) = [line for line in told if "other code" in line]
+    assert line.startswith("small unet: reuses ")
+    assert line.endswith(f"trained by other code of hilum {environment['hilum']} (digest unknown, now {now})")
+    assert "- small unet was trained by other code, unknown." in (out / "table.md").read_text()
+    assert found.results["code"] == now
+
+    monkeypatch.setattr(benchmark_module, "source_digest", lambda: "another")
+    costs = []
+
+    def count(*arguments: Any, **options: Any) -> cost.Cost:
+        costs.append(arguments)
+        return cost.measure_cost(*arguments, **options)
+
+    monkeypatch.setattr(benchmark_module, "measure_cost", count)
+    told.clear()
+    run(dataset, out, told)
+    assert sum("predicts" in line for line in told) == 4
+    assert sum(f"(digest {now}, now another)" in line for line in told) == 1
+    assert not any("trains" in line for line in told)
+    assert len(costs) == 2
+
+
+def test_costs_are_of_these_files(tmp_path: Path) -> None:
+    one, other = tmp_path / "a.dcm", tmp_path / "b.dcm"
+    one.write_bytes(b"12")
+    other.write_bytes(b"12")
+    keys = [benchmark_module._names_and_sizes(paths) for paths in ([one], [other], [one, other], [])]
+    one.write_bytes(b"123")
+    assert len({*keys, benchmark_module._names_and_sizes([one])}) == 5
+
+
+def test_the_digest_is_of_names_and_bytes(tmp_path: Path) -> None:
+    package, inside = tmp_path / "package", tmp_path / "inside"
+    package.mkdir()
+    inside.mkdir()
+    (package / "a.py").write_text("1")
+    digests = [digest_of(package)]
+    (package / "part").symlink_to(inside)
+    (inside / "b.txt").write_text("no code")
+    assert digest_of(package) == digests[0]
+    for path, text in ((inside / "b.py", "2"), (inside / "b.py", "3"), (package / "c.py", "")):
+        path.write_text(text)
+        digests.append(digest_of(package))
+    (package / "c.py").rename(package / "d.py")
+    assert len({*digests, digest_of(package)}) == 5
 
 
 def test_a_run_of_another_config_is_refused(done: tuple[Path, Benchmark], dataset: Path) -> None:

@@ -265,6 +265,10 @@ def test_of_a_trained_run(run: Path, dataset: Path, sample_folder: Path, monkeyp
     assert asked == [(run, dicoms * BATCH_SIZE)]  # three batches
     assert no_hook_is_left(network)
 
+    theirs = measure_cost(predictor, run, pictures, [pictures[0], *dicoms], seconds=0.0)
+    assert (theirs.from_files.source, asked[-1][1]) == ("DICOM", dicoms * BATCH_SIZE)
+    assert measure_cost(predictor, run, pictures, pictures[:2], seconds=0.0).from_files.source == "pictures"
+
     convolutions: list[int] = []
 
     def count(layer: Any, inputs: Any, output: Any) -> None:
@@ -286,7 +290,7 @@ def test_of_a_trained_run(run: Path, dataset: Path, sample_folder: Path, monkeyp
 
     without = measure_cost(predictor, run, pictures[:2], seconds=0.0)
     assert without.from_files.source == "dataset pictures"
-    assert asked[1] == (run, list(pictures[:2]) * 24)
+    assert asked[-1] == (run, list(pictures[:2]) * 24)
 
 
 def test_bad_pictures_are_a_line_each(run: Path, tmp_path: Path) -> None:
