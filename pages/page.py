@@ -73,11 +73,13 @@ class Cell:
         text: what it says, and is sorted by.
         note: below, smaller.
         mark: CSS class of a line drawn before it, as the row's line in the figures; "" for none.
+        value: what it is sorted by instead, where the text is no decimal number.
     """
 
     text: str
     note: str = ""
     mark: str = ""
+    value: float | None = None
 
 
 @dataclass(frozen=True)
@@ -263,7 +265,8 @@ def _table(table: Table) -> str:
     body = "".join(
         "<tr>"
         + "".join(
-            f"<{'td' if at else 'th scope=row'}{' class=number' * number}>{_content(cell)}</{'td' if at else 'th'}>"
+            f"<{'td' if at else 'th scope=row'}{' class=number' * number}{_value(cell)}>{_content(cell)}"
+            f"</{'td' if at else 'th'}>"
             for at, (cell, number) in enumerate(zip(row, numbers, strict=True))
         )
         + "</tr>"
@@ -293,6 +296,10 @@ def _content(cell: Cell) -> str:
     mark = line_sample(cell.mark) if cell.mark else ""
     note = f"<small>{escape(cell.note)}</small>" if cell.note else ""
     return f"{mark}{escape(cell.text)}{note}"
+
+
+def _value(cell: Cell) -> str:
+    return "" if cell.value is None else f' data-value="{cell.value:g}"'
 
 
 def line_sample(mark: str) -> str:

@@ -249,9 +249,9 @@ def _failures(configs: Sequence[Contender]) -> Iterator[Section]:
     ]
     judged = sum(finite(gap["gap"]["estimate"]) is not None for _, gap in gaps)
     finding = (
-        f"{many(len(separated), 'gap')} cannot be chance."
+        f"{many(len(separated), 'gap')} beyond chance, at 95% for each config."
         if separated
-        else f"None of the {judged:,} gaps that can be judged is beyond chance."
+        else f"None of the {judged:,} gaps that can be judged is beyond chance, at 95% for each config."
         if judged
         else "No group has enough patients for its gap to be judged."
     )
@@ -346,7 +346,7 @@ def _origin(found: Benchmark, configs: Sequence[Contender]) -> Iterator[Section]
             or MISSING,
         ),
         ("Intervals", f"bootstrap over {'patients' if known else 'images'}, 2,000 resamples (500 for AP), 95%"),
-        ("hilum", str(results["hilum"])),
+        ("hilum", f"{results['hilum']}, code {results.get('code') or 'unknown'}{_other_code(configs, results)}"),
         ("Machine", _machine(results)),
     ]
     folds = [
@@ -367,6 +367,16 @@ def _origin(found: Benchmark, configs: Sequence[Contender]) -> Iterator[Section]
         "This command makes it; what is trained and predicted already is reused.",
         widget=f"<pre>{escape(str(results.get('command') or MISSING))}</pre>",
     )
+
+
+def _other_code(configs: Sequence[Contender], results: Values) -> str:
+    told = [
+        f"{entry.name} trained by other code, {code}"
+        for config in configs
+        for entry in config.entries
+        if (code := entry.about.get("trained_by")) and code != results.get("code")
+    ]
+    return "".join(f"; {each}" for each in told)
 
 
 def _split_made(results: Values) -> str:

@@ -111,6 +111,12 @@ def cautions(found: Benchmark, configs: Sequence[Contender]) -> list[str]:
             "Whose the images are is not known. Images of one patient may be in training and here, so every score may "
             "flatter; and the intervals treat images as independent, so they are rather too narrow."
         )
+    if results.get("patients_known") and (unknown := results.get("images_without_patient")):
+        points.append(
+            f"It is not known whose {many(unknown, 'image')} of the data {'is' if unknown == 1 else 'are'}; each "
+            "counts as a patient of its own. Images of one patient may be in training and here, so scores may "
+            "flatter, and intervals are rather too narrow."
+        )
     if both := results.get("patients_on_both_sides"):
         points.append(f"{many(both, 'patient')} in training and here: every score may flatter.")
     points += [

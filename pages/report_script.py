@@ -12,7 +12,7 @@ const all = (selector, within = document) => [...within.querySelectorAll(selecto
 
 for (const table of all("table.sortable")) {
   const body = table.tBodies[0];
-  const key = (row, column) => row.cells[column].textContent.trim();
+  const key = (row, column) => row.cells[column].dataset.value ?? row.cells[column].textContent.trim();
   const number = text => Number.parseFloat(text.replaceAll(",", "").replace("\u2212", "-"));
   for (const button of all("thead button", table)) {
     const heading = button.closest("th");

@@ -264,8 +264,11 @@ def _scaled(value: Any, unit: float) -> float | None:
     return None if number is None else number / unit
 
 
-def _minutes(seconds: float | None) -> str:
-    return MISSING if seconds is None else f"{int(seconds // 60):,}:{seconds % 60:02.0f}"
+def _minutes(seconds: float | None) -> Cell:
+    if seconds is None:
+        return Cell(MISSING)
+    minutes, rest = divmod(round(seconds), 60)
+    return Cell(f"{minutes:,}:{rest:02d}", value=round(seconds))
 
 
 def _text(cell: str | Cell) -> str:

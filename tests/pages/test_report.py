@@ -21,6 +21,7 @@ from hilum.eval.benchmark import AVERAGE, NOTHING, Benchmark, Entry
 from hilum.eval.measures import measure
 from hilum.eval.mistakes import Kind
 from hilum.eval.pictures import NOT_A_DEVICE
+from hilum.eval.tables import notes
 from hilum.pages import gallery
 from hilum.pages.contenders import Contender, contenders, difference
 from hilum.pages.report import write_report
@@ -327,6 +328,24 @@ def test_a_config_alone_and_against_two_average_boxes():
     assert "b (+0.05 [\N{MINUS SIGN}0.10, +0.30]) is not shown" in text
 
 
+def test_training_time_is_rounded_before_it_is_split_and_sorted_by_its_seconds(data, split, tmp_path):
+    groups = {"long": [shifted(split, share=0.7, seed=1)]}
+    benchmark = make_benchmark(data, split, groups, cost=COST | {"training_seconds": 119.6})
+    write_report(tmp_path / "report.html", benchmark)
+    assert '<td class=number data-value="120">2:00</td>' in (tmp_path / "report.html").read_text()
+
+
+def test_images_of_no_patient_and_other_code_are_told(found, tmp_path):
+    results = {**found.results, "images_without_patient": 2}
+    told = cautions(replace(found, results=results), contenders(found))
+    assert "It is not known whose 2 images of the data are; each counts" in " ".join(told)
+    assert any("2 images of the data" in line for line in notes(results))
+    assert not any("It is not known whose" in line for line in cautions(found, contenders(found)))
+    entries = [replace(e, about={**e.about, "trained_by": "0ld"}) if e.run else e for e in found.entries]
+    write_report(tmp_path / "report.html", replace(found, entries=entries, results={**results, "code": "n3w"}))
+    assert "code n3w; good trained by other code, 0ld; poor trained" in words(tmp_path / "report.html")
+
+
 def test_what_to_work_on():
     a, b = config("a", 0, 0.3), config("b", 1, 0.4)
     assert what_to_work_on([(a, 0.3, 0.35, 0.9), (b, 0.4, 0.5, 0.6)]) == (
@@ -433,6 +452,13 @@ def test_in_a_browser(browser, page, found, width):
     heading.click()
     assert table.evaluate(column) == pytest.approx(expected, abs=0.006)
     assert table.locator("th[aria-sort=ascending]").count() == 1
+
+    costs = view.locator("table.sortable", has_text="ms in batch")
+    costs.locator("td[data-value]").evaluate_all("cells => cells.map((c, n) => c.dataset.value = [110, 65][n])")
+    costs.get_by_role("button", name="training").click()
+    seconds = "cells => cells.map(c => Number(c.dataset.value))"
+    costs.get_by_role("button", name="training").click()
+    assert costs.locator("td[data-value]").evaluate_all(seconds) == [65, 110]
 
     shown = "#shots .overlay .b1 path"
     assert view.locator(shown).first.is_visible()
