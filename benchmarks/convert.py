@@ -1,6 +1,6 @@
 """Time `hilum convert` against copying the files and against the usual script, and measure its memory.
 
-    python benchmarks/convert.py                      # 5,000 generated files, medians of five interleaved rounds
+    python benchmarks/convert.py                      # 10,000 generated files, medians of five interleaved rounds
     python benchmarks/convert.py --source KAGGLE      # replicates files of your own download instead
     python benchmarks/convert.py --memory 30000       # peak memory of a conversion of so many files
 
@@ -10,18 +10,12 @@ the page cache; what a run wrote is flushed to the disk and deleted before the n
 the workers too, stands beside: on a machine that does other things meanwhile it is the steadier of the two.
 """
 
-import argparse
 import csv
 import os
-import platform
 import resource
 import shutil
-import statistics
-import subprocess
 import sys
-import tempfile
 import time
-import uuid
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
@@ -34,8 +28,12 @@ DRAWN = 250  # files that are really drawn; the rest are copies of theirs under 
 
 def main() -> None:
     """Parse the arguments, prepare the files, measure, print."""
+    import argparse  # here, as some below: workers load this file too, and the command's own has no such load
+    import subprocess
+    import tempfile
+
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--files", type=int, default=5000)
+    parser.add_argument("--files", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--source", type=Path, help="Kaggle's layout; generated where not given")
     parser.add_argument("--work", type=Path, help="a folder on the disk to measure; a temporary one where not given")
@@ -57,6 +55,8 @@ def main() -> None:
 
 def replicated(source: Path | None, folder: Path, files: int, *, link: bool) -> Path:
     """A source in Kaggle's layout with so many labelled files, copied (or linked) from a smaller one."""
+    import uuid
+
     from hilum.converters.sample import write_sample
 
     if source is None:
@@ -118,6 +118,9 @@ def hilum(source: Path, out: Path, workers: int) -> None:
 
 def measure(source: Path, folder: Path, rounds: int) -> None:
     """Run everything in turn, several times, and print milliseconds an image and ratios."""
+    import platform
+    import statistics
+
     paths = sorted((source / "stage_2_train_images").iterdir())
     few = paths[: min(500, max(1, len(paths) // 10))]
     candidates: dict[str, tuple[int, Callable[[Path], None]]] = {

@@ -61,7 +61,7 @@ _VIEWS = frozenset(
 _OLDEST_YEARS = 89
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Tags:
     """What may leave a DICOM file; None where absent or not understood.
 
