@@ -84,7 +84,7 @@ def import_onnx() -> ModuleType:
         import onnx
     except ImportError as error:
         raise HilumError('onnx (Apache-2.0) is missing: pip install "hilum[onnx]"') from error
-    return onnx
+    return cast("ModuleType", onnx)
 
 
 def import_openvino() -> ModuleType:
@@ -100,7 +100,7 @@ def import_openvino() -> ModuleType:
         import openvino
     except ImportError as error:
         raise HilumError('openvino (Apache-2.0) is missing: pip install "hilum[openvino]"') from error
-    return openvino
+    return cast("ModuleType", openvino)
 
 
 def digest(content: bytes) -> str:
