@@ -239,8 +239,8 @@ def check_origin(name: str, source: Path, data: Dataset) -> None:
     check_run(source)
     if data_fingerprints(source) != {data.fingerprint}:
         raise HilumError(
-            f"{name}: {source} was trained, or tuned, on other data or another split than {data.path}, and may have seen "
-            "its val or holdout; train it on this one"
+            f"{name}: {source} was trained, or tuned, on other data or another split than {data.path}, and may have "
+            "seen its val or holdout; train it on this one"
         )
 
 
