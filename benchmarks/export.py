@@ -5,7 +5,7 @@
 
 The runs have random weights, which cost the network the same time. All three get the same drawn pictures of 1024 x 1024
 through `predict_batch`, letterbox and boxes included; the network's share is timed inside. The same number of threads,
-in turn, after a warm-up; the medians count. `hilum export` has compared the outputs before.
+in turn, each after a pause, after a warm-up; the medians count. `hilum export` has compared the outputs before.
 """
 
 import argparse
@@ -34,6 +34,8 @@ from hilum.run import Format, write_json
 from hilum.training.checkpoint import save_weights
 
 KINDS: tuple[Format, ...] = ("onnx", "openvino")
+# Threads of a runtime wait busily for some time after a call, and would take that of the next one's.
+PAUSE = 0.1
 NAMES = {"pytorch": "PyTorch", "onnx": "ONNX Runtime", "openvino": "OpenVINO"}
 
 
@@ -91,6 +93,7 @@ def measure(name: str, work: Path, batches: list[int], rounds: int) -> None:
         for number in range(rounds + 1):
             for kind, backend in backends.items():
                 clocks[kind].seconds = 0.0
+                time.sleep(PAUSE)
                 start = time.perf_counter()
                 backend.predict_batch(pictures)
                 if number:  # the first one warms up

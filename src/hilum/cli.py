@@ -656,7 +656,7 @@ def export(
     out: Path | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Write a run anew with its network in another format, which a CPU runs sooner. It is used like the run itself.
+    """Write a run anew with its network in another format, for a CPU. It is used like the run itself.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Export a run: the same folder, whose network ONNX Runtime or OpenVINO runs on a CPU, sooner than PyTorch.
+"""Export a run: the same folder, whose network ONNX Runtime or OpenVINO runs on a CPU, in the place of PyTorch.
 
 Only the network is replaced. Letterbox, NMS, boxes from masks stay the backend's own code, which loads the exported run
 like any other.
