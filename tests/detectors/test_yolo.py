@@ -78,7 +78,7 @@ def trained(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[YO
     return YOLODetector.train(config, data, run), run
 
 
-def tiny_config(**changes: Any) -> YOLOConfig:
+def tiny_config(*, trust: bool = False, **changes: Any) -> YOLOConfig:
     values = {
         "backend": "yolo",
         "model_yaml": TINY,
@@ -86,7 +86,7 @@ def tiny_config(**changes: Any) -> YOLOConfig:
         "train": {"epochs": 2, "batch_size": 4},
         "ultralytics": {"nbs": 4, "optimizer": "AdamW", "lr0": 0.002, "mosaic": 0.0, "cache": "ram"},
     }
-    config = check_config(values | changes, where="tiny.yaml")
+    config = check_config(values | changes, where="tiny.yaml", trust=trust)
     assert isinstance(config, YOLOConfig)
     return config
 
