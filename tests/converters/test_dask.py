@@ -235,10 +235,17 @@ def test_interrupted_it_stops_at_once_and_says_so(two_workers, source, tmp_path)
         text=True,
     )
     deadline = time.monotonic() + 60
-    while len(list(images.glob("*.png"))) < 10 and process.poll() is None and time.monotonic() < deadline:
+    while not list(images.glob("*.png")) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    errors = process.communicate(timeout=20)[1]
+    workers = two_workers.processes[1:]
+    for worker in workers:
+        worker.send_signal(signal.SIGSTOP)  # so that there is something left to interrupt
+    try:
+        process.send_signal(signal.SIGINT)
+        errors = process.communicate(timeout=20)[1]
+    finally:
+        for worker in workers:
+            worker.send_signal(signal.SIGCONT)
     assert process.returncode == 130
     assert [line for line in errors.splitlines() if line] == ["hilum: interrupted; the same command again goes on"]
 
