@@ -180,7 +180,7 @@ class ComposedConfig(ExperimentConfig):
     def _read_parts(cls, values: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         """Read the configs inside, and name all that is wrong in any of them at once."""
         problems: list[str] = []
-        trust = bool((info.context or {}).get("trust"))
+        trust = (info.context or {}).get("trust", False)
 
         def read(part: Any, where: str) -> Any:
             if not isinstance(part, Mapping) or not isinstance(part.get("config"), Mapping | str):

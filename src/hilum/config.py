@@ -57,13 +57,14 @@ def find_config(source: str) -> Path:
     raise HilumError(f"config '{source}': neither a YAML file nor the name of a shipped config; {hint}")
 
 
-def load_config(source: str, overrides: Sequence[str] = (), *, trust: bool = False) -> ExperimentConfig:
+def load_config(source: str, overrides: Sequence[str] = (), *, trust: bool | None = False) -> ExperimentConfig:
     """Read, merge, override and check a config.
 
     Args:
         source: path of a YAML file, or the name of a shipped one.
         overrides: `a.b=value`, the value in YAML.
         trust: the user says that a pickle which the config names may be read; nothing to a backend that reads none.
+            None leaves it as it is written, in a run's own record, whose pickle is not read again.
 
     Raises:
         HilumError: one line a problem, each with the file and the key.
@@ -75,7 +76,7 @@ def load_config(source: str, overrides: Sequence[str] = (), *, trust: bool = Fal
     return check_config(values, where=str(path), trust=trust)
 
 
-def check_config(values: Mapping[str, Any], where: str, *, trust: bool = False) -> ExperimentConfig:
+def check_config(values: Mapping[str, Any], where: str, *, trust: bool | None = False) -> ExperimentConfig:
     """Check plain values against the model of the backend that they name.
 
     Raises:
@@ -90,7 +91,7 @@ def check_config(values: Mapping[str, Any], where: str, *, trust: bool = False) 
         model = backend_class(name).Config
     except HilumError as error:
         raise HilumError(f"{where}: {error}") from error
-    if not trust and values.get("trust"):
+    if trust is False and values.get("trust"):
         raise HilumError(f"{where}: trust: is not taken from a file, which can come from anybody; say --trust")
     trusted = {"trust": True} if trust and "trust" in model.model_fields else {}
     try:
@@ -101,7 +102,7 @@ def check_config(values: Mapping[str, Any], where: str, *, trust: bool = False) 
         raise HilumError("\n".join(f"{where}: {line}" for line in str(error).splitlines())) from error
 
 
-def nested_config(values: str | Mapping[str, Any], where: str, *, trust: bool = False) -> ExperimentConfig:
+def nested_config(values: str | Mapping[str, Any], where: str, *, trust: bool | None = False) -> ExperimentConfig:
     """A config inside another one.
 
     Args:
@@ -135,7 +136,7 @@ def read_config(run: Path, model: type[ConfigT]) -> ConfigT:
     Raises:
         HilumError: missing, damaged, or of another backend.
     """
-    config = load_config(str(run / "config.yaml"), trust=True)  # no pickle that it names is read again
+    config = load_config(str(run / "config.yaml"), trust=None)
     if not isinstance(config, model):
         raise HilumError(f"{run / 'config.yaml'}: backend: '{config.backend}' is not read by {model.__name__}")
     return config

@@ -440,7 +440,7 @@ def test_a_backend_trains_and_predicts_on_a_split(dataset, tmp_path):
     from hilum.train import train
 
     data = tmp_path / "DATA"
-    shutil.copytree(dataset, data)
+    shutil.copytree(dataset, data, ignore=shutil.ignore_patterns("cache"))
     (folder,) = resplit(data, "mine", Shares((0.4, 0.3, 0.3)), seed=4)
     tiny = ["image_size=32", "model.channels=4", "model.blocks=1", "model.depth=2", "train.epochs=1"]
     split = Dataset.open(folder)
