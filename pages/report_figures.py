@@ -42,7 +42,7 @@ def scores(configs: Sequence[Contender], baselines: Sequence[Values], results: V
             for at, config in enumerate(others):
                 _interval(below, difference(results, config.name, best.name), at, config)
             _rows(below, [config.name for config in others])
-            at_once = ", all pairs at once" if len(order) > 2 else ""
+            at_once = ",\nof all pairs at once" if len(order) > 2 else ""
             below.set_xlabel(f"difference from the best, paired, 95% interval{at_once}")
         return to_svg(figure)
 
