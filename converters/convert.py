@@ -5,7 +5,6 @@ conversion was interrupted is never taken for a dataset; every file in between i
 command again ends with the same bytes as if nothing had happened.
 """
 
-import fcntl
 import json
 import os
 import secrets
@@ -23,7 +22,7 @@ from typing import Any
 from hilum import __version__
 from hilum.converters import rsna
 from hilum.converters.dataset import Labelled, labelled, write_dataset, write_left_out, write_unlabelled
-from hilum.converters.files import PARTIAL, csv_text, write_atomically
+from hilum.converters.files import PARTIAL, csv_text, locked, write_atomically
 from hilum.converters.journal import JOURNAL, Journal
 from hilum.converters.layout import Layout, kaggle_layout
 from hilum.converters.picture import AS_IS, Box, Job, Picture, Rendering, convert_pictures, inside, pseudonym
@@ -318,19 +317,13 @@ def _locked(out: Path) -> Iterator[None]:
         raise HilumError(f"{out}: is a file; give a folder")
     made = [folder for folder in (out, *out.parents) if not folder.exists()]
     out.mkdir(parents=True, exist_ok=True)
-    folder = os.open(out, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # a file system without locks
-            try:
-                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise HilumError(f"{out}: another command is writing there; wait for its end") from error
-        yield
-    finally:
-        with suppress(OSError):
-            for empty in made:
-                empty.rmdir()
-        os.close(folder)
+    with locked(out, busy="another command is writing there; wait for its end"):
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                for empty in made:
+                    empty.rmdir()
 
 
 def _mark(out: Path, *, begun: bool) -> None:

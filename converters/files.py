@@ -1,12 +1,15 @@
 """Write files so that a reader, or a run that was killed, never sees half of one."""
 
 import csv
+import fcntl
 import io
 import os
 import secrets
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from hilum.errors import HilumError
 
 PARTIAL = ".part"
 
@@ -40,6 +43,29 @@ def write_atomically(path: Path | str, content: bytes | str, *, private: bool = 
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
+
+
+@contextmanager
+def locked(folder: Path, *, busy: str | None) -> Iterator[None]:
+    """Keep other commands that lock it too out of a folder, which is there.
+
+    Args:
+        folder: the folder.
+        busy: what is said where another command holds it; None waits for its end instead.
+
+    Raises:
+        HilumError: `busy`.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | (0 if busy is None else fcntl.LOCK_NB))
+            except BlockingIOError as error:
+                raise HilumError(f"{folder}: {busy}") from error
+        yield
+    finally:
+        os.close(handle)
 
 
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -4,16 +4,13 @@ A further split is a dataset folder but for its pictures and labels, which stay 
 place and renamed into it, so that nobody ever meets half of one.
 """
 
-import fcntl
 import json
 import math
-import os
 import re
 import secrets
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +18,7 @@ from typing import Any, Literal
 from hilum import __version__
 from hilum.converters import rsna
 from hilum.converters.coco import CATEGORIES, coco_json
-from hilum.converters.files import csv_text, write_atomically
+from hilum.converters.files import csv_text, locked, write_atomically
 from hilum.converters.lists import read_id_list, read_named_ids, refuse, refuse_unknown
 from hilum.converters.splits import (
     DEFAULT_SHARES,
@@ -147,7 +144,8 @@ def resplit(
     names = [f"{name}-{fold}" for fold in range(kind.folds)] if isinstance(kind, Folds) else [name]
     folders = [path / "splits" / name for name in names]
     try:
-        with _alone(path):
+        # Another command's split, while it is being written, looks like what a kill left: wait for its end.
+        with locked(path, busy=None):
             _mend(path / "splits")
             _replace(data, name, folders, kind, seed, patients, overwrite=overwrite)
     except OSError as error:
@@ -333,18 +331,6 @@ def _write(out: Path, images: Sequence[_Image], splits: Sequence[str], about: Ma
         "left_out": dict(sorted(Counter(entry[-1] for entry in left).items())),
     }
     write_atomically(out / CONVERSION, json.dumps(record, indent=1) + "\n")
-
-
-@contextmanager
-def _alone(data: Path) -> Iterator[None]:
-    """Wait until no other command writes to a dataset folder: the split it is writing looks like what a kill left."""
-    folder = os.open(data, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # a file system without locks
-            fcntl.flock(folder, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(folder)
 
 
 def _mend(splits: Path) -> None:

@@ -1,11 +1,8 @@
 """Train any backend from a config: prepare the run folder, train, choose the operating point on val."""
 
-import fcntl
-import os
 import platform
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -13,7 +10,7 @@ from typing import Any
 from hilum import __version__
 from hilum.backend import backend_class
 from hilum.config import ExperimentConfig, dump_config
-from hilum.converters.files import PARTIAL, write_atomically
+from hilum.converters.files import PARTIAL, locked, write_atomically
 from hilum.datasets.folder import Dataset, SplitName
 from hilum.errors import HilumError
 from hilum.predict import Predictor, predict_all
@@ -112,23 +109,13 @@ def same_experiment(run: Path, config: ExperimentConfig, data: Dataset) -> bool:
     )
 
 
-@contextmanager
-def _alone(run: Path) -> Iterator[None]:
+def _alone(run: Path) -> AbstractContextManager[None]:
     """Keep a second training, started because this one seemed to be gone, out of the folder."""
     try:
         run.mkdir(parents=True, exist_ok=True)
-        folder = os.open(run, os.O_RDONLY)
     except OSError as error:
         raise HilumError(f"{run}: cannot be written: {error.strerror}") from error
-    try:
-        with suppress(OSError):  # a file system without locks
-            try:
-                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise HilumError(f"{run}: another training is writing there; wait for its end") from error
-        yield
-    finally:
-        os.close(folder)
+    return locked(run, busy="another training is writing there; wait for its end")
 
 
 def _claim(run: Path, config: ExperimentConfig, data: Dataset) -> None:
