@@ -71,7 +71,7 @@ def measure(folder: Path, source: Path | None, images: int, size: int, rounds: i
     from hilum.converters.sample import write_sample
     from hilum.datasets.cache import square_pictures
     from hilum.datasets.folder import Dataset
-    from hilum.segmenters.segmenter import _load, _to_input
+    from hilum.segmenters.segmenter import _load, _prepare
 
     torch.set_num_threads(1)
     if source is None:
@@ -92,8 +92,8 @@ def measure(folder: Path, source: Path | None, images: int, size: int, rounds: i
         return reports_batch([dicoms[n] for n in numbers], [train.boxes_xywh[n] for n in numbers], size, rng)
 
     def ours(numbers: np.ndarray, epoch: int) -> Any:
-        pictures, masks = _load(squares, train, config, epoch, numbers)
-        return _to_input(pictures), masks.float()
+        pictures, masks = _prepare(*_load(squares, train, config, epoch, numbers))
+        return pictures, masks.float()
 
     loaders = {"the report's loader": theirs, "hilum": ours}
     times: dict[str, list[float]] = {name: [] for name in loaders}

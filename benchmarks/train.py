@@ -95,7 +95,7 @@ def measure_loop(attempt: str, options: argparse.Namespace) -> None:
 
     from hilum.segmenters.keras_conventions import KerasAdam
     from hilum.segmenters.losses import with_image_loss
-    from hilum.segmenters.segmenter import BFLOAT16, _load, _to_input
+    from hilum.segmenters.segmenter import BFLOAT16, _load, _prepare
     from hilum.training.log import read_log
     from hilum.training.loop import fit, shuffled_batches, step
 
@@ -111,8 +111,7 @@ def measure_loop(attempt: str, options: argparse.Namespace) -> None:
         squares, split = pictures(Path(work), options.images, config.image_size)
         steps = options.images // options.batch
         first = _load(squares, split, config, 0, next(shuffled_batches(options.images, options.batch, 0, 0)))
-        x, y = (part.to(options.device) for part in first)
-        x = _to_input(x)
+        x, y = (part.to(options.device) for part in _prepare(*first))
 
         def bare() -> float:
             network.train()
@@ -132,7 +131,7 @@ def measure_loop(attempt: str, options: argparse.Namespace) -> None:
                 loss=loss,
                 batches=lambda epoch: shuffled_batches(options.images, options.batch, 0, epoch),
                 load=lambda epoch, numbers: _load(squares, split, config, epoch, numbers),
-                prepare=lambda pictures, masks: (_to_input(pictures), masks),
+                prepare=_prepare,
                 learning_rate=lambda _: 1e-3,
                 validate=lambda _: {"val_score": 0.0},
                 epochs=options.epochs,

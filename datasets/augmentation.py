@@ -1,11 +1,17 @@
-"""Vary a picture and its boxes while a network learns: mirrored, moved, lit otherwise, noisy, partly covered."""
+"""Vary a picture and its boxes while a network learns: mirrored, moved, lit otherwise, noisy, partly covered.
+
+What is done to an image is drawn first. Its boxes follow without the picture, which is computed on whatever device it
+lies on: a GPU gets plain bytes and a few numbers.
+"""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
+from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
@@ -38,136 +44,178 @@ class Augmentation(Table):
     noise: float = Field(default=0, ge=0, le=0.5)
     cutout: float = Field(default=0, ge=0, le=1)
 
+
+@dataclass(frozen=True)
+class Variation:
+    """What is done to one picture, in this order; as it stands here, nothing.
+
+    Attributes:
+        mirrored: Left to right.
+        angle_degrees: Turned around the middle, clockwise, as one looks at it.
+        shear_degrees: Lines that stood upright lean by this much.
+        scale: Above 1 it enlarges, around the middle.
+        translate_xy: Pixels to the right and down. What comes into view is black.
+        gamma: Brightness 0..1 to this power: below 1 brightens, above darkens, black and white stay.
+        noise: Standard deviation of Gaussian noise, as a share of the range from black to white.
+        noise_seed: Decides the noise; another device makes another noise of it.
+        covered_xyxy: A rectangle, in whole pixels, that shows the picture's mean instead (cut-out, DeVries and Taylor,
+            arXiv:1708.04552); None covers nothing.
+    """
+
+    mirrored: bool = False
+    angle_degrees: float = 0
+    shear_degrees: float = 0
+    scale: float = 1
+    translate_xy: tuple[float, float] = (0, 0)
+    gamma: float = 1
+    noise: float = 0
+    noise_seed: int = 0
+    covered_xyxy: tuple[int, int, int, int] | None = None
+
     @property
     def moves(self) -> bool:
-        """Whether pictures are turned, scaled, moved or slanted."""
-        return any((self.rotate_degrees, self.scale, self.translate, self.shear_degrees))
+        """Whether the picture is turned, scaled, moved or slanted."""
+        return (self.angle_degrees, self.shear_degrees, self.scale, *self.translate_xy) != (0, 0, 1, 0, 0)
+
+
+def draw(settings: Augmentation, size: int, rng: np.random.Generator) -> Variation:
+    """One random variation.
+
+    Args:
+        settings: how far it may go.
+        size: side of the square that it is for, in pixels.
+        rng: decides all. Seeded by (seed, epoch, image) it gives one variation, whoever asks for it, and when. The same
+            numbers are drawn whatever is turned on, so that turning one kind on leaves the others as they were.
+    """
+    mirrored, covered = rng.random(2) < (settings.flip, settings.cutout)
+    angle, shear, scale, across, down, gamma = rng.uniform(-1, 1, 6).tolist()
+    deviation, noise_seed, place = rng.random(), int(rng.integers(2**63)), rng.random(4)
+    return Variation(
+        mirrored=bool(mirrored),
+        angle_degrees=angle * settings.rotate_degrees,
+        shear_degrees=shear * settings.shear_degrees,
+        scale=(1 + settings.scale) ** scale,
+        translate_xy=(across * settings.translate * size, down * settings.translate * size),
+        gamma=(1 + settings.gamma) ** gamma,
+        noise=deviation * settings.noise,
+        noise_seed=noise_seed,
+        covered_xyxy=rectangle(size, place) if covered else None,
+    )
+
+
+def rectangle(size: int, place: ArrayLike) -> tuple[int, int, int, int]:
+    """A rectangle in a square of `size` pixels, of sides 1/10 to 1/4 of the square's.
+
+    Args:
+        size: Side of the square.
+        place: Width, height, column and row, 0..1 each, of the range that each may have.
+
+    Returns:
+        xyxy in whole pixels.
+    """
+    place = np.asarray(place, np.float64)
+    sides = np.rint((0.1 + 0.15 * place[:2]) * size)
+    x1, y1 = np.rint(place[2:] * (size - sides)).astype(int).tolist()
+    width, height = sides.astype(int).tolist()
+    return x1, y1, x1 + width, y1 + height
 
 
 def augment(
     square: NDArray[np.uint8], boxes_xyxy: ArrayLike, settings: Augmentation, rng: np.random.Generator
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """One random variant of a picture.
+    """One random variant of a picture: `draw`, `vary_picture` and `vary_boxes`.
 
     Args:
         square: (size, size); left as it is.
         boxes_xyxy: (N, 4) in pixels of the square.
         settings: how far it may be varied.
-        rng: decides all. Seeded by (seed, epoch, image) it gives one variant, whoever computes it, and when. The same
-            numbers are drawn whatever is turned on, so that turning one kind on leaves the others as they were.
+        rng: see `draw`.
 
     Returns:
-        The variant, (size, size), and the boxes in it, (M, 4) with M <= N: cut at the edge of the square, and dropped
-        where less than `LEAST_IN_SIGHT` of a box is left to see.
+        (size, size), and the boxes as `vary_boxes` gives them.
+    """
+    variation = draw(settings, len(square), rng)
+    picture = torch.from_numpy(np.array(square))
+    return vary_picture(picture, variation).numpy(), vary_boxes(boxes_xyxy, variation, len(square))
+
+
+def vary_boxes(boxes_xyxy: ArrayLike, variation: Variation, size: int) -> NDArray[np.float64]:
+    """The boxes of a picture after a variation.
+
+    Where the picture moves, a box stands for the ellipse inscribed in it, and becomes the box around that ellipse: an
+    opacity has no corners, and the box around turned corners would teach boxes that are too large. A box that is
+    covered in part keeps its size: what can be seen of it shall do to find it.
+
+    Args:
+        boxes_xyxy: (N, 4) in pixels of the square.
+        variation: what is done to the picture.
+        size: side of the square in pixels.
+
+    Returns:
+        (M, 4) with M <= N, in pixels: cut at the edge of the square, and dropped where less than `LEAST_IN_SIGHT` of a
+        box is left to see.
     """
     boxes = np.asarray(boxes_xyxy, np.float64).reshape(-1, 4)
-    mirrored, covered = rng.random(2) < (settings.flip, settings.cutout)
-    angle, shear, scale, across, down, gamma = rng.uniform(-1, 1, 6)
-    deviation, noise_seed, cover = rng.random(), rng.integers(2**63), rng.random(4)
-    if mirrored:
-        square, boxes = flip(square, boxes)
-    if settings.moves:
-        square, boxes = affine(
-            square,
-            boxes,
-            angle_degrees=angle * settings.rotate_degrees,
-            shear_degrees=shear * settings.shear_degrees,
-            scale=(1 + settings.scale) ** scale,
-            translate_xy=(across * settings.translate * len(square), down * settings.translate * len(square)),
-        )
-    if settings.gamma:
-        square = apply_gamma(square, (1 + settings.gamma) ** gamma)
-    if settings.noise:
-        noise = np.random.default_rng(noise_seed).standard_normal(square.shape, np.float32)
-        noise *= 255 * deviation * settings.noise
-        square = np.rint(square + noise).clip(0, 255).astype(np.uint8)
-    if covered:
-        square, boxes = cut_out(square, boxes, cover)
-    return square, boxes
+    if variation.mirrored:
+        boxes = boxes[:, [2, 1, 0, 3]] * (-1, 1, -1, 1) + (size, 0, size, 0)
+    if variation.moves:
+        boxes = _moved(boxes, variation, size)
+        inside = boxes.clip(0, size)
+        boxes = inside[_area(inside) >= LEAST_IN_SIGHT * _area(boxes)]
+    if variation.covered_xyxy:
+        x1, y1, x2, y2 = variation.covered_xyxy
+        hidden = _area(boxes.clip((x1, y1, x1, y1), (x2, y2, x2, y2)))
+        boxes = boxes[hidden <= (1 - LEAST_IN_SIGHT) * _area(boxes)]
+    return boxes
 
 
-def flip(square: NDArray[np.uint8], boxes_xyxy: NDArray[np.float64]) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """Mirror left to right: (H, W) and (N, 4) to the same shapes."""
-    width = square.shape[1]
-    return square[:, ::-1], boxes_xyxy[:, [2, 1, 0, 3]] * (-1, 1, -1, 1) + (width, 0, width, 0)
-
-
-def affine(
-    square: NDArray[np.uint8],
-    boxes_xyxy: NDArray[np.float64],
-    *,
-    angle_degrees: float = 0,
-    shear_degrees: float = 0,
-    scale: float = 1,
-    translate_xy: tuple[float, float] = (0, 0),
-) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """Slant, enlarge and turn a picture around its middle, then move it; what comes into view is black.
-
-    A box stands for the ellipse inscribed in it, and becomes the box around that ellipse: an opacity has no corners,
-    and the box around turned corners would teach boxes that are too large.
+def vary_picture(picture: Tensor, variation: Variation) -> Tensor:
+    """The picture after a variation, computed where it lies.
 
     Args:
-        square: (size, size).
-        boxes_xyxy: (N, 4) in pixels.
-        angle_degrees: Clockwise, as one looks at it.
-        shear_degrees: Lines that stood upright lean by this much.
-        scale: Above 1 it enlarges.
-        translate_xy: Pixels to the right and down.
+        picture: (size, size) uint8 on any device; left as it is.
+        variation: what is done to it.
 
     Returns:
-        (size, size) and (M, 4), M <= N, cut and dropped as in `augment`.
+        (size, size) uint8, which may share the memory of `picture` where nothing is done.
     """
-    moved = F.affine(
-        torch.from_numpy(np.array(square)[None]),
-        angle=angle_degrees,
-        translate=list(translate_xy),
-        scale=scale,
-        shear=[shear_degrees, 0.0],
-        interpolation=InterpolationMode.BILINEAR,
-        fill=0,
-    )
-    angle, lean = math.radians(angle_degrees), math.tan(math.radians(shear_degrees))
+    if variation.mirrored:
+        picture = picture.flip(1)
+    if variation.moves:
+        picture = F.affine(
+            picture[None],
+            angle=variation.angle_degrees,
+            translate=list(variation.translate_xy),
+            scale=variation.scale,
+            shear=[variation.shear_degrees, 0.0],
+            interpolation=InterpolationMode.BILINEAR,
+            fill=0,
+        )[0]
+    if variation.gamma != 1:
+        greys = torch.arange(256, dtype=torch.uint8)[None, None]  # 256 powers instead of one a pixel
+        picture = F.adjust_gamma(greys, variation.gamma)[0, 0].to(picture.device)[picture.int()]
+    if variation.noise:
+        generator = torch.Generator(picture.device).manual_seed(variation.noise_seed)
+        noise = torch.randn(picture.shape, generator=generator, device=picture.device)
+        picture = (picture + 255 * variation.noise * noise).round().clamp(0, 255).byte()
+    if variation.covered_xyxy:
+        x1, y1, x2, y2 = variation.covered_xyxy
+        mean = picture.mean(dtype=torch.float64).round().byte()
+        picture = picture.clone()
+        picture[y1:y2, x1:x2] = mean
+    return picture
+
+
+def _moved(boxes_xyxy: NDArray[np.float64], variation: Variation, size: int) -> NDArray[np.float64]:
+    """The boxes around the moved ellipses, in sight or not."""
+    angle, lean = math.radians(variation.angle_degrees), math.tan(math.radians(variation.shear_degrees))
     turned = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-    linear = scale * turned @ [[1, -lean], [0, 1]]  # torchvision's order: slant, enlarge, turn
-    middle = len(square) / 2
+    linear = variation.scale * turned @ [[1, -lean], [0, 1]]  # torchvision's order: slant, enlarge, turn
+    middle = size / 2
     centres = (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) / 2
-    centres = (centres - middle) @ linear.T + middle + translate_xy
+    centres = (centres - middle) @ linear.T + middle + variation.translate_xy
     halves = np.sqrt((boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]) ** 2 / 4 @ (linear**2).T)
-    boxes = np.hstack([centres - halves, centres + halves])
-    inside = boxes.clip(0, len(square))
-    return moved[0].numpy(), inside[_area(inside) >= LEAST_IN_SIGHT * _area(boxes)]
-
-
-def apply_gamma(square: NDArray[np.uint8], exponent: float) -> NDArray[np.uint8]:
-    """Brightness 0..1 to the power `exponent`: below 1 brightens, above darkens, black and white stay."""
-    steps = torch.arange(256, dtype=torch.uint8)[None, None]  # 256 powers instead of one a pixel
-    table: NDArray[np.uint8] = F.adjust_gamma(steps, exponent).numpy()[0, 0]
-    return table[square]
-
-
-def cut_out(
-    square: NDArray[np.uint8], boxes_xyxy: NDArray[np.float64], place: ArrayLike
-) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """Cover a rectangle with the picture's mean (DeVries and Taylor, arXiv:1708.04552).
-
-    A box that is covered in part keeps its size: what can be seen of it shall do to find it.
-
-    Args:
-        square: (size, size); left as it is.
-        boxes_xyxy: (N, 4) in pixels.
-        place: Width, height, column and row of the rectangle, 0..1 each, of the range that each may have.
-
-    Returns:
-        (size, size) and the (M, 4) of the boxes of which at least `LEAST_IN_SIGHT` is left to see.
-    """
-    place = np.asarray(place, np.float64)
-    sides = np.rint((0.1 + 0.15 * place[:2]) * len(square)).astype(int)
-    x1, y1 = np.rint(place[2:] * (len(square) - sides)).astype(int)
-    x2, y2 = x1 + sides[0], y1 + sides[1]
-    covered = square.copy()
-    covered[y1:y2, x1:x2] = round(float(square.mean()))
-    hidden = _area(boxes_xyxy.clip((x1, y1, x1, y1), (x2, y2, x2, y2)))
-    return covered, boxes_xyxy[hidden <= (1 - LEAST_IN_SIGHT) * _area(boxes_xyxy)]
+    return np.hstack([centres - halves, centres + halves])
 
 
 def _area(boxes_xyxy: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hilum.datasets.boxes import xywh_to_xyxy, xyxy_to_xywh
+from hilum.datasets.letterbox import Letterbox
 from hilum.errors import HilumError
 
 SplitName = Literal["train", "val", "holdout"]
@@ -57,6 +58,11 @@ class Split:
     def boxes_xywh(self) -> tuple[NDArray[np.float64], ...]:
         """As the competition's metric takes them: left, top, width, height."""
         return tuple(xyxy_to_xywh(boxes) for boxes in self.boxes_xyxy)
+
+    def letterbox(self, number: int, size: int) -> Letterbox:
+        """Where an image lies in a square of `size` pixels."""
+        width, height = self.sizes_wh[number].tolist()
+        return Letterbox.fit((width, height), size)
 
 
 @dataclass(frozen=True)

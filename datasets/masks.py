@@ -3,7 +3,9 @@
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, DTypeLike, NDArray
+from torch import Tensor
 
 
 def boxes_to_mask(boxes_xyxy: ArrayLike, size_wh: tuple[int, int], dtype: DTypeLike = np.uint8) -> NDArray[Any]:
@@ -28,18 +30,44 @@ def boxes_to_mask(boxes_xyxy: ArrayLike, size_wh: tuple[int, int], dtype: DTypeL
         array([[0, 1, 1, 0],
                [0, 0, 0, 0]], dtype=uint8)
     """
+    width, height = size_wh
+    mask = np.zeros((height, width), dtype=dtype)
+    for x1, y1, x2, y2 in pixel_edges(boxes_xyxy, size_wh):
+        mask[y1:y2, x1:x2] = 1
+    return mask
+
+
+def pixel_edges(boxes_xyxy: ArrayLike, size_wh: tuple[int, int]) -> NDArray[np.int64]:
+    """The pixels of each box, by the rule of `boxes_to_mask`, which see for errors.
+
+    Returns:
+        (N, 4): columns x1 to x2 - 1 and rows y1 to y2 - 1, cut off at the image's edge; none where the two are equal.
+    """
     boxes = np.asarray(boxes_xyxy, dtype=np.float64).reshape(-1, 4)
     # "not all right" rather than "any wrong": comparisons with NaN are false
     wrong = ~(np.isfinite(boxes).all(axis=1) & (boxes[:, :2] <= boxes[:, 2:]).all(axis=1))
     if wrong.any():
         raise ValueError(f"boxes must be finite with x1 <= x2 and y1 <= y2, got {boxes[wrong][0].tolist()}")
-    width, height = size_wh
     # c + 0.5 >= x1 first holds at c = ceil(x1 - 0.5); the same formula gives the first column that is not < x2
-    edges = np.ceil(boxes - 0.5).clip(0, (width, height) * 2).astype(np.int64)
-    mask = np.zeros((height, width), dtype=dtype)
-    for x1, y1, x2, y2 in edges:
-        mask[y1:y2, x1:x2] = 1
-    return mask
+    return np.ceil(boxes - 0.5).clip(0, size_wh * 2).astype(np.int64)
+
+
+def paint_masks(edges: Tensor, size: int) -> Tensor:
+    """The masks of many squares at once, on the device where the boxes are.
+
+    Args:
+        edges: (N, M, 4) integers as `pixel_edges` gives them; a square with fewer than M boxes has empty ones, such as
+            all zeros.
+        size: Side of the squares in pixels.
+
+    Returns:
+        (N, size, size) uint8: 1 inside a box, else 0.
+    """
+    pixels = torch.arange(size, device=edges.device)
+    x1, y1, x2, y2 = edges[..., None].unbind(2)  # (N, M, 1) each
+    columns, rows = ((pixels >= first) & (pixels < last) for first, last in ((x1, x2), (y1, y2)))
+    # How many boxes a pixel is in: (N, size, M) times (N, M, size). Sums of ones are exact.
+    return (rows.float().transpose(1, 2) @ columns.float() > 0).byte()
 
 
 def share_inside(

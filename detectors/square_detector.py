@@ -167,15 +167,9 @@ class SquareDetector:
         found: list[Detections] = []
         for start in range(0, len(split), _AT_ONCE):
             some = squares[start : start + _AT_ONCE]
-            places = [place_of(split, number, self._config.image_size) for number in range(start, start + len(some))]
+            places = [split.letterbox(number, self._config.image_size) for number in range(start, start + len(some))]
             found += self._detect(some, places)
         return {"val_score": best_operating_point(split, found)[1]}
-
-
-def place_of(split: Split, number: int, size: int) -> Letterbox:
-    """Where an image of a split lies in its square."""
-    width, height = split.sizes_wh[number]
-    return Letterbox.fit((int(width), int(height)), size)
 
 
 def _load(
@@ -189,7 +183,7 @@ def _load(
     boxes = []
     for at, number in enumerate(numbers):
         rng = np.random.default_rng([config.seed, epoch, 1 + number])
-        in_square = place_of(split, number, config.image_size).boxes_to_square(split.boxes_xyxy[number])
+        in_square = split.letterbox(number, config.image_size).boxes_to_square(split.boxes_xyxy[number])
         pictures[at], varied = augment(squares[number], in_square, config.augmentation, rng)
         boxes.append(torch.from_numpy(varied).float())
     return Batch(torch.from_numpy(pictures), tuple(boxes)), torch.zeros(())

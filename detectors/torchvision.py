@@ -19,7 +19,7 @@ from hilum.detectors.pretrained import (
     load_detector,
     read_tensors,
 )
-from hilum.detectors.square_detector import SquareConfig, SquareDetector, SquareTraining, place_of
+from hilum.detectors.square_detector import SquareConfig, SquareDetector, SquareTraining
 from hilum.detectors.torchvision_network import (
     OWN_BACKBONE,
     Architecture,
@@ -158,6 +158,6 @@ def fitted_anchors(network: DetectionNetwork, split: Split, size: int) -> NDArra
     if not network.has_anchors:
         return np.repeat(strides[:, None, None], 2, axis=2)
     boxes = np.concatenate(
-        [place_of(split, at, size).boxes_to_square(boxes) for at, boxes in enumerate(split.boxes_xyxy)]
+        [split.letterbox(at, size).boxes_to_square(boxes) for at, boxes in enumerate(split.boxes_xyxy)]
     )
     return fit_anchors(boxes[:, 2:] - boxes[:, :2], strides, network.anchors.sizes_wh.shape[1])

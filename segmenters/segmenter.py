@@ -16,14 +16,15 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from supervision import Detections
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from hilum.backend import IMAGE_PROBABILITY
 from hilum.config import ExperimentConfig, Table, read_config
-from hilum.datasets.augmentation import Augmentation, augment
+from hilum.datasets.augmentation import Augmentation, Variation, draw, vary_boxes, vary_picture
 from hilum.datasets.cache import Squares, square_pictures
 from hilum.datasets.folder import Dataset, Split, SplitName
 from hilum.datasets.letterbox import Letterbox
-from hilum.datasets.masks import boxes_to_mask
+from hilum.datasets.masks import boxes_to_mask, paint_masks, pixel_edges
 from hilum.errors import HilumError
 from hilum.run import operating_boxes
 from hilum.segmenters.keras_conventions import KerasAdam
@@ -233,7 +234,7 @@ class Segmenter:
             # Whatever the number of processes, so that they learn as one does; `fit` lets none work on one image alone.
             batches=lambda epoch: _in_company(shuffled_batches(len(train), settings.batch_size, config.seed, epoch), 2),
             load=lambda epoch, numbers: _load(pictures["train"], train, config, epoch, numbers),
-            prepare=lambda pictures, masks: (_to_input(pictures), masks),
+            prepare=_prepare,
             learning_rate=lambda epoch: SCHEDULES[settings.schedule](epoch, settings.epochs, settings.learning_rate),
             validate=lambda network: cls(network, config)._validate(pictures["val"], val),  # noqa: SLF001 - our own
             epochs=settings.epochs,
@@ -295,7 +296,7 @@ class Segmenter:
         def maps() -> Iterator[tuple[NDArray[np.float32], tuple[int, int]]]:
             for start in range(0, len(val), 16):
                 for number, map_ in enumerate(self._segment(squares[start : start + 16]).maps, start):
-                    place = _place(val, number, size)
+                    place = val.letterbox(number, size)
                     yield place.crop(map_), place.original_wh
                 if progress:
                     progress(min(start + 16, len(val)), len(val))
@@ -345,7 +346,7 @@ class Segmenter:
         sums = np.zeros(2)
         for start in range(0, len(split), 16):
             numbers = range(start, min(start + 16, len(split)))
-            places = [_place(split, number, size) for number in numbers]
+            places = [split.letterbox(number, size) for number in numbers]
             seen = self._segment(squares[start : start + 16])
             found += self._detect(seen, places)
             probability = torch.from_numpy(seen.maps)
@@ -354,13 +355,8 @@ class Segmenter:
         return found, MaskFigures(*(sums / len(split)).tolist())
 
 
-def _place(split: Split, number: int, size: int) -> Letterbox:
-    width, height = split.sizes_wh[number]
-    return Letterbox.fit((int(width), int(height)), size)
-
-
 def _mask(split: Split, number: int, size: int) -> NDArray[np.uint8]:
-    boxes = _place(split, number, size).boxes_to_square(split.boxes_xyxy[number])
+    boxes = split.letterbox(number, size).boxes_to_square(split.boxes_xyxy[number])
     mask: NDArray[np.uint8] = boxes_to_mask(boxes, (size, size))
     return mask
 
@@ -389,19 +385,25 @@ def _in_company(batches: Iterable[NDArray[np.int64]], least: int) -> Iterator[ND
 
 def _load(
     squares: Squares, split: Split, config: SegmenterConfig, epoch: int, numbers: NDArray[np.int64]
-) -> tuple[Tensor, Tensor]:
-    """Pictures (N, size, size) of some images, varied as the config says, and their masks (N, 1, size, size); uint8.
+) -> tuple[Tensor, Tensor, list[Variation]]:
+    """Pictures (N, size, size) of some images, as they are, and how to vary each; uint8.
 
-    Each image has random numbers of its own, so that it is the same in whichever batch and process it falls.
+    Between the two the edges (N, most, 4) of the boxes in the variants, as `paint_masks` takes them. Each image has
+    random numbers of its own, so that it is the same in whichever batch and process it falls.
     """
     size = config.image_size
-    pictures, masks = np.empty((2, len(numbers), size, size), np.uint8)
-    for at, number in enumerate(numbers.tolist()):
-        boxes = _place(split, number, size).boxes_to_square(split.boxes_xyxy[number])
-        rng = np.random.default_rng([config.seed, epoch, number])
-        pictures[at], boxes = augment(squares[number], boxes, config.augmentation, rng)
-        masks[at] = boxes_to_mask(boxes, (size, size))
-    return torch.from_numpy(pictures), torch.from_numpy(masks)[:, None]
+    variations, edges = [], []
+    for number in numbers.tolist():
+        variations.append(draw(config.augmentation, size, np.random.default_rng([config.seed, epoch, number])))
+        boxes = split.letterbox(number, size).boxes_to_square(split.boxes_xyxy[number])
+        edges.append(torch.from_numpy(pixel_edges(vary_boxes(boxes, variations[-1], size), (size, size))))
+    return torch.from_numpy(squares[numbers]), pad_sequence(edges, batch_first=True), variations
+
+
+def _prepare(pictures: Tensor, edges: Tensor, variations: list[Variation]) -> tuple[Tensor, Tensor]:
+    """What `_load` gives, on any device, as the network's input and its target (N, 1, size, size), there."""
+    varied = [vary_picture(picture, variation) for picture, variation in zip(pictures, variations, strict=True)]
+    return _to_input(torch.stack(varied)), paint_masks(edges, pictures.shape[-1])[:, None]
 
 
 def _image_loss(split: Split, found: list[Detections]) -> float:

@@ -49,8 +49,8 @@ def fit(
     *,
     loss: Callable[[Tensor, Tensor], Tensor],
     batches: Callable[[int], Iterable[Numbers]],
-    load: Callable[[int, Numbers], tuple[Any, Any]],
-    prepare: Callable[[Any, Any], tuple[Any, Any]] = lambda x, y: (x, y),
+    load: Callable[[int, Numbers], tuple[Any, ...]],
+    prepare: Callable[..., tuple[Any, Any]] = lambda x, y: (x, y),
     learning_rate: Callable[[int], float],
     validate: Callable[[nn.Module], Mapping[str, float]],
     epochs: int,
@@ -76,9 +76,9 @@ def fit(
         optimizer: of the network's parameters.
         loss: (network's output, target) -> scalar: a mean over the images, or of sums that `all_sum` takes.
         batches: epoch from 0 -> the image numbers of its batches; the same in every process.
-        load: (epoch, image numbers) -> their (input, target), on the CPU; what it gives for an image must not depend
+        load: (epoch, image numbers) -> what `prepare` takes, on the CPU; what it gives for an image must not depend
             on the others, for each process asks for its own. Called in threads, ahead of the network.
-        prepare: what of (input, target) is computed on the device.
+        prepare: what was loaded, its tensors on the device by now -> (input, target).
         learning_rate: epoch from 0 -> learning rate.
         validate: figures of a network in evaluation mode, for the log; of `val_score`, higher is better.
         epochs: at most, those before the checkpoint included.
@@ -126,7 +126,7 @@ def fit(
             return tuple(pinned(part, device) for part in load(epoch, share[1]))
 
         for (numbers, _, count), loaded in loaded_ahead(shares, ready, workers_for(device)):
-            x, y = prepare(*(part.to(device, non_blocking=True) for part in loaded))
+            x, y = prepare(*(_to(part, device) for part in loaded))
             with whole_batch_here(numbers):
                 # The gradients are averaged over processes; so weighted they become those of the whole batch's loss.
                 value = step(model, optimizer, loss, x, y, bfloat16=bfloat16, weight=count * world() / len(numbers))
@@ -212,6 +212,11 @@ def _resume(
             f"{run / CHECKPOINT}: of another network or training than config.yaml says; "
             "delete it to train from the start"
         ) from error
+
+
+def _to(part: Any, device: torch.device) -> Any:
+    """A tensor, or what knows how to move its own, on a device; anything else as it is."""
+    return part.to(device, non_blocking=True) if hasattr(part, "to") else part
 
 
 def _switch_to_training(network: nn.Module, *, freeze_batchnorm: bool) -> None:

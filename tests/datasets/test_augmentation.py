@@ -1,11 +1,21 @@
 import cv2
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hilum.config import check_config
-from hilum.datasets.augmentation import LEAST_IN_SIGHT, Augmentation, affine, apply_gamma, augment, cut_out, flip
+from hilum.datasets.augmentation import (
+    LEAST_IN_SIGHT,
+    Augmentation,
+    Variation,
+    augment,
+    draw,
+    rectangle,
+    vary_boxes,
+    vary_picture,
+)
 from hilum.errors import HilumError
 
 OFF = Augmentation(flip=0)
@@ -16,6 +26,12 @@ ALL = Augmentation(
 
 def _noise(size=64, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (size, size), np.uint8)
+
+
+def _vary(square, boxes, **variation):
+    """Picture and boxes after one variation."""
+    done = Variation(**variation)
+    return vary_picture(torch.from_numpy(square), done).numpy(), vary_boxes(boxes, done, len(square))
 
 
 def _ellipse(size, box):
@@ -44,7 +60,7 @@ def test_off_it_changes_nothing():
 def test_by_default_pictures_are_flipped_and_no_more():
     assert Augmentation().model_dump() == {**dict.fromkeys(Augmentation.model_fields, 0), "flip": 0.5}
     square, boxes = _noise(), np.array([[1.5, 2, 30, 40]])
-    mirrored = flip(square, boxes)
+    mirrored = _vary(square, boxes, mirrored=True)
     seen = [augment(square, boxes, Augmentation(), np.random.default_rng(seed)) for seed in range(200)]
     flipped = [(picture == mirrored[0]).all() and (found == mirrored[1]).all() for picture, found in seen]
     assert all(was or (picture == square).all() for was, (picture, _) in zip(flipped, seen, strict=True))
@@ -56,10 +72,10 @@ def test_by_default_pictures_are_flipped_and_no_more():
 def test_flip_twice_is_nothing_and_once_mirrors(seed):
     square = _noise(48, seed)
     boxes = np.array([[3, 5, 17.25, 20], [40, 0, 48, 48.0]])
-    mirrored, mirrored_boxes = flip(square, boxes)
+    mirrored, mirrored_boxes = _vary(square, boxes, mirrored=True)
     for x1, y1, x2, y2 in mirrored_boxes[1:].astype(int):
         assert (mirrored[y1:y2, x1:x2] == square[0:48, 40:48][:, ::-1]).all()
-    again, again_boxes = flip(mirrored, mirrored_boxes)
+    again, again_boxes = _vary(mirrored, mirrored_boxes, mirrored=True)
     assert (again == square).all()
     assert (again_boxes == boxes).all()
 
@@ -83,14 +99,8 @@ def test_the_box_of_a_moved_ellipse_is_that_of_its_moved_points(angle, shear, sc
     moved += np.array(translation)[:, None]
     expected = np.concatenate([moved.min(1), moved.max(1)])
     box = np.array([[x - half_width, y - half_height, x + half_width, y + half_height]])
-    _, found = affine(
-        np.zeros((300, 300), np.uint8),
-        box,
-        angle_degrees=angle,
-        shear_degrees=shear,
-        scale=scale,
-        translate_xy=translation,
-    )
+    variation = Variation(angle_degrees=angle, shear_degrees=shear, scale=scale, translate_xy=translation)
+    found = vary_boxes(box, variation, 300)
     np.testing.assert_allclose(found, [expected.clip(0, 300)], atol=1e-3)
 
 
@@ -107,23 +117,23 @@ def test_boxes_stay_with_what_they_are_around(angle, shear, scale, translation, 
     box = np.array([[95.0, 105, 165, 140]])
     square = _ellipse(256, box[0])
     if mirrored:
-        square, box = flip(square, box)
-    moved, found = affine(square, box, angle_degrees=angle, shear_degrees=shear, scale=scale, translate_xy=translation)
+        square, box = _vary(square, box, mirrored=True)
+    moved, found = _vary(square, box, angle_degrees=angle, shear_degrees=shear, scale=scale, translate_xy=translation)
     np.testing.assert_allclose(_bounds(moved), found[0], atol=1.6)
 
 
 def test_without_turning_a_box_is_exact():
     box = np.array([[100.0, 110, 150, 130]])
-    _, found = affine(np.zeros((200, 200), np.uint8), box, scale=1.5, translate_xy=(3, -4))
+    found = vary_boxes(box, Variation(scale=1.5, translate_xy=(3, -4)), 200)
     np.testing.assert_allclose(found, [[100 + 3, 115 - 4, 175 + 3, 145 - 4]])
-    _, turned = affine(np.zeros((200, 200), np.uint8), box, angle_degrees=90)
+    turned = vary_boxes(box, Variation(angle_degrees=90), 200)
     np.testing.assert_allclose(turned, [[70, 100, 90, 150]])
 
 
 def test_boxes_that_leave_the_picture_are_cut_and_then_dropped():
     box = np.array([[150.0, 50, 190, 90]])
     for by, width in ((0, 40), (20, 30), (39, 11), (41, None)):
-        _, found = affine(np.zeros((200, 200), np.uint8), box, translate_xy=(by, 0))
+        found = vary_boxes(box, Variation(translate_xy=(by, 0)), 200)
         if width is None:
             assert LEAST_IN_SIGHT == 0.25
             assert found.shape == (0, 4)
@@ -134,7 +144,7 @@ def test_boxes_that_leave_the_picture_are_cut_and_then_dropped():
 @given(st.floats(0.3, 3))
 def test_gamma_keeps_the_order_of_greys_and_black_and_white(exponent):
     greys = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    seen = apply_gamma(greys, exponent).ravel().astype(int)
+    seen = _vary(greys, [], gamma=exponent)[0].ravel().astype(int)
     assert (np.diff(seen) >= 0).all()
     assert (seen[0], seen[-1]) == (0, 255)
     np.testing.assert_allclose(seen, 255 * (np.arange(256) / 255) ** exponent, atol=1.01)
@@ -146,7 +156,7 @@ def test_a_cut_out_covers_one_rectangle_and_drops_what_can_hardly_be_seen(place)
     square = _noise(200)
     boxes = np.array([[x, y, x + side, y + side] for side in (4.0, 30, 120) for x in (0, 40) for y in (7, 60)])
     before = square.copy()
-    covered, left = cut_out(square, boxes, place)
+    covered, left = _vary(square, boxes, covered_xyxy=rectangle(200, place))
     assert (square == before).all()
     mean = round(float(square.mean()))
     changed = covered != square
@@ -213,6 +223,28 @@ def test_a_mapped_file_is_only_read(tmp_path):
     for seed in range(20):
         augment(mapped[0], [[20, 20, 40, 40]], ALL, np.random.default_rng(seed))
     assert (mapped[0] == _noise()).all()
+
+
+def test_as_it_stands_a_variation_does_nothing():
+    square, boxes = _noise(), np.array([[1.5, 2, 30, 40]])
+    assert all((seen == given).all() for seen, given in zip(_vary(square, boxes), (square, boxes), strict=True))
+    assert draw(OFF, 64, np.random.default_rng(0)).moves is False
+    assert draw(ALL, 64, np.random.default_rng(0)).moves is True
+
+
+@pytest.mark.gpu
+def test_a_gpu_makes_the_same_of_a_picture():
+    """To a grey of rounding; noise is another there, as strong."""
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU here")
+    picture = torch.from_numpy(_noise(320))
+    for seed in range(50):
+        drawn = draw(ALL.model_copy(update={"noise": 0}), 320, np.random.default_rng(seed))
+        here, there = vary_picture(picture, drawn), vary_picture(picture.cuda(), drawn)
+        assert there.is_cuda
+        assert (here.int() - there.cpu().int()).abs().max() <= 2  # a grey of the moved picture is two after gamma
+    noisy = vary_picture(torch.full((320, 320), 128, dtype=torch.uint8).cuda(), Variation(noise=0.05))
+    assert abs(float(noisy.double().std()) / 255 - 0.05) < 0.002
 
 
 def test_a_wrong_setting_is_named():

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hilum.datasets.masks import boxes_to_mask
+from hilum.datasets.masks import boxes_to_mask, paint_masks, pixel_edges
 
 
 def test_integer_boxes_are_exact_and_united():
@@ -49,6 +50,16 @@ def test_agrees_with_the_definition(boxes):
                 if x1 <= column + 0.5 < x2 and y1 <= row + 0.5 < y2:
                     expected[row, column] = 1
     np.testing.assert_array_equal(boxes_to_mask(boxes, size_wh=(17, 13)), expected)
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.lists(_boxes, max_size=4), min_size=1, max_size=3))
+def test_many_squares_are_painted_as_each_alone(squares):
+    edges = torch.zeros(len(squares), max(map(len, squares)), 4, dtype=torch.int64)
+    for row, boxes in zip(edges, squares, strict=True):
+        row[: len(boxes)] = torch.from_numpy(pixel_edges(boxes, (17, 17)))
+    expected = np.stack([boxes_to_mask(boxes, (17, 17)) for boxes in squares])
+    np.testing.assert_array_equal(paint_masks(edges, 17).numpy(), expected)
 
 
 @pytest.mark.parametrize("boxes", [[], np.zeros((0, 4)), np.zeros(0)])

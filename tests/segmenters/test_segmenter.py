@@ -11,7 +11,7 @@ from hilum.datasets.folder import Dataset, Split
 from hilum.errors import HilumError
 from hilum.eval.baselines import empty_mask
 from hilum.segmenters.losses import bce_loss
-from hilum.segmenters.segmenter import _in_company, _load, _mask, count_parameters
+from hilum.segmenters.segmenter import _in_company, _load, _mask, _prepare, _to_input, count_parameters
 from hilum.segmenters.unet import UNetSegmenter
 from hilum.train import train
 from hilum.training.log import read_log
@@ -138,12 +138,12 @@ def test_what_an_image_becomes_depends_on_epoch_and_image_alone(dataset):
     split, squares = data.split("train"), square_pictures(data, "train", 32)
     varied = {"rotate_degrees": 15, "noise": 0.05, "cutout": 0.5, "gamma": 0.2}
     config = check_config(_with(augmentation=varied), "test")
-    together = _load(squares, split, config, 3, np.array([4, 2, 7]))
+    together = _prepare(*_load(squares, split, config, 3, np.array([4, 2, 7])))
     for at, number in enumerate((4, 2, 7)):
-        alone = _load(squares, split, config, 3, np.array([number]))
+        alone = _prepare(*_load(squares, split, config, 3, np.array([number])))
         for one, other in zip(together, alone, strict=True):
             assert torch.equal(one[at], other[0])
-    assert not torch.equal(_load(squares, split, config, 2, np.array([4]))[0], together[0][:1])
+    assert not torch.equal(_prepare(*_load(squares, split, config, 2, np.array([4])))[0], together[0][:1])
 
 
 def test_masks_are_painted_from_the_boxes_that_are_left(dataset):
@@ -152,14 +152,15 @@ def test_masks_are_painted_from_the_boxes_that_are_left(dataset):
     split, squares = data.split("train"), square_pictures(data, "train", 32)
     numbers = np.arange(len(split))
     plain = check_config(_with(augmentation={"flip": 0}), "test")
-    pictures, masks = _load(squares, split, plain, 0, numbers)
-    assert torch.equal(pictures, torch.from_numpy(squares[:]))
+    pictures, masks = _prepare(*_load(squares, split, plain, 0, numbers))
+    assert torch.equal(pictures, _to_input(torch.from_numpy(squares[:])))
     assert torch.equal(masks[:, 0], torch.from_numpy(np.stack([_mask(split, number, 32) for number in numbers])))
     far = check_config(_with(augmentation={"flip": 0, "translate": 0.5}), "test")
-    moved = _load(squares, split, far, 0, numbers)[1]
+    moved = _prepare(*_load(squares, split, far, 0, numbers))[1]
     assert masks.sum() > moved.sum() > 0
-    mirrored = _load(squares, split, check_config(_with(augmentation={"flip": 1}), "test"), 0, numbers)
-    assert torch.equal(mirrored[0], pictures.flip(2))
+    flipped = check_config(_with(augmentation={"flip": 1}), "test")
+    mirrored = _prepare(*_load(squares, split, flipped, 0, numbers))
+    assert torch.equal(mirrored[0], pictures.flip(3))
 
 
 @pytest.mark.parametrize("backend", ["unet", "resnet"])
