@@ -71,7 +71,7 @@ def measure(folder: Path, source: Path | None, images: int, size: int, rounds: i
     from hilum.converters.sample import write_sample
     from hilum.datasets.cache import square_pictures
     from hilum.datasets.folder import Dataset
-    from hilum.segmenters.segmenter import _load, _prepare
+    from hilum.segmenters.batches import load_batch, prepare_batch
 
     torch.set_num_threads(1)
     if source is None:
@@ -92,7 +92,7 @@ def measure(folder: Path, source: Path | None, images: int, size: int, rounds: i
         return reports_batch([dicoms[n] for n in numbers], [train.boxes_xywh[n] for n in numbers], size, rng)
 
     def ours(numbers: np.ndarray, epoch: int) -> Any:
-        pictures, masks = _prepare(*_load(squares, train, config, epoch, numbers))
+        pictures, masks = prepare_batch(*load_batch(squares, train, config, epoch, numbers))
         return pictures, masks.float()
 
     loaders = {"the report's loader": theirs, "hilum": ours}

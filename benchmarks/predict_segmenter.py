@@ -61,7 +61,8 @@ def measure(name: str, paths: list[Path], rounds: int) -> None:
     from hilum.datasets.letterbox import Letterbox
     from hilum.datasets.pictures import read_picture
     from hilum.predict import Predictor
-    from hilum.segmenters.segmenter import Segmenter, _to_input
+    from hilum.segmenters.batches import to_input
+    from hilum.segmenters.segmenter import Segmenter
     from hilum.training.loop import pick_device
 
     config, device = load_config(name), pick_device()
@@ -72,7 +73,7 @@ def measure(name: str, paths: list[Path], rounds: int) -> None:
     squares = np.stack([Letterbox.fit(picture.shape[::-1], config.image_size).apply(picture) for picture in pictures])
     find_something(network, segmenter, squares)
     batches = [
-        _to_input(torch.from_numpy(part)).to(device) for part in np.array_split(squares, -(-len(squares) // BATCH))
+        to_input(torch.from_numpy(part)).to(device) for part in np.array_split(squares, -(-len(squares) // BATCH))
     ]
     results: list[Any] = []
 

@@ -93,9 +93,10 @@ def measure_loop(attempt: str, options: argparse.Namespace) -> None:
     """Train epochs, with the bare step on one batch before and after; print the loop's share of its speed."""
     import torch
 
+    from hilum.segmenters.batches import load_batch, prepare_batch
     from hilum.segmenters.keras_conventions import KerasAdam
     from hilum.segmenters.losses import with_image_loss
-    from hilum.segmenters.segmenter import BFLOAT16, _load, _prepare
+    from hilum.segmenters.segmenter_config import BFLOAT16
     from hilum.training.log import read_log
     from hilum.training.loop import fit, shuffled_batches, step
 
@@ -110,8 +111,8 @@ def measure_loop(attempt: str, options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as work:
         squares, split = pictures(Path(work), options.images, config.image_size)
         steps = options.images // options.batch
-        first = _load(squares, split, config, 0, next(shuffled_batches(options.images, options.batch, 0, 0)))
-        x, y = (part.to(options.device) for part in _prepare(*first))
+        first = load_batch(squares, split, config, 0, next(shuffled_batches(options.images, options.batch, 0, 0)))
+        x, y = (part.to(options.device) for part in prepare_batch(*first))
 
         def bare() -> float:
             network.train()
@@ -130,8 +131,8 @@ def measure_loop(attempt: str, options: argparse.Namespace) -> None:
                 optimizer,
                 loss=loss,
                 batches=lambda epoch: shuffled_batches(options.images, options.batch, 0, epoch),
-                load=lambda epoch, numbers: _load(squares, split, config, epoch, numbers),
-                prepare=_prepare,
+                load=lambda epoch, numbers: load_batch(squares, split, config, epoch, numbers),
+                prepare=prepare_batch,
                 learning_rate=lambda _: 1e-3,
                 validate=lambda _: {"val_score": 0.0},
                 epochs=options.epochs,

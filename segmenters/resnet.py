@@ -6,7 +6,8 @@ from pydantic import Field, model_validator
 
 from hilum.config import Table
 from hilum.segmenters.resnet_network import BATCHNORM_MOMENTUM, ResNet
-from hilum.segmenters.segmenter import Segmenter, SegmenterConfig
+from hilum.segmenters.segmenter import Segmenter
+from hilum.segmenters.segmenter_config import SegmenterConfig
 
 
 class ResNetModel(Table):

@@ -3,7 +3,8 @@
 from pydantic import Field
 
 from hilum.config import Table
-from hilum.segmenters.segmenter import Segmenter, SegmenterConfig
+from hilum.segmenters.segmenter import Segmenter
+from hilum.segmenters.segmenter_config import SegmenterConfig
 from hilum.segmenters.unet_network import BATCHNORM_MOMENTUM, UNet
 
 

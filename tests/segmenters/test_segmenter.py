@@ -10,8 +10,9 @@ from hilum.datasets.cache import square_pictures
 from hilum.datasets.folder import Dataset, Split
 from hilum.errors import HilumError
 from hilum.eval.baselines import empty_mask
+from hilum.segmenters.batches import in_company, load_batch, mask_of, prepare_batch, to_input
 from hilum.segmenters.losses import bce_loss
-from hilum.segmenters.segmenter import _in_company, _load, _mask, _prepare, _to_input, count_parameters
+from hilum.segmenters.segmenter_config import count_parameters
 from hilum.segmenters.unet import UNetSegmenter
 from hilum.train import train
 from hilum.training.log import read_log
@@ -128,7 +129,7 @@ def test_the_flip_of_older_runs_is_understood():
 )
 def test_no_image_is_alone_in_its_batch(images, least, sizes):
     numbers = np.arange(images)
-    batches = list(_in_company((numbers[start : start + 4] for start in range(0, images, 4)), least))
+    batches = list(in_company((numbers[start : start + 4] for start in range(0, images, 4)), least))
     assert [len(batch) for batch in batches] == sizes
     assert (np.concatenate(batches) == numbers).all()
 
@@ -138,12 +139,12 @@ def test_what_an_image_becomes_depends_on_epoch_and_image_alone(dataset):
     split, squares = data.split("train"), square_pictures(data, "train", 32)
     varied = {"rotate_degrees": 15, "noise": 0.05, "cutout": 0.5, "gamma": 0.2}
     config = check_config(_with(augmentation=varied), "test")
-    together = _prepare(*_load(squares, split, config, 3, np.array([4, 2, 7])))
+    together = prepare_batch(*load_batch(squares, split, config, 3, np.array([4, 2, 7])))
     for at, number in enumerate((4, 2, 7)):
-        alone = _prepare(*_load(squares, split, config, 3, np.array([number])))
+        alone = prepare_batch(*load_batch(squares, split, config, 3, np.array([number])))
         for one, other in zip(together, alone, strict=True):
             assert torch.equal(one[at], other[0])
-    assert not torch.equal(_prepare(*_load(squares, split, config, 2, np.array([4])))[0], together[0][:1])
+    assert not torch.equal(prepare_batch(*load_batch(squares, split, config, 2, np.array([4])))[0], together[0][:1])
 
 
 def test_masks_are_painted_from_the_boxes_that_are_left(dataset):
@@ -152,14 +153,14 @@ def test_masks_are_painted_from_the_boxes_that_are_left(dataset):
     split, squares = data.split("train"), square_pictures(data, "train", 32)
     numbers = np.arange(len(split))
     plain = check_config(_with(augmentation={"flip": 0}), "test")
-    pictures, masks = _prepare(*_load(squares, split, plain, 0, numbers))
-    assert torch.equal(pictures, _to_input(torch.from_numpy(squares[:])))
-    assert torch.equal(masks[:, 0], torch.from_numpy(np.stack([_mask(split, number, 32) for number in numbers])))
+    pictures, masks = prepare_batch(*load_batch(squares, split, plain, 0, numbers))
+    assert torch.equal(pictures, to_input(torch.from_numpy(squares[:])))
+    assert torch.equal(masks[:, 0], torch.from_numpy(np.stack([mask_of(split, number, 32) for number in numbers])))
     far = check_config(_with(augmentation={"flip": 0, "translate": 0.5}), "test")
-    moved = _prepare(*_load(squares, split, far, 0, numbers))[1]
+    moved = prepare_batch(*load_batch(squares, split, far, 0, numbers))[1]
     assert masks.sum() > moved.sum() > 0
     flipped = check_config(_with(augmentation={"flip": 1}), "test")
-    mirrored = _prepare(*_load(squares, split, flipped, 0, numbers))
+    mirrored = prepare_batch(*load_batch(squares, split, flipped, 0, numbers))
     assert torch.equal(mirrored[0], pictures.flip(3))
 
 

@@ -1,0 +1,70 @@
+"""What a segmenter learns from: batches of pictures, varied, and the masks that are painted from their boxes."""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from hilum.datasets.augmentation import Variation, draw, vary_boxes, vary_picture
+from hilum.datasets.cache import Squares
+from hilum.datasets.folder import Split
+from hilum.datasets.masks import boxes_to_mask, paint_masks, pixel_edges
+from hilum.segmenters.segmenter_config import SegmenterConfig
+
+
+def load_batch(
+    squares: Squares, split: Split, config: SegmenterConfig, epoch: int, numbers: NDArray[np.int64]
+) -> tuple[Tensor, Tensor, list[Variation]]:
+    """What the CPU has to do for a batch; the rest is `prepare_batch`.
+
+    Each image has random numbers of its own, so that it is the same in whichever batch and process it falls.
+
+    Returns:
+        The pictures as they are, (N, size, size) uint8; the edges of their boxes after the variation, as `paint_masks`
+        takes them; and how each picture is to be varied.
+    """
+    size = config.image_size
+    variations, edges = [], []
+    for number in numbers.tolist():
+        variations.append(draw(config.augmentation, size, np.random.default_rng([config.seed, epoch, number])))
+        boxes = split.letterbox(number, size).boxes_to_square(split.boxes_xyxy[number])
+        edges.append(torch.from_numpy(pixel_edges(vary_boxes(boxes, variations[-1], size), (size, size))))
+    return torch.from_numpy(squares[numbers]), pad_sequence(edges, batch_first=True), variations
+
+
+def prepare_batch(pictures: Tensor, edges: Tensor, variations: list[Variation]) -> tuple[Tensor, Tensor]:
+    """What `load_batch` gives, on any device, as the network's input and its target (N, 1, size, size), there."""
+    varied = [vary_picture(picture, variation) for picture, variation in zip(pictures, variations, strict=True)]
+    return to_input(torch.stack(varied)), paint_masks(edges, pictures.shape[-1])[:, None]
+
+
+def mask_of(split: Split, number: int, size: int) -> NDArray[np.uint8]:
+    """The mask (size, size) of an image as it is."""
+    boxes = split.letterbox(number, size).boxes_to_square(split.boxes_xyxy[number])
+    mask: NDArray[np.uint8] = boxes_to_mask(boxes, (size, size))
+    return mask
+
+
+def to_input(squares: Tensor) -> Tensor:
+    """(N, size, size) uint8 to (N, 1, size, size) float32 in 0..1."""
+    return squares[:, None].float().div_(255)
+
+
+def in_company(batches: Iterable[NDArray[np.int64]], least: int) -> Iterator[NDArray[np.int64]]:
+    """The batches; a last one of fewer than `least` images joins the one before.
+
+    With two images, BatchNorm need not normalise the single value that global pooling makes of a single one.
+    """
+    waiting: NDArray[np.int64] | None = None
+    for batch in batches:
+        if waiting is not None and len(batch) < least <= len(waiting):
+            waiting = np.append(waiting, batch)
+            continue
+        if waiting is not None:
+            yield waiting
+        waiting = batch
+    if waiting is not None:
+        yield waiting
