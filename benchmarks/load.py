@@ -87,6 +87,8 @@ def measure(folder: Path, source: Path | None, images: int, size: int, rounds: i
     config = load_config("report/resnet_try_1", [f"image_size={size}"])
     rng = np.random.default_rng(0)
     count = min(images, len(train)) // BATCH * BATCH
+    if not count:
+        raise SystemExit(f"--images {images}: {len(train)} are for training; a batch of {BATCH} is the least")
 
     def theirs(numbers: np.ndarray, _: int) -> Any:
         return reports_batch([dicoms[n] for n in numbers], [train.boxes_xywh[n] for n in numbers], size, rng)

@@ -1,5 +1,6 @@
 """Probability maps to boxes: threshold, connected components, one box each, as in the capstone report."""
 
+import math
 from typing import Literal
 
 import cv2
@@ -23,7 +24,7 @@ def probability_to_boxes(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Boxes in an image of `size_wh`, from a probability map of any size that covers the whole image.
 
-    The map is resized to the image (bilinear, edges repeated) and given to `mask_to_boxes`.
+    The map is resized to the image (bilinear, edges repeated), where it has foreground, and given to `mask_to_boxes`.
 
     Args:
         probability: (h, w), 0..1; other floating types are converted.
@@ -46,8 +47,9 @@ def probability_to_boxes(
     if probability.max() <= threshold:
         _check_size(size_wh)
         return _no_boxes()
-    return mask_to_boxes(
-        enlarge(probability, size_wh),
+    large, left_top = enlarge_foreground(probability, size_wh, threshold)
+    boxes, values = mask_to_boxes(
+        large,
         threshold=threshold,
         min_area_px=min_area_px,
         connectivity=connectivity,
@@ -55,6 +57,7 @@ def probability_to_boxes(
         confidence=confidence,
         floor=floor,
     )
+    return boxes + left_top * 2, values
 
 
 def mask_to_boxes(
@@ -113,17 +116,43 @@ def checked_map(probability: NDArray[np.float32]) -> NDArray[np.float32]:
     return probability
 
 
-def enlarge(probability: NDArray[np.float32], size_wh: tuple[int, int]) -> NDArray[np.float32]:
-    """The map (h, w) in the size of the image: bilinear, edges repeated; as it is where it has that size.
+def enlarge_foreground(
+    probability: NDArray[np.float32], size_wh: tuple[int, int], threshold: float
+) -> tuple[NDArray[np.float32], tuple[int, int]]:
+    """The map where it is above a threshold, in the size of the image: bilinear, edges repeated.
+
+    An opacity takes a small part of an image, and what lies around it is not needed. The part is cut out where a pixel
+    of the map and one of the image begin together, so that inside the foreground's own rectangle it is what resizing
+    the whole map gives; where they never do, it is the whole.
+
+    Args:
+        probability: (h, w) over the whole image, with a pixel above the threshold at least.
+        size_wh: Width and height of the image in pixels.
+        threshold: What is not above it is left out.
+
+    Returns:
+        The part, a little larger than that rectangle, and the (column, row) of the image where it begins. Around the
+        rectangle, in the part and outside, all is background.
 
     Raises:
         ValueError: If `size_wh` is not positive.
     """
     _check_size(size_wh)
-    if probability.shape == size_wh[::-1]:
-        return probability
-    large: NDArray[np.float32] = cv2.resize(probability, size_wh, interpolation=cv2.INTER_LINEAR)
-    return large
+    first = cv2.boundingRect((probability > threshold).view(np.uint8))
+    part, starts, lengths = [], [], []
+    for start, length, whole, large in zip(first[:2], first[2:], probability.shape[::-1], size_wh, strict=True):
+        step = whole // math.gcd(whole, large)  # so many pixels of the map are a whole number of the image's
+        # With a pixel more on each side, which interpolation mixes in.
+        begin, end = max(0, start - 1) // step * step, min(whole, -(-(start + length + 1) // step) * step)
+        part.append(slice(begin, end))
+        starts.append(begin * large // whole)
+        lengths.append((end - begin) * large // whole)
+    columns, rows = part
+    cut = probability[rows, columns]
+    enlarged: NDArray[np.float32] = cut
+    if cut.shape != tuple(reversed(lengths)):
+        enlarged = cv2.resize(cut, lengths, interpolation=cv2.INTER_LINEAR)
+    return enlarged, (starts[0], starts[1])
 
 
 def find_components(

@@ -11,12 +11,17 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice, product
 from typing import Any, Final, NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from hilum.eval.competition import best_confidence, threshold_curve
-from hilum.segmenters.masks_to_boxes import Connectivity, box_confidence, checked_map, enlarge, find_components
+from hilum.segmenters.masks_to_boxes import (
+    Connectivity,
+    box_confidence,
+    checked_map,
+    enlarge_foreground,
+    find_components,
+)
 from hilum.training.validation import OperatingPoint
 
 GRID: Final[Mapping[str, tuple[Any, ...]]] = {
@@ -90,9 +95,7 @@ def _components(
     highest, lowest = probability.max(), min(threshold for threshold, _, _ in costly)
     if highest <= lowest:
         return {}
-    large = enlarge(probability, size_wh)
-    left, top, width, height = cv2.boundingRect((large > lowest).view(np.uint8))
-    large = large[top : top + height, left : left + width]
+    large, left_top = enlarge_foreground(probability, size_wh, lowest)
     highest = min(highest, large.max(initial=0.0))
     confidences: dict[tuple[int, ...], tuple[float, float]] = {}  # they depend on the box alone
     found = {}
@@ -107,7 +110,7 @@ def _components(
                 confidences[tuple(box)] = (box_confidence(large, box, "mean"), box_confidence(large, box, "max"))
             values[row] = confidences[tuple(box)]
         image = np.full(len(boxes), number)
-        found[key] = _Components(image, boxes + (left, top) * 2, area_px, values[:, 0], values[:, 1])
+        found[key] = _Components(image, boxes + left_top * 2, area_px, values[:, 0], values[:, 1])
     return found
 
 

@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from hilum.datasets.letterbox import Letterbox
 from hilum.datasets.masks import boxes_to_mask
-from hilum.segmenters.masks_to_boxes import mask_to_boxes, probability_to_boxes
+from hilum.segmenters.masks_to_boxes import enlarge_foreground, mask_to_boxes, probability_to_boxes
 
 
 def _map(*rows: str) -> np.ndarray:
@@ -228,6 +228,38 @@ def test_is_resize_and_mask_to_boxes(seed, threshold, size_wh):
         probability_to_boxes(small, size_wh, **options), mask_to_boxes(large, **options), strict=True
     ):
         np.testing.assert_array_equal(found, expected)
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    st.sampled_from([(1, 1), (8, 8), (3, 2), (16, 5), (7, 3), (1, 2)]),
+    st.integers(0, 2**31),
+)
+def test_the_enlarged_part_is_cut_out_of_the_whole_and_holds_all_foreground(size_wh, ratio, seed):
+    """Of a map with a few bright spots, in images whose pixels begin together with the map's at many places or none."""
+    rng = np.random.default_rng(seed)
+    probability = (0.1 * rng.random(size_wh[::-1])).astype(np.float32)
+    for _ in range(2):
+        probability[rng.integers(size_wh[1]), rng.integers(size_wh[0])] = 0.9
+    numerator, denominator = ratio
+    image_wh = tuple(max(1, side * numerator // denominator) for side in size_wh)
+    whole = cv2.resize(probability, image_wh, interpolation=cv2.INTER_LINEAR)
+    part, (left, top) = enlarge_foreground(probability, image_wh, 0.3)
+    seen = np.zeros_like(whole)
+    seen[top : top + part.shape[0], left : left + part.shape[1]] = part
+    np.testing.assert_array_equal(seen > 0.3, whole > 0.3)
+    x, y, width, height = cv2.boundingRect((whole > 0.3).astype(np.uint8))
+    inside = slice(y, y + height), slice(x, x + width)
+    np.testing.assert_allclose(seen[inside], whole[inside], atol=1e-5)
+
+
+def test_of_a_small_opacity_little_is_enlarged():
+    probability = np.zeros((128, 128), np.float32)
+    probability[40:60, 100:110] = 1
+    part, left_top = enlarge_foreground(probability, (1024, 1024), 0.5)
+    assert part.shape == (22 * 8, 12 * 8)
+    assert left_top == (99 * 8, 39 * 8)
 
 
 def test_nothing_above_the_threshold_never_makes_the_large_map(monkeypatch):

@@ -7,7 +7,7 @@ import pytest
 from hilum.datasets.boxes import xyxy_to_xywh
 from hilum.eval.competition import best_confidence, threshold_curve
 from hilum.segmenters import tune
-from hilum.segmenters.masks_to_boxes import probability_to_boxes
+from hilum.segmenters.masks_to_boxes import enlarge_foreground, probability_to_boxes
 from hilum.segmenters.tune import GRID, sweep
 
 SMALL = {
@@ -52,7 +52,7 @@ def test_every_point_is_what_predicting_with_it_scores(seed):
 def test_each_map_is_enlarged_once_and_the_first_values_come_first(monkeypatch):
     maps, truth = _images(0)
     enlarged = []
-    monkeypatch.setattr(tune, "enlarge", lambda *some: enlarged.append(1) or cv2.resize(*some))
+    monkeypatch.setattr(tune, "enlarge_foreground", lambda *some: enlarged.append(1) or enlarge_foreground(*some))
     points = sweep(iter(maps), truth, SMALL)
     assert len(enlarged) == sum(probability.max() > 0.05 for probability, _ in maps) < len(maps)
     assert points[0].parameters == {name: values[0] for name, values in SMALL.items()}
