@@ -1,12 +1,9 @@
-"""Weights to start a detector of torchvision with: from its hub or from a local file, never unpickled."""
+"""Weights to start a detector of torchvision with: from its hub or from a local file."""
 
 import sys
 from contextlib import redirect_stdout
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.models import get_model_weights
 
@@ -35,33 +32,6 @@ def download(backbone: str) -> dict[str, Tensor]:
             f"model.weights: cannot get {weights} from the hub ({type(error).__name__}); without a connection, fetch "
             f"{weights.url} elsewhere and give its path, or set it to none"
         ) from error
-    return tensors
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read named tensors from a `.safetensors` file, or from a PyTorch file of tensors and plain values alone.
-
-    Raises:
-        HilumError: no such file, or it holds something else.
-    """
-    if not path.is_file():
-        raise HilumError(f"model.weights: {path}: no such file; expected none, hub, or the path of a file of weights")
-    try:
-        stored: Any = (
-            load_file(path)
-            if path.suffix == ".safetensors"
-            else torch.load(path, map_location="cpu", weights_only=True)
-        )
-    except Exception as error:  # a damaged file may raise anything
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise HilumError(f"model.weights: {path}: cannot be read as tensors ({reason})") from error
-    for key in ("model", "state_dict", "model_state_dict"):  # where training scripts put them, beside other things
-        if isinstance(stored, dict) and isinstance(stored.get(key), dict):
-            stored = stored[key]
-    named = stored.items() if isinstance(stored, dict) else ()
-    tensors = {str(name).removeprefix("module."): value for name, value in named if isinstance(value, Tensor)}
-    if not tensors:
-        raise HilumError(f"model.weights: {path}: holds no tensors with names")
     return tensors
 
 

@@ -11,14 +11,7 @@ from torch import Tensor
 from hilum.config import Table
 from hilum.datasets.folder import Split
 from hilum.detectors.anchors import fit_anchors
-from hilum.detectors.pretrained import (
-    download,
-    hub_name,
-    is_detector,
-    load_classifier,
-    load_detector,
-    read_tensors,
-)
+from hilum.detectors.pretrained import download, hub_name, is_detector, load_classifier, load_detector
 from hilum.detectors.square_detector import SquareConfig, SquareDetector, SquareTraining
 from hilum.detectors.torchvision_network import (
     OWN_BACKBONE,
@@ -27,6 +20,7 @@ from hilum.detectors.torchvision_network import (
     DetectionNetwork,
     build_classifier,
 )
+from hilum.training.tensors import read_tensors
 
 
 class Model(Table):

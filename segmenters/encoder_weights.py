@@ -1,41 +1,14 @@
-"""Pretrained encoders: from the hub or from a local file, never unpickled, matched tensor by tensor."""
+"""Pretrained encoders: from the hub or from a local file, matched tensor by tensor."""
 
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from hilum.errors import HilumError
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read named tensors from a `.safetensors` file, or from a PyTorch file of tensors and plain values alone.
-
-    Raises:
-        HilumError: no such file, or it holds something else.
-    """
-    if not path.is_file():
-        raise HilumError(f"model.weights: {path}: no such file; expected none, hub, or the path of a file of weights")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        stored: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file may raise anything
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise HilumError(f"model.weights: {path}: cannot be read as tensors ({reason})") from error
-    for key in ("state_dict", "model_state_dict", "model"):  # where training scripts put them, beside other things
-        if isinstance(stored, dict) and isinstance(stored.get(key), dict):
-            stored = stored[key]
-    named = stored.items() if isinstance(stored, dict) else ()
-    tensors = {str(name): value for name, value in named if isinstance(value, Tensor)}
-    if not tensors:
-        raise HilumError(f"model.weights: {path}: holds no tensors with names")
-    return tensors
 
 
 def load_encoder(encoder: nn.Module, tensors: dict[str, Tensor], source: str) -> None:

@@ -27,10 +27,10 @@ from hilum.datasets.masks import share_inside
 from hilum.datasets.pictures import read_picture
 from hilum.errors import HilumError
 from hilum.predict import no_detections
-from hilum.segmenters.encoder_weights import read_tensors
 from hilum.training.checkpoint import load_weights, save_weights
 from hilum.training.distributed import first_goes_first, is_first
 from hilum.training.loop import pick_device
+from hilum.training.tensors import read_tensors
 
 URL: Final = "https://github.com/mlmed/torchxrayvision/releases/download/v1/pspnet_chestxray_best_model_4.pth"
 SIDE: Final = 512
@@ -77,7 +77,7 @@ class AnatomyLungs:
         del data
         with first_goes_first():
             path = _download() if config.weights == "hub" else Path(config.weights)
-            tensors = {name.removeprefix("module."): tensor for name, tensor in read_tensors(path).items()}
+            tensors = read_tensors(path)
             network = pspnet(_STRUCTURES)
             try:
                 network.load_state_dict(tensors)

@@ -7,10 +7,11 @@ import torch
 from pydantic import Field, model_validator
 
 from hilum.config import Table
-from hilum.segmenters.encoder_weights import download, load_encoder, read_tensors
+from hilum.segmenters.encoder_weights import download, load_encoder
 from hilum.segmenters.segmenter import Segmenter
 from hilum.segmenters.segmenter_config import SegmenterConfig
 from hilum.segmenters.smp_network import SMPNetwork, check_names, check_options, hub_address
+from hilum.training.tensors import read_tensors
 
 
 class SMPModel(Table):

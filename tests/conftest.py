@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-# The contract suite is for plug-ins too: `from contract import BackendContract`.
+# The contract suite is for plug-ins too: `from contract import BackendContract`. What several folders share is there.
 sys.path.insert(0, str(Path(__file__).parent / "contract"))
 pytest.register_assert_rewrite("contract")
 

@@ -1,18 +1,22 @@
 """What a backend is, and how backends are found: by name, through the entry-point group `hilum.backends`."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, cast
 
-import numpy as np
-from numpy.typing import NDArray
-from supervision import Detections
-
-from hilum.config import ExperimentConfig
-from hilum.datasets.folder import Dataset
 from hilum.errors import HilumError
+
+if TYPE_CHECKING:  # hilum.config finds backends through this module, which needs what they deal in for its types alone
+    import numpy as np
+    from numpy.typing import NDArray
+    from supervision import Detections
+
+    from hilum.config import ExperimentConfig
+    from hilum.datasets.folder import Dataset
 
 GROUP = "hilum.backends"
 IMAGE_PROBABILITY = "image_probability"

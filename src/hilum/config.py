@@ -12,6 +12,7 @@ from typing import Any, TypeVar, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from hilum.backend import backend_class
 from hilum.errors import HilumError
 
 SHIPPED = Path(__file__).parent / "configs"
@@ -82,8 +83,6 @@ def check_config(values: Mapping[str, Any], where: str, *, trust: bool | None = 
     Raises:
         HilumError: one line a problem; `where` names the source.
     """
-    from hilum.backend import backend_class
-
     name = values.get("backend")
     if not isinstance(name, str):
         raise HilumError(f"{where}: backend: expected the name of a backend, got {name!r}")

@@ -1,10 +1,9 @@
 import pytest
 import yaml
+from small_configs import RESNET
 
 from hilum.config import check_config, dump_config
 from hilum.errors import HilumError
-
-RESNET = {"backend": "resnet", "image_size": 64, "train": {"epochs": 1, "batch_size": 4}}
 
 
 def composed(**values):

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
+from small_configs import RESNET
 
 from hilum.compose.composed_config import ComposedConfig
 from hilum.compose.composition import Heard, Parameters, adjust, choose_parameters, compose, operating_point
 from hilum.compose.fusion import weighted_box_fusion
 from hilum.datasets.boxes import xyxy_to_xywh
 
-RESNET = {"backend": "resnet", "image_size": 64, "train": {"epochs": 1, "batch_size": 4}}
 NONE = (np.zeros((0, 4)), np.zeros(0))
 
 

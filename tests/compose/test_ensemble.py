@@ -8,6 +8,7 @@ from itertools import pairwise
 import cv2
 import numpy as np
 import pytest
+from small_configs import RESNET
 
 import hilum
 from hilum.compose.fusion import weighted_box_fusion
@@ -22,13 +23,6 @@ from hilum.train import train, training_seconds
 from hilum.training.validation import best_operating_point
 from hilum.tune import tune
 
-RESNET = {
-    "backend": "resnet",
-    "model": {"channels": 8, "blocks": 1, "depth": 3, "head": "plain"},
-    "image_size": 64,
-    "train": {"epochs": 8, "batch_size": 4, "learning_rate": 0.005},
-    "boxes": {"threshold": 0.3},
-}
 UNET = {
     **RESNET,
     "backend": "unet",

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from small_configs import RESNET
 
 import hilum
 from hilum.compose.composed_config import ComposedConfig
@@ -25,13 +26,6 @@ from hilum.predict import predict_all
 from hilum.train import train
 
 SIZE = (1000, 800)
-RESNET = {
-    "backend": "resnet",
-    "model": {"channels": 8, "blocks": 1, "depth": 3, "head": "plain"},
-    "image_size": 64,
-    "train": {"epochs": 8, "batch_size": 4, "learning_rate": 0.005},
-    "boxes": {"threshold": 0.3},
-}
 factors = st.floats(0, 1)
 
 

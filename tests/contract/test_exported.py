@@ -52,55 +52,38 @@ class ExportedContract(BackendContract):
 
 
 @needs_onnx
-class TestUNetInONNXRuntime(ExportedContract):
+class InONNXRuntime(ExportedContract):
     kind: ClassVar = "onnx"
-    values: ClassVar = test_ours.TestUNet.values
 
 
 @needs_openvino
-class TestYOLOInOpenVINO(ExportedContract):
+class InOpenVINO(ExportedContract):
     kind: ClassVar = "openvino"
-    values: ClassVar = test_ours.TestYOLO.values
-    fill = test_ours.TestYOLO.fill
+
+
+class TestUNetInONNXRuntime(InONNXRuntime, test_ours.TestUNet):
+    pass
+
+
+class TestYOLOInOpenVINO(InOpenVINO, test_ours.TestYOLO):
+    pass
 
 
 @pytest.mark.slow
-@needs_openvino
-class TestUNetInOpenVINO(ExportedContract):
-    kind: ClassVar = "openvino"
-    values: ClassVar = test_ours.TestUNet.values
+class TestUNetInOpenVINO(InOpenVINO, test_ours.TestUNet):
+    pass
 
 
 @pytest.mark.slow
-@needs_onnx
-class TestYOLOInONNXRuntime(ExportedContract):
-    kind: ClassVar = "onnx"
-    values: ClassVar = test_ours.TestYOLO.values
-    fill = test_ours.TestYOLO.fill
+class TestYOLOInONNXRuntime(InONNXRuntime, test_ours.TestYOLO):
+    pass
 
 
 @pytest.mark.slow
-@needs_openvino
-class TestResNetInOpenVINO(ExportedContract):
-    kind: ClassVar = "openvino"
-    values: ClassVar = test_ours.TestResNet.values
+class TestResNetInOpenVINO(InOpenVINO, test_ours.TestResNet):
+    pass
 
 
 @pytest.mark.slow
-@needs_onnx
-@pytest.mark.skipif(not find_spec("segmentation_models_pytorch"), reason="needs the extra `smp`")
-class TestSegmenterWithImageHeadInONNXRuntime(ExportedContract):
-    kind: ClassVar = "onnx"
-    values: ClassVar = {
-        **test_ours.SMP,
-        "train": {**test_ours.SEGMENTER["train"], "loss": "dice_bce", "image_loss": 0.5},
-    }
-
-    def test_image_probability_ignores_the_operating_point(self, predictor, paths):
-        """It is the head's, whatever the boxes."""
-        said = [
-            [result.image_probability for result in predictor.predict(paths, confidence=confidence)]
-            for confidence in (0.0, 1.1)
-        ]
-        assert said[0] == said[1]
-        assert len(set(said[0])) == len(paths)
+class TestSegmenterWithImageHeadInONNXRuntime(InONNXRuntime, test_ours.TestSegmenterWithImageHead):
+    pass

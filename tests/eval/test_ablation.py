@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+from small_configs import RESNET
 
 import hilum
 from hilum.config import check_config
@@ -15,13 +16,7 @@ from hilum.eval.coco import coco_ap
 from hilum.eval.competition import IOU_THRESHOLDS, competition_score, match_counts
 from hilum.train import train
 
-RESNET = {
-    "backend": "resnet",
-    "model": {"channels": 8, "blocks": 1, "depth": 3, "head": "plain"},
-    "image_size": 64,
-    "train": {"epochs": 14, "batch_size": 4, "learning_rate": 0.005},
-    "boxes": {"threshold": 0.3},
-}
+LONGER = {**RESNET, "train": {**RESNET["train"], "epochs": 14}}
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +38,7 @@ def table(folds):
 
 
 def composed(**values):
-    part = {"members": {"resnet": {"config": RESNET}}, "views": {"flip": True}, "shrink": "val"}
+    part = {"members": {"resnet": {"config": LONGER}}, "views": {"flip": True}, "shrink": "val"}
     return {"backend": "compose", **part, **values}
 
 

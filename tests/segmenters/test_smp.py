@@ -1,5 +1,4 @@
 import json
-import pickle
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +12,13 @@ from hilum.config import check_config
 from hilum.datasets.folder import Dataset
 from hilum.errors import HilumError
 from hilum.train import train
+from hilum.training.tensors import read_tensors
 
 smp = pytest.importorskip("segmentation_models_pytorch", reason="needs the extra `smp`")
 timm = pytest.importorskip("timm")
 
 from hilum.segmenters import encoder_weights  # noqa: E402
-from hilum.segmenters.encoder_weights import load_encoder, read_tensors  # noqa: E402
+from hilum.segmenters.encoder_weights import load_encoder  # noqa: E402
 from hilum.segmenters.smp_network import GREY_MEAN, GREY_STD, SMPNetwork  # noqa: E402
 
 TINY = {
@@ -171,24 +171,6 @@ def test_weights_of_another_encoder_are_refused_and_change_nothing(tmp_path):
         with pytest.raises(HilumError, match=f"model.weights: mine: not the weights of this encoder.*{message}"):
             load_encoder(encoder, wrong, "mine")
         assert all(torch.equal(tensor, before[name]) for name, tensor in encoder.state_dict().items())
-
-
-def test_files_that_hold_no_tensors_are_named(tmp_path):
-    (tmp_path / "damaged.safetensors").write_bytes(b"\x10\x00\x00\x00\x00\x00\x00\x00{")
-    (tmp_path / "code.pth").write_bytes(pickle.dumps(Path))
-    torch.save({"epoch": 3}, tmp_path / "numbers.pth")
-    torch.save(torch.zeros(3), tmp_path / "tensor.pth")
-    for name, message in {
-        "damaged.safetensors": "cannot be read as tensors",
-        "code.pth": "cannot be read as tensors",
-        "numbers.pth": "holds no tensors with names",
-        "tensor.pth": "holds no tensors with names",
-        "hubb": "no such file; expected none, hub, or",
-    }.items():
-        with pytest.raises(HilumError, match=message) as caught:
-            read_tensors(tmp_path / name)
-        assert "\n" not in str(caught.value)
-        assert name in str(caught.value)
 
 
 def test_a_run_can_start_with_the_encoder_of_another(tmp_path):

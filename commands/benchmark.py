@@ -1,0 +1,87 @@
+"""`hilum benchmark`: several configs side by side."""
+
+import shlex
+from pathlib import Path
+
+from hilum.commands.options import Positive
+from hilum.commands.pictures import picture_paths
+from hilum.commands.terminal import complain, say
+from hilum.errors import HilumError
+
+
+def benchmark(
+    data: Path,
+    *configs: str,
+    out: Path = Path("benchmark"),
+    seeds: Positive = 1,
+    dicom: Path | None = None,
+    against: Path | None = None,
+    trust: bool = False,
+) -> None:
+    """Train or reuse several configs on the same data and put them side by side, with trivial baselines and bounds.
+
+    Interrupted, the same command again goes on: what is there, runs, predictions, costs, is used.
+
+    Parameters
+    ----------
+    data
+        Dataset folder.
+    configs
+        Paths of YAML files, or names of shipped ones, or folders of finished runs, exported ones too; the file's or
+        folder's name becomes the config's. None is needed with --against.
+    out
+        Folder for runs, predictions, report.html, table.csv, table.md, results.json and comparison.png.
+    seeds
+        Runs of each config, with seeds that count up from its own.
+    dicom
+        Folder of DICOM files to measure throughput on; the dataset's own pictures where not given.
+    against
+        The folder of an earlier benchmark on the same data: what changed, name by name, image by image.
+    trust
+        Read the .pt files that configs start from: they are pickles, which can run code when they are read.
+    """
+    from hilum.config import load_config
+    from hilum.datasets.folder import Dataset
+    from hilum.eval.against import compare_benchmarks
+    from hilum.eval.benchmark import benchmark as run
+    from hilum.eval.tables import print_differences, print_table, table_rows
+    from hilum.pages.report import write_report
+    from hilum.run import write_json
+
+    if not configs and against is None:
+        raise HilumError("no config given; for example: hilum benchmark DATA resnet unet yolo26n")
+    # All configs are read before anything is trained: a typing error in the last shall not cost the first's hours.
+    runs = {config for config in configs if _is_run(config)}
+    names = [
+        Path(config).absolute().name
+        if config in runs
+        else (Path(config).stem if Path(config).is_file() else config.replace("/", "-"))
+        for config in configs
+    ]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise HilumError(f"config '{twice[0]}' is given twice, or two files share this name; name each once")
+    loaded = {
+        name: Path(config) if config in runs else load_config(config, trust=trust)
+        for name, config in zip(names, configs, strict=True)
+    }
+    dataset = Dataset.open(data)
+    if loaded:
+        options = ["--out", str(out), "--seeds", str(seeds), *(["--dicom", str(dicom)] if dicom else [])]
+        options += ["--trust"] if trust else []
+        command = shlex.join(["hilum", "benchmark", str(data), *configs, *options])
+        dicoms = picture_paths(dicom) if dicom else []
+        found = run(dataset, loaded, out, seeds=seeds, tell=complain, dicoms=dicoms, command=command)
+        write_report(out / "report.html", found)
+        print_table(table_rows(found.results), f"{data}, holdout")
+        files = ("report.html", "table.md", "table.csv", "results.json", "comparison.png")
+        say("\n".join(str(out / name) for name in files))
+    if against:
+        differences = compare_benchmarks(out, against, dataset)
+        print_differences(differences, f"{out} against {against}, competition score on holdout")
+        write_json(out / "against.json", {"against": against.name, "differences": differences})
+
+
+def _is_run(source: str) -> bool:
+    from hilum.config import shipped_configs
+
+    return source not in shipped_configs() and (Path(source) / "config.yaml").is_file()

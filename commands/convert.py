@@ -1,0 +1,122 @@
+"""`hilum convert`: DICOM files into a dataset folder."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from hilum.commands.options import Positive, Seed
+from hilum.commands.process_pool import process_pool
+from hilum.commands.terminal import bar, complain
+from hilum.errors import HilumError
+
+
+def convert(
+    src: Path,
+    data: Path,
+    *,
+    patients: Path | None = None,
+    seed: Seed = 0,
+    size: Positive | None = None,
+    format: Literal["jpg", "png"] | None = None,  # noqa: A002
+    bits: Literal[8, 16] = 8,
+    window: Positive = 1,
+    key: Path | None = None,
+    overwrite: bool = False,
+    workers: Positive | None = None,
+    dask: str | None = None,
+) -> None:
+    """Convert DICOM files, once, into a dataset folder: the challenge with YOLO and COCO labels, or any tree without.
+
+    Interrupted, the same command again goes on and ends with the same bytes.
+
+    Parameters
+    ----------
+    src
+        Kaggle's download, as a folder or as the zip itself; or a folder of DICOM files, of any depth and names, whose
+        pictures become unlabelled and are named by keyed hashes.
+    data
+        Folder to write.
+    patients
+        CSV that says whose each image is (columns patientId and patient, or nih_patient), so that nobody is on two
+        sides of a split.
+    seed
+        Of the splits.
+    size
+        Reduce pictures whose longer side has more pixels to this; boxes and spacing follow.
+    format
+        Write all pictures so. Where not given, JPEG streams stay as they are and the rest becomes PNG.
+    bits
+        16 keeps what has more than 8 bits, as PNG.
+    window
+        Which of a file's windows to apply, from 1.
+    key
+        File with the key of the hashes, for the same names in several datasets; made where it is missing.
+        DATA/sources.key where not given.
+    overwrite
+        Convert again into a folder that already holds a dataset.
+    workers
+        Processes; all cores where not given.
+    dask
+        Address of a Dask scheduler (tcp://10.0.0.1:8786) whose workers convert, and see SRC and DATA under the same
+        paths.
+    """
+    from hilum.converters.cluster import cluster
+    from hilum.converters.convert import convert as run
+    from hilum.converters.journal import JOURNAL
+    from hilum.converters.picture import Rendering
+
+    if dask is not None and workers:
+        raise HilumError("--workers counts processes of this machine; with --dask the cluster says how many there are")
+    rendering = Rendering(window, bits, size, format)
+    pool = (
+        process_pool(workers, None, "hilum.converters.picture")
+        if dask is None
+        else cluster(dask, [src, data / JOURNAL])
+    )
+    with pool as executor, bar("converting") as progress:
+        record = run(
+            src,
+            data,
+            rendering=rendering,
+            seed=seed,
+            patients=patients,
+            key=key,
+            overwrite=overwrite,
+            executor=executor,
+            progress=progress,
+        )
+    _print_conversion(data, record)
+
+
+def _print_conversion(data: Path, record: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("", str(data), title_justify="left")
+    for label, key in [
+        ("rows in the label table", "label_rows"),
+        ("images", "images"),
+        ("with opacity", "positive_images"),
+        ("boxes", "boxes"),
+        ("unlabelled images", "unlabelled_images"),
+        ("JPEG streams kept untouched", "untouched_jpeg"),
+    ]:
+        if record["images"] or key in {"unlabelled_images", "untouched_jpeg"}:
+            table.add_row(label, f"{record[key]:,}")
+    for name, count in record["classes"].items():
+        table.add_row(f"class {name}", f"{count:,}")
+    for name, counts in record["splits"].items() if record["images"] else ():
+        table.add_row(f"split {name}", f"{counts['images']:,} images, {counts['positive_images']:,} with opacity")
+    for what, count in record["left_out"].items():
+        table.add_row(f"left out: {what}", f"{count:,}")
+    Console().print(table)
+    if not record["images"]:
+        complain(f"{data / 'sources.csv'} and the key lead back to the files: do not share them with the pictures")
+    elif not record["patients_known"]:
+        complain(
+            "no patient map was given: images of one person may lie on both sides of a split; "
+            "--patients FILE keeps them together"
+        )
+    elif record["images_without_patient"]:
+        complain(f"{record['images_without_patient']} images are not in the patient map; each counts as a person")
+    if record["left_out"]:
+        complain(f"{data / 'left_out.csv'} says what was left out and why")

@@ -1,0 +1,39 @@
+"""`hilum evaluate`: score predictions."""
+
+from pathlib import Path
+
+from hilum.commands.options import Share, Split
+from hilum.commands.terminal import complain, say
+
+
+def evaluate(
+    predictions: Path, data: Path, *, split: Split = "holdout", confidence: Share = None, json: Path | None = None
+) -> None:
+    """Score predictions with the competition's metric and COCO AP, beside two trivial baselines.
+
+    Parameters
+    ----------
+    predictions
+        A run, a predictions folder, COCO results (.json), or a submission (.csv).
+    data
+        Dataset folder.
+    split
+        The split to score on. Figures of train and val flatter: they were trained or chosen there.
+    confidence
+        Boxes below do not count as the answer. Where not given: that of the run or the predictions folder; for COCO
+        results one is chosen on val, or cross-fitted where they have nothing of val; a submission is kept as it is.
+    json
+        File to write the figures to.
+    """
+    from hilum.datasets.folder import Dataset
+    from hilum.eval.evaluate import evaluate as run
+    from hilum.eval.tables import findings, notes, print_table, table_rows
+    from hilum.run import write_json
+
+    results, problems = run(predictions, Dataset.open(data), split, confidence)
+    for problem in problems:
+        complain(problem)
+    print_table(table_rows(results), f"{predictions} on {split}")
+    say("\n".join([*findings(results), *notes(results)]))
+    if json:
+        write_json(json, results)

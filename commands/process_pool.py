@@ -1,0 +1,27 @@
+"""Processes that share a command's work."""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from importlib import import_module
+
+
+@contextmanager
+def process_pool(workers: int | None, items: int | None, module: str) -> Iterator[Executor | None]:
+    """A pool of processes that load `module` meanwhile, or None where one process is enough."""
+    count = workers or os.cpu_count() or 1
+    if count == 1 or (items is not None and items <= 16):  # starting a pool takes longer than 16 pictures
+        yield None
+        return
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    from hilum.converters.workers import end_with_parent
+
+    with ProcessPoolExecutor(
+        count, mp_context=get_context("spawn"), initializer=end_with_parent, initargs=(os.getpid(),)
+    ) as executor:
+        for _ in range(count):
+            executor.submit(import_module, module)
+        yield executor

@@ -1,0 +1,37 @@
+"""`hilum sample`: generate a data set."""
+
+from pathlib import Path
+
+from hilum.commands.options import Positive, Seed, Share
+from hilum.commands.process_pool import process_pool
+from hilum.commands.terminal import bar, say
+from hilum.errors import HilumError
+
+
+def sample(
+    out: Path, *, images: Positive = 200, seed: Seed = 0, opacity_share: Share = None, workers: Positive | None = None
+) -> None:
+    """Generate a data set in the shape of Kaggle's download: DICOM files, both tables, a sample submission.
+
+    The pictures are drawn: phantoms that look like radiographs, with soft opacities of the real sizes and places.
+
+    Parameters
+    ----------
+    out
+        Folder to write; a new or an empty one.
+    images
+        Labelled images; a ninth as many unlabelled test images come on top.
+    seed
+        The same seed gives the same files.
+    opacity_share
+        Share of images with opacity; the challenge's 22.5% where not given.
+    workers
+        Processes; all cores where not given.
+    """
+    from hilum.converters.sample import PATIENT_MAP, write_sample
+
+    if out.is_dir() and any(out.iterdir()):
+        raise HilumError(f"{out}: is not empty; give a new folder")
+    with process_pool(workers, images, "hilum.converters.sample") as executor, bar("drawing") as progress:
+        write_sample(out, images, seed, opacity_share=opacity_share, executor=executor, progress=progress)
+    say(f"{out}: {images} labelled images; hilum convert {out} DATA --patients {out / PATIENT_MAP}")

@@ -1,0 +1,166 @@
+"""`hilum split`: split a dataset folder anew, or say what leaks in it."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter, validators
+
+from hilum.commands.options import Seed
+from hilum.commands.terminal import complain, say
+from hilum.errors import HilumError
+
+
+def split(
+    data: Path,
+    name: str | None = None,
+    *,
+    seed: Seed = 0,
+    by: Literal["patient", "image"] | None = None,
+    shares: Annotated[tuple[float, float, float] | None, Parameter(negative="")] = None,
+    folds: Annotated[int | None, Parameter(validator=validators.Number(gte=3))] = None,
+    stage1: Path | None = None,
+    report: Literal[2560, 5000] | None = None,
+    holdout_list: Path | None = None,
+    val_list: Path | None = None,
+    val_share: Annotated[float | None, Parameter(validator=validators.Number(gt=0, lt=1))] = None,
+    keep_shared: Annotated[bool, Parameter(negative="")] = False,
+    patients: Path | None = None,
+    overwrite: bool = False,
+    check: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Split a dataset folder anew, into DATA/splits/NAME, and say what leaks; no picture is moved or converted again.
+
+    Without --folds, --stage1, --report or --holdout-list: train, val and holdout by --shares, the images of a patient
+    together, stratified by class, view, sex and decade of life. Every command takes DATA/splits/NAME for DATA.
+
+    Parameters
+    ----------
+    data
+        Dataset folder.
+    name
+        Of the split to write, or with --check of the one to look at.
+    seed
+        The same seed gives the same split.
+    by
+        What stays together: the images of a patient, or only each image.
+    shares
+        Of train, val and holdout; 0.7 0.15 0.15 where not given.
+    folds
+        Write so many splits, NAME-0, NAME-1, ...; each image is in the holdout of one.
+    stage1
+        The challenge's stage_1_train_labels.csv: hold out the images that it lacks, which were stage 1's test set.
+        Images that share a patient with them leave train and val.
+    report
+        Hold out as many as the report did, at random by image: 2560 (its ResNet) or 5000 (its UNet).
+    holdout_list
+        Hold out the images that this file lists: ids, one a line, or a CSV with a column patientId. Images that share
+        a patient with them leave train and val.
+    val_list
+        The same for val; all other images are train then.
+    val_share
+        Share of val in what is not held out; 0.15 where not given.
+    keep_shared
+        Keep images in train and val though they share a patient with holdout.
+    patients
+        CSV that says whose each image is, where DATA does not know it or is wrong.
+    overwrite
+        Replace the split of this name.
+    check
+        Write nothing; only say what leaks in DATA, or in its split NAME.
+    """
+    from hilum.converters.resplit import Folds, Kind, Lists, Report, Shares, Stage1, read_patients, resplit
+    from hilum.datasets.folder import Dataset
+    from hilum.datasets.leaks import check_dataset
+
+    every = {
+        "--by": by,
+        "--shares": shares,
+        "--folds": folds,
+        "--stage1": stage1,
+        "--report": report,
+        "--holdout-list": holdout_list,
+        "--val-list": val_list,
+        "--val-share": val_share,
+        "--keep-shared": keep_shared or None,
+        "--overwrite": overwrite or None,
+    }
+    options = {key: value for key, value in every.items() if value is not None}
+    kinds = [key for key in ("--folds", "--stage1", "--report", "--holdout-list") if key in options]
+    if len(kinds) > 1:
+        raise HilumError(f"{' and '.join(kinds)}: each makes a split of its own; give one of them")
+    what = "--check" if check else kinds[0] if kinds else "a split by shares"
+    fitting = {
+        "--check": set[str](),
+        "a split by shares": {"--by", "--shares"},
+        "--folds": {"--by"},
+        "--stage1": {"--val-share", "--keep-shared"},
+        "--report": {"--val-share"},
+        "--holdout-list": {"--val-list", "--keep-shared"} | ({"--val-share"} if val_list is None else set()),
+    }[what] | ({"--overwrite", what} if not check else set())
+    if wrong := [key for key in options if key not in fitting]:
+        raise HilumError(f"{', '.join(wrong)}: does not go with {what}; see hilum split --help")
+    if shares and not (min(shares) > 0 and abs(sum(shares) - 1) < 1e-6):
+        raise HilumError(f"--shares {' '.join(map(str, shares))}: expected three numbers above 0 that add up to 1")
+    if check:
+        folder = data / "splits" / name if name else data
+        dataset = Dataset.open(folder)
+        _print_leaks(dataset, check_dataset(dataset, read_patients(patients, dataset) if patients else None))
+        return
+    if name is None:
+        raise HilumError("the split needs a name: hilum split DATA NAME ...; --check instead looks at that of DATA")
+    share = {} if val_share is None else {"val_share": val_share}
+    kind: Kind
+    if folds:
+        kind = Folds(folds, by or "patient")
+    elif stage1:
+        kind = Stage1(stage1, **share, keep_shared=keep_shared)
+    elif report:
+        kind = Report(report, **share)
+    elif holdout_list:
+        kind = Lists(holdout_list, val_list, **share, keep_shared=keep_shared)
+    else:
+        kind = Shares(shares or Shares.shares, by or "patient")
+    for folder in resplit(data, name, kind, seed=seed, patients=patients, overwrite=overwrite):
+        dataset = Dataset.open(folder)
+        _print_leaks(dataset, check_dataset(dataset))
+
+
+def _print_leaks(data: Any, leaks: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from hilum.datasets.leaks import leak_warnings
+
+    console = Console() if sys.stdout.isatty() else Console(width=150)
+    sides = leaks["splits"]
+    say(str(data.path))
+    table = Table("", *sides)
+    table.add_row("images", *(f"{side['images']:,}" for side in sides.values()))
+    if leaks["patients_known"]:
+        table.add_row("patients", *(f"{side['patients']:,}" for side in sides.values()))
+    table.add_row("with opacity", *(_share(side["with_opacity"], side["images"]) for side in sides.values()))
+    for what, key in [("class", "classes"), ("view", "views")]:
+        for value in sorted({value for side in sides.values() for value in side[key]}):
+            cells = (_share(side[key].get(value, 0), side["images"]) for side in sides.values())
+            table.add_row(f"{what} {value}", *cells)
+    console.print(table)
+    table = Table("on both sides of", "patients", "their images", "identical pictures")
+    for pair in leaks["pairs"]:
+        known = pair["patients"] is not None
+        table.add_row(
+            " and ".join(pair["between"]),
+            f"{pair['patients']:,}" if known else "not known",
+            " and ".join(f"{count:,}" for count in pair["their_images"]) if known else "not known",
+            "not known" if pair["same_pictures"] is None else f"{pair['same_pictures']:,}",
+        )
+    console.print(table)
+    if data.is_further_split:
+        for reason, count in data.conversion["left_out"].items():
+            say(f"{count:,} images are in none of them, listed in {data.path / 'left_out.csv'}: each {reason}")
+    for line in leak_warnings(leaks):
+        complain(f"{data.path}: {line}")
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part / whole:.1%}" if whole else ""

@@ -1,0 +1,45 @@
+"""`hilum train`: train a backend."""
+
+from pathlib import Path
+
+from hilum.commands.terminal import say
+from hilum.errors import HilumError
+
+
+def train(config: str, data: Path, run: Path, *overrides: str, trust: bool = False) -> None:
+    """Train a backend; on a run that was interrupted, go on with it.
+
+    On several GPUs or machines: torchrun --nproc-per-node 8 -m hilum train CONFIG DATA RUN. The processes share each
+    batch of train.batch_size images, and see DATA and RUN under the same paths; YOLO has ultralytics.device instead.
+
+    Parameters
+    ----------
+    config
+        Path of a YAML file, or the name of a shipped one (see `hilum config`).
+    data
+        Dataset folder.
+    run
+        Run folder to write.
+    overrides
+        Keys with other values: train.epochs=3 image_size=256
+    trust
+        Read the .pt file that the config starts from: it is a pickle, which can run code when it is read.
+    """
+    from hilum.config import load_config
+    from hilum.datasets.folder import Dataset
+    from hilum.run import OPERATING_POINT, read_json
+    from hilum.train import train as run_training
+    from hilum.training.distributed import is_first, processes
+
+    if "=" in run.name:
+        raise HilumError(f"'{run}' was read as RUN, which seems to be forgotten: hilum train CONFIG DATA RUN key=value")
+    with processes():
+        run_training(load_config(config, overrides, trust=trust), Dataset.open(data), run)
+        if not is_first():
+            return
+    chosen = read_json(run / OPERATING_POINT)
+    say(
+        f"{run}: {chosen.get('figure', 'competition score')} {chosen['val_score']:.3f} on val "
+        f"at confidence >= {chosen['confidence']:.3f}, "
+        f"which was chosen there; hilum evaluate {run} {data} tells that of holdout"
+    )

@@ -1,0 +1,41 @@
+"""Weights that were trained elsewhere, read from a file and never unpickled."""
+
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from hilum.errors import HilumError
+
+_KEYS: Final = ("state_dict", "model_state_dict", "model")  # where training scripts put them, beside other things
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read named tensors from a `.safetensors` file, or from a PyTorch file of tensors and plain values alone.
+
+    The `module.` in front of names that were stored by a network on several GPUs is left out.
+
+    Raises:
+        HilumError: no such file, or it holds something else.
+    """
+    if not path.is_file():
+        raise HilumError(f"model.weights: {path}: no such file; expected none, hub, or the path of a file of weights")
+    try:
+        stored: Any = (
+            load_file(path)
+            if path.suffix == ".safetensors"
+            else torch.load(path, map_location="cpu", weights_only=True)
+        )
+    except Exception as error:  # a damaged file may raise anything
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise HilumError(f"model.weights: {path}: cannot be read as tensors ({reason})") from error
+    for key in 2 * _KEYS:  # one can lie in another, in any order
+        if isinstance(stored, dict) and isinstance(stored.get(key), dict):
+            stored = stored[key]
+    named = stored.items() if isinstance(stored, dict) else ()
+    tensors = {str(name).removeprefix("module."): value for name, value in named if isinstance(value, Tensor)}
+    if not tensors:
+        raise HilumError(f"model.weights: {path}: holds no tensors with names")
+    return tensors
