@@ -157,7 +157,8 @@ class Segmenter:
     def _segment(self, squares: NDArray[np.uint8]) -> "Segmented":
         """What is seen in (N, size, size) pictures."""
         device = next(self._network.parameters()).device
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+        fast = device.type == "cuda" and self._config.train.precision != "float32"
+        with torch.autocast(device.type, torch.bfloat16, enabled=fast):
             output: Output = self._network(to_input(torch.from_numpy(squares)).to(device))
         pixels, images = (output, None) if isinstance(output, Tensor) else output
         maps = pixels[:, 0].float().sigmoid().cpu().numpy()

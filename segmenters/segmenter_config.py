@@ -27,9 +27,9 @@ class Training(Table):
         loss_options: Further arguments of that loss, such as `gamma` of the focal loss.
         image_loss: Weight of the loss of a head that sees whether the image shows opacity at all, which then gives the
             image's probability; 0 builds no such head.
-        precision: What the network computes in while it learns: `auto` is bfloat16 on a GPU and float32 on a CPU, where
-            bfloat16 is faster too if the CPU has instructions for it. Weights, losses and predictions on a CPU are
-            float32 anyhow.
+        precision: What the network computes in: `auto` is bfloat16 on a GPU and float32 on a CPU, where bfloat16 makes
+            learning faster too if the CPU has instructions for it. Weights, losses and predictions on a CPU are float32
+            anyhow; on a GPU predictions are so with `float32`.
     """
 
     epochs: int = Field(gt=0)
