@@ -49,7 +49,8 @@ def main() -> None:
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "onnxruntime", "openvino"))
     print(f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, {versions}")
     print(
-        "| config | images a batch | runtime | ms an image | PyTorch's / this | network alone, ms | PyTorch's / this |"
+        "| config | images a batch | runtime | ms an image [least, most] | PyTorch's / this "
+        "| network alone, ms [least, most] | PyTorch's / this |"
     )
     print("| --- | ---: | --- | ---: | ---: | ---: | ---: |")
     for config in options.configs:
@@ -99,9 +100,12 @@ def measure(name: str, work: Path, batches: list[int], rounds: int) -> None:
                 if number:  # the first one warms up
                     whole[kind].append(time.perf_counter() - start)
                     inside[kind].append(clocks[kind].seconds)
-        ms = {kind: [1000 * median(times[kind]) / batch for times in (whole, inside)] for kind in NAMES}
         for kind, label in NAMES.items():
-            cells = [f"{now:.1f} | {base / now:.2f}" for now, base in zip(ms[kind], ms["pytorch"], strict=True)]
+            cells = []
+            for seconds in (whole, inside):
+                ms = [1000 * one / batch for one in seconds[kind]]
+                ratio = median(seconds["pytorch"]) / median(seconds[kind])
+                cells.append(f"{median(ms):.1f} [{min(ms):.1f}, {max(ms):.1f}] | {ratio:.2f}")
             print(f"| {name} | {batch} | {label} | {' | '.join(cells)} |", flush=True)
 
 

@@ -80,6 +80,17 @@ def test_files_are_decoded_while_the_network_runs(monkeypatch: pytest.MonkeyPatc
     assert len(list(Predictor(Waiting(), 0.0).predict(pictures, batch_size=8))) == 32
 
 
+def test_one_picture_alone_waits_for_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    def decode(image: np.ndarray) -> np.ndarray:
+        assert get_ident() == main
+        return image
+
+    main = get_ident()
+    monkeypatch.setattr(predict_module, "_decode", decode)
+    (result,) = PREDICTOR.predict(np.full((8, 8), 51, np.uint8))
+    assert (result.image_id, result.detections.confidence[0], result.error) == ("0", 0.2, None)
+
+
 def test_whoever_stops_listening_stops_the_decoding() -> None:
     taken = []
 

@@ -1,8 +1,6 @@
 """The one predict interface over all backends: anything that is a radiograph in, one Result for each, in order."""
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -65,7 +63,7 @@ class Predictor:
         )
         inputs = cast("Iterable[Image]", [images] if one else images)
         least = self.confidence if confidence is None else confidence
-        for batch in _batches(_decoded_ahead(inputs, 2 * batch_size), batch_size):
+        for batch in _batches(_decoded(inputs, 0 if one else 2 * batch_size), batch_size):
             found = iter(self.backend.predict_batch([pixels for _, pixels in batch if isinstance(pixels, np.ndarray)]))
             for image_id, pixels in batch:
                 if isinstance(pixels, HilumError):
@@ -128,21 +126,14 @@ def _decode(image: Image) -> NDArray[np.uint8] | HilumError:
         return HilumError(f"cannot be read ({type(error).__name__})")
 
 
-def _decoded_ahead(images: Iterable[Image], ahead: int) -> Iterator[tuple[str, NDArray[np.uint8] | HilumError]]:
-    waiting: deque[tuple[str, Future[NDArray[np.uint8] | HilumError]]] = deque()
-    with ThreadPoolExecutor(4) as pool:
-        try:
-            for number, image in enumerate(images):
-                image_id = Path(image).stem if isinstance(image, str | Path) else str(number)
-                waiting.append((image_id, pool.submit(_decode, image)))
-                if len(waiting) > ahead:
-                    name, decoded = waiting.popleft()
-                    yield name, decoded.result()
-            while waiting:
-                name, decoded = waiting.popleft()
-                yield name, decoded.result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+def _decoded(images: Iterable[Image], ahead: int) -> Iterator[tuple[str, NDArray[np.uint8] | HilumError]]:
+    """Decoded in threads, so many ahead of what is asked for; here, where nothing is."""
+    named = ((Path(i).stem if isinstance(i, str | Path) else str(n), i) for n, i in enumerate(images))
+    if not ahead:
+        return ((image_id, _decode(image)) for image_id, image in named)
+    from hilum.training.prefetch import loaded_ahead  # imports torch, which every backend has done by now
+
+    return ((name, pixels) for (name, _), pixels in loaded_ahead(named, lambda item: _decode(item[1]), 4, ahead))
 
 
 def _batches(
