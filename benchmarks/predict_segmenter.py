@@ -64,7 +64,9 @@ def measure(name: str, paths: list[Path], rounds: int) -> None:
     from hilum.segmenters.batches import to_input
     from hilum.segmenters.segmenter import Segmenter
     from hilum.training.loop import pick_device
+    from hilum.training.memory import keep_freed_memory
 
+    keep_freed_memory()  # as `hilum.load` does, for the bare network too
     config, device = load_config(name), pick_device()
     torch.manual_seed(0)
     network = config.network().to(device)

@@ -1,11 +1,14 @@
 """An image of any shape in a square: the picture, the boxes, and the way back."""
 
 from dataclasses import dataclass
-from typing import Self, TypeVar
+from typing import Literal, Self, TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+Interpolation = Literal["area", "bilinear"]
+"""How a picture shrinks: a pixel is the mean of what falls into it, or mixes the nearest four, and others go unseen."""
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
@@ -52,15 +55,18 @@ class Letterbox:
         """Pixels of the square for one pixel of the image; the two differ by the rounding of `inner_wh` only."""
         return self.inner_wh[0] / self.original_wh[0], self.inner_wh[1] / self.original_wh[1]
 
-    def apply(self, image: NDArray[np.uint8], fill: int = 0) -> NDArray[np.uint8]:
+    def apply(
+        self, image: NDArray[np.uint8], fill: int = 0, interpolation: Interpolation = "area"
+    ) -> NDArray[np.uint8]:
         """The image in its square.
 
         Args:
             image: (H, W) of the size that was fitted.
             fill: Brightness of the padding, 0..255.
+            interpolation: Where the image shrinks; where it grows it is bilinear.
 
         Returns:
-            (size, size); area-averaged where the image shrinks, bilinear where it grows. Never `image` itself.
+            (size, size). Never `image` itself.
 
         Raises:
             ValueError: If the image is not uint8 or not of that size.
@@ -70,10 +76,10 @@ class Letterbox:
                 f"this letterbox takes a uint8 image of shape {self.original_wh[::-1]}, "
                 f"got {image.dtype} of shape {image.shape}"
             )
-        shrinks = max(self.original_wh) > self.size
+        averages = interpolation == "area" and max(self.original_wh) > self.size
         square = np.full((self.size, self.size), fill, dtype=np.uint8)
         self.crop(square)[:] = cv2.resize(
-            image, self.inner_wh, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+            image, self.inner_wh, interpolation=cv2.INTER_AREA if averages else cv2.INTER_LINEAR
         )
         return square
 

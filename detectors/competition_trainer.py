@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from hilum.datasets.boxes import xyxy_to_xywh
-from hilum.datasets.letterbox import Letterbox
+from hilum.datasets.letterbox import Interpolation, Letterbox
 from hilum.detectors.private_ultralytics import (
     DEFAULT_CFG,
     RANK,
@@ -101,13 +101,22 @@ class LetterboxDataset(YOLODataset):  # type: ignore[misc]
     labels: list[dict[str, Any]]
     im_files: list[str]
 
-    def __init__(self, *args: Any, negatives: float = 1.0, seed: int = 0, **kwargs: Any) -> None:
-        """Take what ultralytics' dataset takes, the share of the pictures without a box that it holds, and their seed.
+    def __init__(
+        self, *args: Any, interpolation: Interpolation = "area", negatives: float = 1.0, seed: int = 0, **kwargs: Any
+    ) -> None:
+        """Take what ultralytics' dataset takes, and more.
+
+        Args:
+            *args: See ultralytics.
+            interpolation: How pictures shrink.
+            negatives: The share of the pictures without a box that it holds.
+            seed: Decides which.
+            **kwargs: See ultralytics.
 
         Raises:
             HilumError: No picture is left.
         """
-        self._negatives, self._seed = negatives, seed
+        self._interpolation, self._negatives, self._seed = interpolation, negatives, seed
         super().__init__(*args, **kwargs)
 
     def _load_or_scan_cache(self, cache_path: Path, cache_hash: str) -> tuple[dict[str, Any], bool]:  # noqa: ARG002
@@ -144,7 +153,8 @@ class LetterboxDataset(YOLODataset):  # type: ignore[misc]
                 raise HilumError(f"{self.im_files[i]}: cannot be read as a picture")
             original_hw = pixels.shape[:2]
             letterbox = Letterbox.fit(original_hw[::-1], self.imgsz)
-            fitted = np.ascontiguousarray(letterbox.crop(letterbox.apply(pixels, FILL)))[..., None]
+            square = letterbox.apply(pixels, FILL, self._interpolation)
+            fitted = np.ascontiguousarray(letterbox.crop(square))[..., None]
             if not self.augment or self.cache == "ram":
                 return fitted, original_hw, fitted.shape[:2]
             # As in ultralytics: training holds the latest pictures, out of which it makes mosaics.
@@ -175,9 +185,11 @@ class CompetitionTrainer(DetectionTrainer):  # type: ignore[misc]
     """Keeps the epoch with the best competition score on val; nothing leaves the machine.
 
     Attributes:
+        interpolation: How pictures shrink: as they do in stock ultralytics, whose `predict` shall see the same.
         negatives: The share of the pictures without a box that it trains on.
     """
 
+    interpolation: Interpolation = "bilinear"
     negatives: float = 1.0
 
     def __init__(self, cfg: Any = DEFAULT_CFG, overrides: dict[str, Any] | None = None, _callbacks: Any = None) -> None:
@@ -215,6 +227,7 @@ class CompetitionTrainer(DetectionTrainer):  # type: ignore[misc]
             task="detect",
             data=self.data,
             fraction=self.args.fraction if training else 1.0,
+            interpolation=self.interpolation,
             negatives=self.negatives if training else 1.0,
             seed=self.args.seed,
         )

@@ -40,7 +40,8 @@ class RunTrainer(CompetitionTrainer):
         """Take what ultralytics' trainers take; `save_dir` must be `RUN/ultralytics`."""
         super().__init__(cfg, overrides, _callbacks)
         self._run = Path(self.save_dir).parent
-        self.negatives = read_config(self._run, YOLOConfig).train.negatives
+        config = read_config(self._run, YOLOConfig)
+        self.interpolation, self.negatives = config.interpolation, config.train.negatives
         self._log: EpochLog | None = None
 
     def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> nn.Module:  # noqa: ARG002

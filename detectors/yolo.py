@@ -62,7 +62,6 @@ class YOLODetector:
         self._network.set_head_attr(max_det=MAX_BOXES)  # type: ignore[operator]
         if next(network.parameters()).device.type == "cpu":
             self._network.to(memory_format=torch.channels_last)  # in which oneDNN computes
-            _keep_freed_memory()
 
     @classmethod
     def train(cls, config: YOLOConfig, data: Dataset, run: Path) -> Self:
@@ -100,7 +99,8 @@ class YOLODetector:
         if not images:
             return []
         places = [Letterbox.fit((image.shape[1], image.shape[0]), self._config.image_size) for image in images]
-        squares = np.stack([place.apply(image, FILL) for place, image in zip(places, images, strict=True)])
+        how = self._config.interpolation
+        squares = np.stack([place.apply(image, FILL, how) for place, image in zip(places, images, strict=True)])
         return [_detections(rows, place) for rows, place in zip(self._detect(squares), places, strict=True)]
 
     @torch.inference_mode()
@@ -126,15 +126,6 @@ class YOLODetector:
             )
             found += [image.double().cpu().numpy() for image in rows]
         return found
-
-
-def _keep_freed_memory() -> None:
-    """Let malloc keep what one batch frees for the next: having it cleared anew took up to a quarter of a CPU's time.
-
-    glibc gives back to the system what is free at the end of its heap beyond twice the largest block, of up to 32 MiB,
-    that it has seen freed (mallopt(3), M_MMAP_THRESHOLD). So it sees one. Nothing comes of it elsewhere.
-    """
-    torch.empty(31 << 20, dtype=torch.uint8)
 
 
 def _detections(rows: NDArray[np.float64], place: Letterbox) -> Detections:

@@ -6,6 +6,7 @@ from typing import Any, Final, Self
 from pydantic import Field, field_validator, model_validator
 
 from hilum.config import ExperimentConfig, Table
+from hilum.datasets.letterbox import Interpolation
 from hilum.detectors.private_ultralytics import get_cfg
 
 # ultralytics' keys that hilum sets itself, and where they are said here.
@@ -77,6 +78,8 @@ class YOLOConfig(ExperimentConfig):
         model_yaml: Keys of the model YAML with other values, such as `scales: {n: [0.33, 0.125, 512]}`.
         trust: A `.pt` file is a pickle and can run code: it is read only with --trust, which sets this.
         image_size: Side in pixels of the square that a picture is shown in.
+        interpolation: How a larger picture is made to fit: `area` averages, so that no pixel goes unseen; `bilinear` is
+            what stock ultralytics shows, for weights that were trained on that.
         train: How long, and in which steps.
         boxes: How the network's output becomes boxes.
         ultralytics: Any other training setting of ultralytics, checked by ultralytics.
@@ -86,6 +89,7 @@ class YOLOConfig(ExperimentConfig):
     model_yaml: dict[str, Any] = Field(default_factory=dict)
     trust: bool = False
     image_size: int = Field(ge=32, le=4096, multiple_of=32)
+    interpolation: Interpolation = "area"
     train: Training
     boxes: Boxes = Boxes()
     ultralytics: dict[str, Any] = Field(default_factory=dict)

@@ -14,6 +14,7 @@ from hilum.backend import IMAGE_PROBABILITY, Backend, backend_class
 from hilum.datasets.pictures import read_picture
 from hilum.errors import HilumError
 from hilum.run import check_run, operating_confidence, run_config
+from hilum.training.memory import keep_freed_memory
 
 Image = Path | str | NDArray[Any]
 
@@ -89,11 +90,14 @@ def predict_all(predictor: Predictor, paths: Sequence[Path]) -> list[Result]:
 def load(run: str | Path) -> Predictor:
     """Load a trained run, of whatever backend.
 
+    On Linux this process keeps from now on what memory it frees, for the next batch: see `training.memory`.
+
     Raises:
         HilumError: the folder is not a finished run, or its backend is not installed.
     """
     folder = Path(run)
     check_run(folder)
+    keep_freed_memory()
     backend = backend_class(run_config(folder).backend).load(folder)
     return Predictor(backend, operating_confidence(folder))
 

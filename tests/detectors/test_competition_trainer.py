@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 if importlib.util.find_spec("ultralytics") is None:
     pytest.skip("the extra `yolo` is not installed", allow_module_level=True)
 
-from hilum.datasets.letterbox import Letterbox
+from hilum.datasets.letterbox import Interpolation, Letterbox
 from hilum.detectors import private_ultralytics
 from hilum.detectors.competition_trainer import (
     FILL,
+    CompetitionTrainer,
     CompetitionValidator,
     LetterboxDataset,
     with_share_of_negatives,
@@ -32,8 +33,11 @@ from hilum.errors import HilumError
 TINY = {"scales": {"n": [0.33, 0.03125, 256]}}  # an eighth of n's width
 
 
+@pytest.mark.parametrize("interpolation", ["area", "bilinear"])
 @pytest.mark.parametrize("size", [(1024, 1024), (500, 1024), (1024, 500), (333, 777), (40, 30)])
-def test_training_and_validation_show_what_prediction_shows(tmp_path: Path, size: tuple[int, int]) -> None:
+def test_training_and_validation_show_what_prediction_shows(
+    tmp_path: Path, size: tuple[int, int], interpolation: Interpolation
+) -> None:
     pixels = np.random.default_rng(1).integers(0, 255, size[::-1], dtype=np.uint8)
     for name in ("images", "labels"):
         (tmp_path / name).mkdir()
@@ -49,11 +53,22 @@ def test_training_and_validation_show_what_prediction_shows(tmp_path: Path, size
             augment=augment,
             hyp=private_ultralytics.get_cfg(overrides=still),
             data={"channels": 1, "names": {0: "opacity"}},
+            interpolation=interpolation,
         )[0]
-        np.testing.assert_array_equal(shown["img"][0].numpy(), place.apply(pixels, FILL))
+        np.testing.assert_array_equal(shown["img"][0].numpy(), place.apply(pixels, FILL, interpolation))
         centre = shown["bboxes"].numpy() * 64
         expected = place.boxes_to_square([[size[0] * 0.25, size[1] * 0.375, size[0] * 0.75, size[1] * 0.625]])
         np.testing.assert_allclose(centre[:, :2] - centre[:, 2:] / 2, expected[:, :2], atol=1e-3)
+
+
+@pytest.mark.parametrize("size", [(1024, 1024), (500, 1024), (333, 777), (40, 30)])
+def test_stock_code_learns_from_what_it_predicts_on(size: tuple[int, int]) -> None:
+    from ultralytics.data.augment import LetterBox
+
+    pixels = np.random.default_rng(1).integers(0, 255, size[::-1], dtype=np.uint8)
+    stock = LetterBox((64, 64), auto=False, padding_value=FILL)(image=pixels[..., None])[..., 0]
+    ours = Letterbox.fit(size, 64).apply(pixels, FILL, CompetitionTrainer.interpolation)
+    np.testing.assert_array_equal(ours, stock)
 
 
 @given(st.lists(st.booleans()), st.floats(0, 1), st.floats(0, 1), st.integers(0, 9))

@@ -30,7 +30,7 @@ from hilum.detectors.competition_trainer import FILL, CompetitionTrainer, Compet
 from hilum.detectors.run_trainer import RunTrainer
 from hilum.detectors.yolo import CONFIDENCE_FLOOR, MAX_BOXES, YOLODetector
 from hilum.detectors.yolo_config import YOLOConfig
-from hilum.detectors.yolo_network import read_architecture
+from hilum.detectors.yolo_network import build_network, read_architecture
 from hilum.errors import HilumError
 from hilum.eval.competition import best_confidence, threshold_curve
 from hilum.training.log import read_log
@@ -251,6 +251,34 @@ def test_boxes_come_back_in_pixels_of_the_original(
     found = trained[0].predict_batch([np.zeros(shape, np.uint8)])[0]
     np.testing.assert_allclose(found.xyxy, boxes[::-1], atol=1e-9)
     np.testing.assert_allclose(found.confidence, [0.9, 0.2])
+
+
+def test_bilinear_it_finds_the_boxes_of_stock_ultralytics(tmp_path: Path) -> None:
+    """On pictures of 500 px in a square of 128, from the same weights; shown averages it finds others."""
+    config = tiny_config(image_size=128, interpolation="bilinear")
+    torch.manual_seed(5)
+    network = build_network(read_architecture(config.model, config.model_yaml))
+    for module in network.modules():  # so that boxes depend on the picture, as those of a trained network do
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.constant_(module.weight, 2)
+            torch.nn.init.normal_(module.bias)
+    network.end2end = False  # type: ignore[assignment]
+    torch.save({"model": network, "train_args": {"task": "detect"}}, tmp_path / "stock.pt")
+    images = list(np.random.default_rng(0).integers(0, 256, (3, 500, 500), np.uint8))
+    paths = [str(tmp_path / f"{number}.png") for number in range(3)]
+    assert all(cv2.imwrite(path, image) for path, image in zip(paths, images, strict=True))
+    stock = private_ultralytics.ultralytics.YOLO(tmp_path / "stock.pt").predict(
+        paths, imgsz=128, rect=False, conf=0.001, iou=0.3, max_det=100, device="cpu", verbose=False
+    )
+    expected = [np.column_stack([one.boxes.xyxy, one.boxes.conf]) for one in stock]
+    found = YOLODetector(network, config).predict_batch(images)
+    for mine, unsorted in zip(found, expected, strict=True):
+        assert len(mine) == len(unsorted) > 0
+        theirs = unsorted[np.argsort(-unsorted[:, 4], kind="stable")]
+        np.testing.assert_allclose(mine.xyxy, theirs[:, :4], atol=0.01)
+        np.testing.assert_allclose(mine.confidence, theirs[:, 4], atol=1e-5)
+    averaged = YOLODetector(network, tiny_config(image_size=128)).predict_batch(images)
+    assert any(len(one) != len(two) or (one.xyxy != two.xyxy).any() for one, two in zip(found, averaged, strict=True))
 
 
 def test_no_boxes_and_no_images(trained: tuple[YOLODetector, Path], monkeypatch: pytest.MonkeyPatch) -> None:
