@@ -6,8 +6,9 @@
 
 Stock is `YOLO(...).predict(rect=False)` on the same files, with the same weights, batch size, NMS and floor. It does
 not read DICOM, so it gets the JPEG streams out of them; on DICOM it gets what pydicom decodes, as in most notebooks.
-Boxes are compared on pictures that have the network's size already: where pictures shrink, stock picks pixels and hilum
-averages areas, so the two show the network other pictures; that difference is printed too.
+Both
+show the network the same pictures (`interpolation=bilinear`); how far the boxes move with hilum's default, which averages
+areas, is printed too.
 
 Candidates take turns, each over all files, which are in the page cache. On a CPU stock leaves one core idle, so both
 are timed with as many threads as stock has and with all. Latency is one picture alone, read included.
@@ -77,13 +78,15 @@ def run_folder(source: Path | None, run: Path, size: int) -> Path:
     if source:
         shutil.copytree(source, run)
         config = yaml.safe_load((run / "config.yaml").read_text())
-        (run / "config.yaml").write_text(yaml.safe_dump({**config, "image_size": size}))
+        (run / "config.yaml").write_text(yaml.safe_dump({**config, "image_size": size, "interpolation": "bilinear"}))
         return run
     run.mkdir()
     torch.manual_seed(0)
     architecture = read_architecture("yolo26n.yaml", {})
     (run / "model.yaml").write_text(yaml.safe_dump(architecture, sort_keys=False))
-    (run / "config.yaml").write_text(dump_config(load_config("yolo26n", [f"image_size={size}"])))
+    (run / "config.yaml").write_text(
+        dump_config(load_config("yolo26n", [f"image_size={size}", "interpolation=bilinear"]))
+    )
     save_file(build_network(architecture).state_dict(), run / "weights.safetensors")
     write_json(run / "operating_point.json", {"confidence": FLOOR})
     write_json(run / "environment.json", {})
@@ -100,24 +103,13 @@ def dicom_files(source: Path | None, folder: Path, images: int) -> list[Path]:
     return sorted(source.rglob("*.dcm"))[:images]
 
 
-def pictures_of(dicoms: Sequence[Path], folder: Path, size: int | None) -> list[Path]:
-    """The pictures in the files: their own JPEG streams, or PNG squares of this size."""
-    import cv2
-
-    from hilum.datasets.letterbox import Letterbox
-    from hilum.datasets.pictures import read_picture
-
+def jpegs_of(dicoms: Sequence[Path], folder: Path) -> list[Path]:
+    """The JPEG streams in the files."""
     folder.mkdir()
-    paths = []
-    for path in dicoms:
-        picture = read_picture(path)
-        if size:
-            paths.append(folder / f"{path.stem}.png")
-            cv2.imwrite(str(paths[-1]), Letterbox.fit(picture.shape[::-1], size).apply(picture, 114))
-        else:
-            content = path.read_bytes()
-            paths.append(folder / f"{path.stem}.jpg")
-            paths[-1].write_bytes(content[content.index(b"\xff\xd8\xff") :])
+    paths = [folder / f"{path.stem}.jpg" for path in dicoms]
+    for path, jpeg in zip(dicoms, paths, strict=True):
+        content = path.read_bytes()
+        jpeg.write_bytes(content[content.index(b"\xff\xd8\xff") :])
     return paths
 
 
@@ -176,10 +168,12 @@ def compare(run: Path, dicoms: list[Path], folder: Path, size: int, rounds: int)
     import hilum
 
     predictor, stock = hilum.load(run), stock_predict(run, folder)
-    squares, pictures = pictures_of(dicoms, folder / "squares", size), pictures_of(dicoms, folder / "pictures", None)
+    pictures = jpegs_of(dicoms, folder / "pictures")
     print(f"{len(dicoms)} files, the network sees {size} x {size}, batches of {BATCH}")
-    print_shift("of the network's size", stock_boxes(stock, squares), hilum_boxes(predictor, squares))
-    print_shift("as they are", stock_boxes(stock, pictures), hilum_boxes(predictor, pictures))
+    of_stock = stock_boxes(stock, pictures)
+    print_shift("shown alike", of_stock, hilum_boxes(predictor, pictures))
+    (run / "config.yaml").write_text((run / "config.yaml").read_text().replace("bilinear", "area"))
+    print_shift("shown as averages", of_stock, hilum_boxes(hilum.load(run), pictures))
 
     def stock_on_dicom() -> None:
         decoded = pixels_by_pydicom(dicoms)

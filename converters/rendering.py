@@ -4,6 +4,7 @@ What is shown depends on the stored value alone, so it is worked out once for ea
 65,536, and then looked up: the pixels are touched twice, to count and to look up.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -137,7 +138,7 @@ def render(stored: Stored, display: Display, *, bits: int = 8) -> Rendered:
     """
     if not stored.is_gray:
         display = Display()
-    table = gray_table(stored.values(), _counts(stored, display), display, stored.meaningful_bits)
+    table = gray_table(stored.values(), lambda: _counts(stored, display), display, stored.meaningful_bits)
     pixels = _look_up(table, stored.patterns, bits)
     note = None
     if display.inverse and not display.inverse_is_sure and has_black_bones(pixels):
@@ -147,13 +148,13 @@ def render(stored: Stored, display: Display, *, bits: int = 8) -> Rendered:
 
 
 def gray_table(
-    stored_values: NDArray[np.float64], counts: NDArray[np.int64], display: Display, meaningful_bits: int
+    stored_values: NDArray[np.float64], counts: Callable[[], NDArray[np.int64]], display: Display, meaningful_bits: int
 ) -> NDArray[np.float64]:
     """The grey of each stored value, 0 black to 1 white.
 
     Args:
         stored_values: (n,) the values.
-        counts: (n,) how often each occurs.
+        counts: gives (n,) how often each occurs; asked where it matters, for counting takes longer than all else.
         display: what the file says.
         meaningful_bits: Bits Stored.
     """
@@ -162,15 +163,16 @@ def gray_table(
     whole = 1 << (modality.bits if isinstance(modality, LookUpTable) else meaningful_bits)
     if display.voi is not None:
         gray = _shown(display.voi, values)
-        low, high = percentile_range(gray, counts)
+        seen = counts()
+        low, high = percentile_range(gray, seen)
         if high - low < _FLAT:  # a view made for other values
             for candidate in (gray, values):
-                low, high = percentile_range(candidate, counts)
+                low, high = percentile_range(candidate, seen)
                 if high > low:
                     gray = _spread(candidate, low, high)
                     break
     elif whole > 256:
-        gray = _spread(values, *percentile_range(values, counts))
+        gray = _spread(values, *percentile_range(values, counts()))
     elif isinstance(modality, LookUpTable):
         gray = _spread(values, 0, whole - 1)
     else:
@@ -274,4 +276,6 @@ def _without_border(patterns: NDArray[Any]) -> NDArray[Any]:
 
 def _look_up(table: NDArray[np.float64], patterns: NDArray[Any], bits: int) -> NDArray[np.uint8] | NDArray[np.uint16]:
     levels = np.rint(table * ((1 << bits) - 1)).astype(np.uint8 if bits == 8 else np.uint16)
+    if patterns.dtype == levels.dtype and (levels == np.arange(len(levels))).all():
+        return np.array(patterns)  # shown as it is stored
     return np.asarray(np.take(levels, patterns))

@@ -105,7 +105,7 @@ def test_values_that_do_not_occur_do_not_count():
     values = np.arange(4096.0)
     counts = np.zeros(4096, np.int64)
     counts[1000:1101] = 5
-    gray = gray_table(values, counts, Display(), 12)
+    gray = gray_table(values, lambda: counts, Display(), 12)
     assert (gray[1000], gray[1050], gray[1100], gray[4095]) == (0, pytest.approx(0.5), 1, 1)
 
 
