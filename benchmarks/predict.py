@@ -6,15 +6,16 @@
 
 Stock is `YOLO(...).predict(rect=False)` on the same files, with the same weights, batch size, NMS and floor. It does
 not read DICOM, so it gets the JPEG streams out of them; on DICOM it gets what pydicom decodes, as in most notebooks.
-Both
-show the network the same pictures (`interpolation=bilinear`); how far the boxes move with hilum's default, which averages
-areas, is printed too.
+Both show the network the same pictures (`interpolation=bilinear`); how far boxes move with hilum's default, which
+averages areas, is printed too.
 
-Candidates take turns, each over all files, which are in the page cache. On a CPU stock leaves one core idle, so both
-are timed with as many threads as stock has and with all. Latency is one picture alone, read included.
+Stock and hilum are each a process of its own, with its own way of handling memory; they take turns, each over all
+files, which are in the page cache. On a CPU stock leaves one core idle, so both are timed with as many threads as stock
+has and with all. Latency is one picture alone, read included.
 """
 
 import argparse
+import json
 import os
 import platform
 import shutil
@@ -47,9 +48,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--memory", type=int, metavar="FILES", help="measure memory instead of time")
     parser.add_argument("--stream", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--serve", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.stream:
         stream(Path(options.stream[0]), Path(options.stream[1]), int(options.stream[2]))
+        return
+    if options.serve:
+        serve(options.serve[0], Path(options.serve[1]))
         return
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -83,10 +88,9 @@ def run_folder(source: Path | None, run: Path, size: int) -> Path:
     run.mkdir()
     torch.manual_seed(0)
     architecture = read_architecture("yolo26n.yaml", {})
+    overrides = [f"image_size={size}", "interpolation=bilinear"]
     (run / "model.yaml").write_text(yaml.safe_dump(architecture, sort_keys=False))
-    (run / "config.yaml").write_text(
-        dump_config(load_config("yolo26n", [f"image_size={size}", "interpolation=bilinear"]))
-    )
+    (run / "config.yaml").write_text(dump_config(load_config("yolo26n", overrides)))
     save_file(build_network(architecture).state_dict(), run / "weights.safetensors")
     write_json(run / "operating_point.json", {"confidence": FLOOR})
     write_json(run / "environment.json", {})
@@ -161,42 +165,66 @@ def pixels_by_pydicom(dicoms: Sequence[Path]) -> Iterator[np.ndarray]:
         yield pydicom.dcmread(path).pixel_array[..., None]
 
 
-def compare(run: Path, dicoms: list[Path], folder: Path, size: int, rounds: int) -> None:
-    """Boxes first, then times."""
+def serve(contestant: str, run: Path) -> None:
+    """A contestant: predicts the files that a line names, and says how long it took, for every line that comes in."""
     import torch
 
+    if contestant == "stock":
+        with tempfile.TemporaryDirectory() as folder:
+            stock = stock_predict(run, Path(folder))
+            stock_boxes(stock, np.zeros((64, 64, 1), np.uint8), 1)  # reads the weights, and sets torch's threads
+    else:
+        import hilum
+
+        predictor = hilum.load(run)
+    for line in sys.stdin:
+        threads, *paths = json.loads(line)
+        if threads:
+            torch.set_num_threads(threads)
+        start = time.perf_counter()
+        if contestant == "hilum":
+            hilum_boxes(predictor, paths[0] if len(paths) == 1 else paths)
+        elif paths[0].endswith(".jpg"):
+            stock_boxes(stock, paths, min(BATCH, len(paths)))
+        else:
+            decoded = pixels_by_pydicom([Path(path) for path in paths])
+            while batch := list(islice(decoded, BATCH)):
+                stock_boxes(stock, batch)
+        sys.stdout.write(f"answer {time.perf_counter() - start} {torch.get_num_threads()}\n")
+        sys.stdout.flush()
+
+
+def compare(run: Path, dicoms: list[Path], folder: Path, size: int, rounds: int) -> None:
+    """Boxes first, then times."""
     import hilum
 
-    predictor, stock = hilum.load(run), stock_predict(run, folder)
     pictures = jpegs_of(dicoms, folder / "pictures")
     print(f"{len(dicoms)} files, the network sees {size} x {size}, batches of {BATCH}")
-    of_stock = stock_boxes(stock, pictures)
-    print_shift("shown alike", of_stock, hilum_boxes(predictor, pictures))
-    (run / "config.yaml").write_text((run / "config.yaml").read_text().replace("bilinear", "area"))
-    print_shift("shown as averages", of_stock, hilum_boxes(hilum.load(run), pictures))
+    of_stock = stock_boxes(stock_predict(run, folder), pictures)
+    print_shift("shown alike", of_stock, hilum_boxes(hilum.load(run), pictures))
+    averaged = folder / "averaged"
+    shutil.copytree(run, averaged)
+    (averaged / "config.yaml").write_text((run / "config.yaml").read_text().replace("bilinear", "area"))
+    print_shift("shown as averages", of_stock, hilum_boxes(hilum.load(averaged), pictures))
 
-    def stock_on_dicom() -> None:
-        decoded = pixels_by_pydicom(dicoms)
-        while batch := list(islice(decoded, BATCH)):
-            stock_boxes(stock, batch)
-
-    few, all_of_them = torch.get_num_threads(), os.cpu_count() or 1  # stock has just set the first
-    candidates: dict[str, tuple[int, Callable[[], object]]] = {
-        f"stock, JPEG, {few} (as it comes)": (few, lambda: stock_boxes(stock, pictures)),
-        f"stock, JPEG, {all_of_them}": (all_of_them, lambda: stock_boxes(stock, pictures)),
-        f"hilum, JPEG, {few}": (few, lambda: hilum_boxes(predictor, pictures)),
-        f"hilum, JPEG, {all_of_them} (as it comes)": (all_of_them, lambda: hilum_boxes(predictor, pictures)),
-        f"pydicom and stock, DICOM, {all_of_them}": (all_of_them, stock_on_dicom),
-        f"hilum, DICOM, {all_of_them}": (all_of_them, lambda: hilum_boxes(predictor, dicoms)),
+    running = {name: start(name, run) for name in ("stock", "hilum")}
+    _, few = ask(running["stock"], 0, pictures[:1])  # as many threads as it has set itself
+    every = os.cpu_count() or 1
+    candidates = {
+        f"stock, JPEG, {few} (as it comes)": ("stock", few, pictures),
+        f"stock, JPEG, {every}": ("stock", every, pictures),
+        f"hilum, JPEG, {few}": ("hilum", few, pictures),
+        f"hilum, JPEG, {every} (as it comes)": ("hilum", every, pictures),
+        f"pydicom and stock, DICOM, {every}": ("stock", every, dicoms),
+        f"hilum, DICOM, {every}": ("hilum", every, dicoms),
     }
     times: dict[str, list[float]] = {name: [] for name in candidates}
     for number in range(rounds + 1):  # the first warms up
-        for name, (threads, predict) in candidates.items():
-            torch.set_num_threads(threads)
-            start = time.perf_counter()
-            predict()
+        for name, (contestant, threads, paths) in candidates.items():
+            seconds, _ = ask(running[contestant], threads, paths)
+            time.sleep(0.3)  # threads that still spin would slow the next one
             if number:
-                times[name].append((time.perf_counter() - start) / len(dicoms) * 1000)
+                times[name].append(seconds / len(dicoms) * 1000)
     median = [statistics.median(values) for values in times.values()]
     print(f"medians of {rounds} interleaved rounds, ms an image [least, most]; after each name torch's threads")
     for name, values, middle in zip(times, times.values(), median, strict=True):
@@ -204,22 +232,37 @@ def compare(run: Path, dicoms: list[Path], folder: Path, size: int, rounds: int)
         print(f"  {name:30} {middle:7.2f} [{low:.2f}, {high:.2f}]  {1000 / middle:6.1f} images a second")
     stock_few, stock_all, hilum_few, hilum_all, stock_dicom, hilum_dicom = median
     print(f"from JPEG, as they come, hilum is {stock_few / hilum_all:.2f} times as fast as stock")
-    print(f"with {few}, {stock_few / hilum_few:.2f} times; with {all_of_them}, {stock_all / hilum_all:.2f} times")
-    print(f"from DICOM, with {all_of_them}, {stock_dicom / hilum_dicom:.2f} times as fast as pydicom and stock")
-    one_by_one: dict[str, list[float]] = {"stock, JPEG": [], "hilum, JPEG": [], "hilum, DICOM": []}
+    print(f"with {few}, {stock_few / hilum_few:.2f} times; with {every}, {stock_all / hilum_all:.2f} times")
+    print(f"from DICOM, with {every}, {stock_dicom / hilum_dicom:.2f} times as fast as pydicom and stock")
+    alone: dict[str, list[float]] = {"stock, JPEG": [], "hilum, JPEG": [], "hilum, DICOM": []}
     for jpeg, dicom in zip(pictures, dicoms, strict=True):
-        alone: dict[str, Callable[[], object]] = {
-            "stock, JPEG": lambda jpeg=jpeg: stock_boxes(stock, jpeg, 1),
-            "hilum, JPEG": lambda jpeg=jpeg: hilum_boxes(predictor, jpeg),
-            "hilum, DICOM": lambda dicom=dicom: hilum_boxes(predictor, dicom),
-        }
-        for name, predict in alone.items():
-            start = time.perf_counter()
-            predict()
-            one_by_one[name].append((time.perf_counter() - start) * 1000)
-    print(f"latency of one picture alone, {all_of_them} threads, ms")
-    for name, values in one_by_one.items():
+        for name, path in zip(alone, (jpeg, jpeg, dicom), strict=True):
+            seconds, _ = ask(running[name.split(",")[0]], every, [path])
+            time.sleep(0.05)
+            alone[name].append(seconds * 1000)
+    print(f"latency of one picture alone, {every} threads, ms")
+    for name, values in alone.items():
         print(f"  {name:25} p50 {np.quantile(values, 0.5):6.1f}  p95 {np.quantile(values, 0.95):6.1f}")
+    for process in running.values():
+        process.stdin.close()
+        process.wait()
+
+
+def start(contestant: str, run: Path) -> Any:
+    """Start a contestant."""
+    command = [sys.executable, __file__, "--serve", contestant, str(run)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def ask(process: Any, threads: int, paths: Sequence[Path]) -> tuple[float, int]:
+    """Have a contestant predict; its seconds, and its threads."""
+    process.stdin.write(json.dumps([threads, *map(str, paths)]) + "\n")
+    process.stdin.flush()
+    for said in process.stdout:
+        if said.startswith("answer "):
+            _, seconds, threads_then = said.split()
+            return float(seconds), int(threads_then)
+    raise SystemExit("a contestant ended: see above")
 
 
 def print_shift(what: str, stock: list[np.ndarray], ours: list[np.ndarray]) -> None:
