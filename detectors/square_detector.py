@@ -88,6 +88,10 @@ class Batch:
         boxes = tuple(boxes.to(device, non_blocking=non_blocking) for boxes in self.boxes_xyxy)
         return type(self)(self.squares.to(device, non_blocking=non_blocking), boxes)
 
+    def pin_memory(self) -> Self:
+        """The batch where a GPU fetches it without waiting."""
+        return type(self)(self.squares.pin_memory(), tuple(boxes.pin_memory() for boxes in self.boxes_xyxy))
+
 
 class SquareDetector:
     """Detects with the network that its `Config` builds. It keeps nothing between calls."""

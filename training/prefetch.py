@@ -7,7 +7,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
 
 _Item = TypeVar("_Item")
 _Loaded = TypeVar("_Loaded")
@@ -46,5 +45,5 @@ def workers_for(device: torch.device) -> int:
 
 
 def pinned(part: Any, device: torch.device) -> Any:
-    """A tensor where a GPU fetches it without waiting; anything else, and beside a CPU, as it is."""
-    return part.pin_memory() if device.type == "cuda" and isinstance(part, Tensor) else part
+    """A tensor, or what knows how to pin its own, where a GPU fetches it without waiting; else as it is."""
+    return part.pin_memory() if device.type == "cuda" and hasattr(part, "pin_memory") else part
