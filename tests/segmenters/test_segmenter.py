@@ -8,8 +8,10 @@ from torch import nn
 from hilum.config import check_config
 from hilum.datasets.cache import square_pictures
 from hilum.datasets.folder import Dataset, Split
+from hilum.datasets.pictures import read_picture
 from hilum.errors import HilumError
 from hilum.eval.baselines import empty_mask
+from hilum.predict import load
 from hilum.segmenters.batches import in_company, load_batch, mask_of, prepare_batch, to_input
 from hilum.segmenters.losses import bce_loss
 from hilum.segmenters.segmenter_config import count_parameters
@@ -198,3 +200,20 @@ def test_damage_to_the_image_head_is_said(tmp_path):
     torch.nn.init.constant_(network.image_head.linear.bias, float("nan"))
     with pytest.raises(HilumError, match="not finite"):
         UNetSegmenter(network, config).predict_batch([np.zeros((40, 30), np.uint8)])
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_gpu_learns_and_finds_what_a_cpu_finds(compiled, dataset, tmp_path, monkeypatch):
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU here")
+    varied = {"rotate_degrees": 15, "noise": 0.05, "cutout": 0.5, "gamma": 0.2}
+    values = _with({"epochs": 2, "compile": compiled, "precision": "float32"}, augmentation=varied)
+    data = Dataset.open(dataset)
+    there = train(check_config(values, "test"), data, tmp_path / "run")
+    assert all(np.isfinite(line["train_loss"]) for line in read_log(tmp_path / "run"))
+    images = [read_picture(path) for path in data.split("val").paths]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    here = load(tmp_path / "run")
+    for one, other in zip(there.backend.probability_maps(images), here.backend.probability_maps(images), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-3)
