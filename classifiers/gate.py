@@ -110,6 +110,17 @@ class GateConfig(ExperimentConfig):
                 f"model.name: {self.model.name} cannot be built for image_size {self.image_size} ({reason})"
             ) from error
 
+    def starting_network(self) -> GateNetwork:
+        """The network that training starts with, which may be pretrained.
+
+        Raises:
+            HilumError: it cannot be built, or its weights cannot be had, or are not of this network.
+        """
+        network = self.network()
+        if self.model.weights != "none":
+            load_pretrained(network, self.model.name, self.model.weights)
+        return network
+
 
 class GateClassifier:
     """A `hilum.classifiers.classifier.Classifier`. The epoch with the highest AUROC on val is kept."""
@@ -125,20 +136,28 @@ class GateClassifier:
         self._config = config
 
     @classmethod
+    def check_start(cls, config: GateConfig, data: Dataset) -> None:
+        """See `hilum.backend.Backend.train`.
+
+        Raises:
+            HilumError: train or val has only images with opacity, or none; or the network cannot be built or loaded.
+        """
+        for split in (data.split("train"), data.split("val")):
+            if len(set(_has_opacity(split))) < 2:
+                raise HilumError(f"{data.path}: the {split.name} split needs images with opacity, and without")
+        config.starting_network()
+
+    @classmethod
     def train(cls, config: GateConfig, data: Dataset, run: Path) -> Self:
         """See `hilum.backend.Backend.train`.
 
         Raises:
-            HilumError: val has only images with opacity, or none; or the network cannot be built or loaded.
+            HilumError: the network cannot be built or loaded.
         """
         torch.manual_seed(config.seed)
         train, val = data.split("train"), data.split("val")
-        for split in (train, val):
-            if len(set(_has_opacity(split))) < 2:
-                raise HilumError(f"{data.path}: the {split.name} split needs images with opacity, and without")
-        network = config.network()
-        if config.model.weights != "none" and not (run / CHECKPOINT).is_file():
-            load_pretrained(network, config.model.name, config.model.weights)
+        # What a checkpoint holds need not be downloaded again.
+        network = config.network() if (run / CHECKPOINT).is_file() else config.starting_network()
         network.to(pick_device())
         settings = config.train
         possible = torch.from_numpy(possible_classes(config.target, train.classes, _has_opacity(train)))

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from hilum.config import Table
-from hilum.datasets.folder import Split
+from hilum.datasets.folder import Dataset, Split
 from hilum.detectors.anchors import fit_anchors
 from hilum.detectors.pretrained import download, hub_name, is_detector, load_classifier, load_detector
 from hilum.detectors.square_detector import SquareConfig, SquareDetector, SquareTraining
@@ -144,6 +144,12 @@ class TorchvisionDetector(SquareDetector):
     """Detects with a network of torchvision."""
 
     Config = TorchvisionConfig
+
+    @classmethod
+    def check_start(cls, config: TorchvisionConfig, data: Dataset) -> None:
+        """See `hilum.backend.Backend.train`."""
+        del data
+        config.starting_network()
 
 
 def fitted_anchors(network: DetectionNetwork, split: Split, size: int) -> NDArray[np.float64]:

@@ -7,6 +7,7 @@ import torch
 from pydantic import Field, model_validator
 
 from hilum.config import Table
+from hilum.datasets.folder import Dataset
 from hilum.segmenters.encoder_weights import download, load_encoder
 from hilum.segmenters.segmenter import Segmenter
 from hilum.segmenters.segmenter_config import SegmenterConfig
@@ -109,6 +110,12 @@ class SMPSegmenter(Segmenter):
     """Segments with a network of segmentation_models_pytorch."""
 
     Config = SMPConfig
+
+    @classmethod
+    def check_start(cls, config: SMPConfig, data: Dataset) -> None:
+        """See `hilum.backend.Backend.train`."""
+        del data
+        config.starting_network()
 
 
 def _first_line(error: Exception) -> str:
