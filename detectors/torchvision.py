@@ -111,8 +111,9 @@ class TorchvisionConfig(SquareConfig):
         """
         if self.model.weights == "none":
             return self.network()
-        hub = self.model.weights == "hub"
-        return self._network_from(download(self.model.backbone_name) if hub else read_tensors(Path(self.model.weights)))
+        if self.model.weights == "hub":
+            return self._network_from(download(self.model.backbone_name))
+        return self._network_from(read_tensors(Path(self.model.weights), "model.weights", "none, hub"))
 
     def first_network(self, train: Split) -> DetectionNetwork:
         """The network that training starts with, its anchors fitted to the train split."""

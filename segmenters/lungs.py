@@ -63,7 +63,7 @@ class LungsConfig(ExperimentConfig):
             HilumError: they cannot be had, or are not those of this network.
         """
         path = _download() if self.weights == "hub" else Path(self.weights)
-        tensors = read_tensors(path)
+        tensors = read_tensors(path, "weights", "hub")
         network: nn.Module = pspnet(_STRUCTURES)
         try:
             network.load_state_dict(tensors)

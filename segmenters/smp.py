@@ -69,7 +69,8 @@ class SMPConfig(SegmenterConfig):
         if self.model.weights != "none":
             hub = self.model.weights == "hub"
             path = download(*hub_address(self.model.encoder)) if hub else Path(self.model.weights)
-            load_encoder(network.encoder, read_tensors(path), str(self.pretraining))
+            tensors = read_tensors(path, "model.weights", "none, hub")
+            load_encoder(network.encoder, tensors, str(self.pretraining))
         return network
 
     @model_validator(mode="after")

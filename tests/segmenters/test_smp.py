@@ -129,7 +129,7 @@ def test_timms_weights_are_loaded_as_timm_loads_them(name, tmp_path):
     """Oracle: timm's own reading of the same file, for one channel."""
     _save_whole_timm(name, tmp_path / "w.safetensors")
     encoder = SMPNetwork("Unet", f"tu-{name}", {}).encoder
-    load_encoder(encoder, read_tensors(tmp_path / "w.safetensors"), "w")
+    load_encoder(encoder, read_tensors(tmp_path / "w.safetensors", "model.weights", "none, hub"), "w")
     overlay = {"file": str(tmp_path / "w.safetensors")}
     theirs = timm.create_model(
         name, pretrained=True, pretrained_cfg_overlay=overlay, in_chans=1, features_only=True
@@ -151,7 +151,7 @@ def test_a_torchvision_checkpoint_sees_grey_as_three_equal_colours(inside, tmp_p
         state = {inside: {f"module.{name}": tensor for name, tensor in state.items()}, "epoch": 3}
     torch.save(state, tmp_path / "w.pth")
     network = SMPNetwork("Unet", "resnet18", {}).eval()
-    load_encoder(network.encoder, read_tensors(tmp_path / "w.pth"), "w.pth")
+    load_encoder(network.encoder, read_tensors(tmp_path / "w.pth", "model.weights", "none, hub"), "w.pth")
     image = torch.rand(2, 1, 64, 64)
     with torch.inference_mode():
         deepest = network.encoder((image - GREY_MEAN) / GREY_STD)[-1]
