@@ -23,7 +23,7 @@ from hilum.eval.image_level import auroc, youden_threshold
 from hilum.predict import Predictor, no_detections, predict_all
 from hilum.training.checkpoint import CHECKPOINT
 from hilum.training.distributed import first_goes_first, wait
-from hilum.training.loop import fit, pick_device
+from hilum.training.loop import fit, in_company, pick_device, shuffled_batches
 from hilum.training.network import load_network
 from hilum.training.schedule import SCHEDULES
 
@@ -167,7 +167,7 @@ class GateClassifier:
             network,
             torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay),
             loss=class_loss,
-            batches=lambda epoch: _batches(len(train), config, epoch),
+            batches=lambda epoch: in_company(shuffled_batches(len(train), settings.batch_size, config.seed, epoch)),
             load=lambda epoch, numbers: (_pictures(squares["train"], config, epoch, numbers), possible[numbers]),
             learning_rate=lambda epoch: SCHEDULES[settings.schedule](epoch, settings.epochs, settings.learning_rate),
             validate=lambda network: cls(network, config).measure(squares["val"], val),
@@ -252,12 +252,6 @@ def _has_opacity(split: Split) -> list[bool]:
 def _to_input(squares: NDArray[np.uint8]) -> Tensor:
     """(N, size, size) to (N, 1, size, size) of brightness 0..1."""
     return torch.from_numpy(squares)[:, None].float() / 255
-
-
-def _batches(images: int, config: GateConfig, epoch: int) -> list[NDArray[np.int64]]:
-    """The numbers of all images, shuffled, in batches of about one size: BatchNorm cannot do with a single image."""
-    order = np.random.default_rng([config.seed, epoch]).permutation(images)
-    return np.array_split(order, max(1, images // config.train.batch_size))
 
 
 def _pictures(squares: Squares, config: GateConfig, epoch: int, numbers: NDArray[np.int64]) -> Tensor:
