@@ -123,7 +123,10 @@ class GateConfig(ExperimentConfig):
 
 
 class GateClassifier:
-    """A `hilum.classifiers.classifier.Classifier`. The epoch with the highest AUROC on val is kept."""
+    """Says how likely an image shows an opacity, and finds no box. The epoch with the highest AUROC on val is kept.
+
+    It is a backend, so that it is trained, evaluated and compared like any other.
+    """
 
     Config: ClassVar[type[ExperimentConfig]] = GateConfig
     distributed: ClassVar = True
@@ -192,7 +195,14 @@ class GateClassifier:
         return self._network
 
     def predict_probability(self, images: list[NDArray[np.uint8]]) -> NDArray[np.float64]:
-        """See `hilum.classifiers.classifier.Classifier.predict_probability`."""
+        """The probability, 0..1, that each image shows an opacity.
+
+        Args:
+            images: H x W each, any sizes, white bones.
+
+        Returns:
+            (images,).
+        """
         size = self._config.image_size
         squares = [Letterbox.fit((image.shape[1], image.shape[0]), size).apply(image) for image in images]
         return self._judge(np.stack(squares))[0] if squares else np.zeros(0)
