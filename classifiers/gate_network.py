@@ -12,7 +12,7 @@ try:
 except ImportError as error:
     raise ImportError('timm (Apache-2.0) is missing: pip install "hilum[smp]"') from error
 
-from hilum.segmenters.encoder_weights import download, load_encoder
+from hilum.training.encoder_weights import download, load_encoder
 from hilum.training.tensors import read_tensors
 
 # ImageNet's mean and standard deviation, averaged over the colours: what pretrained filters are used to.

@@ -8,10 +8,10 @@ from pydantic import Field, model_validator
 
 from hilum.config import Table
 from hilum.datasets.folder import Dataset
-from hilum.segmenters.encoder_weights import download, load_encoder
 from hilum.segmenters.segmenter import Segmenter
 from hilum.segmenters.segmenter_config import SegmenterConfig
 from hilum.segmenters.smp_network import SMPNetwork, check_names, check_options, hub_address
+from hilum.training.encoder_weights import download, load_encoder
 from hilum.training.tensors import read_tensors
 
 
