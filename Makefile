@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Debian's names of the libraries that opencv-python needs and pip cannot install.
 LIBRARIES := libGL.so.1:libgl1 libgthread-2.0.so.0:libglib2.0-0
 
-.PHONY: demo test test-slow lint format clean
+.PHONY: demo test test-slow test-gpu lint format clean
 
 demo: $(VENV)/.installed  ## generate data, convert, train three backends, benchmark them: everything below demo/
 	@test -e demo/kaggle/stage_2_train_labels.csv || { rm -rf demo/kaggle; $(BIN)/hilum sample demo/kaggle --images 1200 --seed 0 --opacity-share 0.35; }
@@ -18,6 +18,9 @@ test: $(VENV)/.installed  ## the tests, without the slow ones
 
 test-slow: $(VENV)/.installed
 	$(BIN)/python -m pytest -m slow
+
+test-gpu: $(VENV)/.installed  ## those that need a CUDA device, and skip where there is none
+	$(BIN)/python -m pytest -m gpu
 
 lint: $(VENV)/.installed  ## style and types
 	$(BIN)/ruff check .

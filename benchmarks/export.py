@@ -64,8 +64,8 @@ def untrained(name: str, run: Path) -> None:
     run.mkdir()
     torch.manual_seed(0)
     if config.backend == "yolo":
-        from hilum.detectors.run_trainer import MODEL
         from hilum.detectors.yolo_network import build_network, read_architecture
+        from hilum.run import MODEL
 
         architecture = read_architecture(config.model, config.model_yaml)
         (run / MODEL).write_text(yaml.safe_dump(architecture))

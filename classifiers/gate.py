@@ -23,7 +23,7 @@ from hilum.eval.image_level import auroc, youden_threshold
 from hilum.predict import Predictor, no_detections, predict_all
 from hilum.training.checkpoint import CHECKPOINT
 from hilum.training.distributed import first_goes_first, wait
-from hilum.training.loop import fit, pick_device
+from hilum.training.loop import fit, in_company, pick_device, shuffled_batches
 from hilum.training.network import load_network
 from hilum.training.schedule import SCHEDULES
 
@@ -110,9 +110,23 @@ class GateConfig(ExperimentConfig):
                 f"model.name: {self.model.name} cannot be built for image_size {self.image_size} ({reason})"
             ) from error
 
+    def starting_network(self) -> GateNetwork:
+        """The network that training starts with, which may be pretrained.
+
+        Raises:
+            HilumError: it cannot be built, or its weights cannot be had, or are not of this network.
+        """
+        network = self.network()
+        if self.model.weights != "none":
+            load_pretrained(network, self.model.name, self.model.weights)
+        return network
+
 
 class GateClassifier:
-    """A `hilum.classifiers.classifier.Classifier`. The epoch with the highest AUROC on val is kept."""
+    """Says how likely an image shows an opacity, and finds no box. The epoch with the highest AUROC on val is kept.
+
+    It is a backend, so that it is trained, evaluated and compared like any other.
+    """
 
     Config: ClassVar[type[ExperimentConfig]] = GateConfig
     distributed: ClassVar = True
@@ -125,20 +139,28 @@ class GateClassifier:
         self._config = config
 
     @classmethod
+    def check_start(cls, config: GateConfig, data: Dataset) -> None:
+        """See `hilum.backend.Backend.train`.
+
+        Raises:
+            HilumError: train or val has only images with opacity, or none; or the network cannot be built or loaded.
+        """
+        for split in (data.split("train"), data.split("val")):
+            if len(set(_has_opacity(split))) < 2:
+                raise HilumError(f"{data.path}: the {split.name} split needs images with opacity, and without")
+        config.starting_network()
+
+    @classmethod
     def train(cls, config: GateConfig, data: Dataset, run: Path) -> Self:
         """See `hilum.backend.Backend.train`.
 
         Raises:
-            HilumError: val has only images with opacity, or none; or the network cannot be built or loaded.
+            HilumError: the network cannot be built or loaded.
         """
         torch.manual_seed(config.seed)
         train, val = data.split("train"), data.split("val")
-        for split in (train, val):
-            if len(set(_has_opacity(split))) < 2:
-                raise HilumError(f"{data.path}: the {split.name} split needs images with opacity, and without")
-        network = config.network()
-        if config.model.weights != "none" and not (run / CHECKPOINT).is_file():
-            load_pretrained(network, config.model.name, config.model.weights)
+        # What a checkpoint holds need not be downloaded again.
+        network = config.network() if (run / CHECKPOINT).is_file() else config.starting_network()
         network.to(pick_device())
         settings = config.train
         possible = torch.from_numpy(possible_classes(config.target, train.classes, _has_opacity(train)))
@@ -148,7 +170,7 @@ class GateClassifier:
             network,
             torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay),
             loss=class_loss,
-            batches=lambda epoch: _batches(len(train), config, epoch),
+            batches=lambda epoch: in_company(shuffled_batches(len(train), settings.batch_size, config.seed, epoch)),
             load=lambda epoch, numbers: (_pictures(squares["train"], config, epoch, numbers), possible[numbers]),
             learning_rate=lambda epoch: SCHEDULES[settings.schedule](epoch, settings.epochs, settings.learning_rate),
             validate=lambda network: cls(network, config).measure(squares["val"], val),
@@ -173,7 +195,14 @@ class GateClassifier:
         return self._network
 
     def predict_probability(self, images: list[NDArray[np.uint8]]) -> NDArray[np.float64]:
-        """See `hilum.classifiers.classifier.Classifier.predict_probability`."""
+        """The probability, 0..1, that each image shows an opacity.
+
+        Args:
+            images: H x W each, any sizes, white bones.
+
+        Returns:
+            (images,).
+        """
         size = self._config.image_size
         squares = [Letterbox.fit((image.shape[1], image.shape[0]), size).apply(image) for image in images]
         return self._judge(np.stack(squares))[0] if squares else np.zeros(0)
@@ -233,12 +262,6 @@ def _has_opacity(split: Split) -> list[bool]:
 def _to_input(squares: NDArray[np.uint8]) -> Tensor:
     """(N, size, size) to (N, 1, size, size) of brightness 0..1."""
     return torch.from_numpy(squares)[:, None].float() / 255
-
-
-def _batches(images: int, config: GateConfig, epoch: int) -> list[NDArray[np.int64]]:
-    """The numbers of all images, shuffled, in batches of about one size: BatchNorm cannot do with a single image."""
-    order = np.random.default_rng([config.seed, epoch]).permutation(images)
-    return np.array_split(order, max(1, images // config.train.batch_size))
 
 
 def _pictures(squares: Squares, config: GateConfig, epoch: int, numbers: NDArray[np.int64]) -> Tensor:

@@ -12,7 +12,7 @@ try:
 except ImportError as error:
     raise ImportError('timm (Apache-2.0) is missing: pip install "hilum[smp]"') from error
 
-from hilum.segmenters.encoder_weights import download, load_encoder
+from hilum.training.encoder_weights import download, load_encoder
 from hilum.training.tensors import read_tensors
 
 # ImageNet's mean and standard deviation, averaged over the colours: what pretrained filters are used to.
@@ -81,7 +81,8 @@ def load_pretrained(network: GateNetwork, name: str, weights: str) -> None:
         HilumError: they cannot be had, or are not this network's.
     """
     path = download(hub_repository(name), None) if weights == "hub" else Path(weights)
-    load_encoder(network.encoder, read_tensors(path), path.name if weights != "hub" else hub_repository(name))
+    tensors = read_tensors(path, "model.weights", "none, hub")
+    load_encoder(network.encoder, tensors, path.name if weights != "hub" else hub_repository(name))
 
 
 def _encoder(name: str, image_size: int) -> nn.Module:

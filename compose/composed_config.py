@@ -125,7 +125,7 @@ class Fusion(Table):
 
     Attributes:
         method: `weighted_boxes`, `soft_nms` or `votes`.
-        iou: From which overlap on two boxes are one.
+        iou: From which overlap on two boxes are one; `soft_nms` asks for none.
         votes: With `votes`, from how many answers on a result counts.
         floor: Boxes of lower confidence take no part.
         choose_weights: Whether to choose the members' weights on val, starting from those given.
@@ -136,6 +136,13 @@ class Fusion(Table):
     votes: int = Field(default=1, ge=1)
     floor: float = Field(default=0.01, ge=0, lt=1)
     choose_weights: bool = False
+
+    @model_validator(mode="after")
+    def _no_idle_threshold(self, info: ValidationInfo) -> Self:
+        stored = (info.context or {}).get("trust", False) is None  # a run's own record, which may be of before this
+        if self.method == "soft_nms" and self.iou != type(self).model_fields["iou"].default and not stored:
+            raise ValueError(f"iou: soft_nms lowers boxes by any overlap; leave this out, not {self.iou}")
+        return self
 
 
 class ComposedConfig(ExperimentConfig):

@@ -92,7 +92,7 @@ def fuse(heard: Heard, weights: dict[str, float], fusion: Fusion) -> list[Found]
         if fusion.method == "weighted_boxes":
             boxes, confidence = weighted_box_fusion(loud, of_voices, iou=fusion.iou)
         elif fusion.method == "soft_nms":
-            boxes, confidence = soft_nms(loud, of_voices, iou=fusion.iou)
+            boxes, confidence = soft_nms(loud, of_voices)
         else:
             boxes, confidence = vote_average(loud, of_voices, iou=fusion.iou, votes=fusion.votes)
         fused.append((boxes[:MOST_BOXES], confidence[:MOST_BOXES]))

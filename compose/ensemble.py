@@ -20,7 +20,7 @@ from supervision import Detections
 from hilum.backend import IMAGE_PROBABILITY, Backend
 from hilum.compose.composed_config import GATE, LUNGS, ComposedConfig
 from hilum.compose.composition import Heard, Parameters, choose_parameters, compose, operating_point
-from hilum.compose.folds import fold_datasets
+from hilum.compose.folds import check_folds, fold_datasets
 from hilum.compose.fusion import Found
 from hilum.compose.lungs import LungMapper, lung_maps
 from hilum.compose.views import View
@@ -41,7 +41,7 @@ from hilum.run import (
     network_files,
     read_json,
 )
-from hilum.train import same_experiment, train
+from hilum.train import check_start, same_experiment, train
 from hilum.training.distributed import first_goes_first, is_first, wait
 
 COMPOSITION = "composition"
@@ -109,6 +109,24 @@ class Composed:
         self._gates = [voice for voice in voices if voice.member == GATE]
 
     @classmethod
+    def check_start(cls, config: ComposedConfig, data: Dataset) -> None:
+        """See `hilum.backend.Backend.train`: what any part would stop at.
+
+        Raises:
+            HilumError: of a part; or a run that the config names is not whole, or may have seen val or holdout of
+                `data`.
+        """
+        _check_runs(config, data)
+        for name, part in config.parts.items():
+            if part.config is None:
+                continue
+            try:
+                check_folds(data, part.folds)
+                check_start(part.config, data)
+            except HilumError as error:
+                raise HilumError(f"{name}: {error}") from error
+
+    @classmethod
     def train(cls, config: ComposedConfig, data: Dataset, run: Path) -> Self:
         """Train every part that is not trained yet, each into a run folder of its own below `RUN/members`.
 
@@ -117,11 +135,7 @@ class Composed:
         Raises:
             HilumError: a run that the config names is not whole, or may have seen val or holdout of `data`.
         """
-        for name, part in config.parts.items():  # before the first is trained for hours
-            if part.run is not None and name == LUNGS:
-                check_run(Path(part.run))  # it knows nothing of opacities, so it may be of any data
-            elif part.run is not None:
-                check_origin(name, Path(part.run), data)
+        _check_runs(config, data)  # also of an interrupted training: they may have changed since
         jobs = list(_jobs(config, run))
         console = Console(stderr=True, highlight=False)
         for number, job in enumerate(jobs, start=1):
@@ -228,6 +242,14 @@ def _load_lungs(config: ComposedConfig, run: Path) -> LungMapper | None:
     if not isinstance(backend, LungMapper):
         raise HilumError(f"{LUNGS}: {config.lungs.run}: its backend draws no map; expected a segmenter, or lungs")
     return backend
+
+
+def _check_runs(config: ComposedConfig, data: Dataset) -> None:
+    for name, part in config.parts.items():
+        if part.run is not None and name == LUNGS:
+            check_run(Path(part.run))  # it knows nothing of opacities, so it may be of any data
+        elif part.run is not None:
+            check_origin(name, Path(part.run), data)
 
 
 def check_origin(name: str, source: Path, data: Dataset) -> None:

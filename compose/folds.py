@@ -24,10 +24,8 @@ def fold_datasets(data: Dataset, folds: int, *, seed: int) -> list[Dataset]:
     Raises:
         HilumError: there are fewer patients than folds, or the folders cannot be written.
     """
+    check_folds(data, folds)
     train = data.split("train")
-    patients = len(set(train.patients))
-    if patients < folds:
-        raise HilumError(f"{data.path}: {folds} folds of {patients} patients cannot be made; take fewer folds")
     parts = split_by_group(
         train.patients,
         coarsen(_traits(train), 1 / folds),
@@ -49,6 +47,17 @@ def fold_datasets(data: Dataset, folds: int, *, seed: int) -> list[Dataset]:
                     raise
         datasets.append(Dataset.open(folder))
     return datasets
+
+
+def check_folds(data: Dataset, folds: int) -> None:
+    """Make sure that there is a patient for each fold.
+
+    Raises:
+        HilumError: there are fewer.
+    """
+    patients = len(set(data.split("train").patients))
+    if patients < folds:
+        raise HilumError(f"{data.path}: {folds} folds of {patients} patients cannot be made; take fewer folds")
 
 
 def _traits(split: Split) -> list[tuple[str, ...]]:

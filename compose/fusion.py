@@ -6,7 +6,6 @@ makes no difference.
 """
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,22 +50,19 @@ def soft_nms(
     found: Sequence[Found],
     weights: Sequence[float],
     *,
-    iou: float = 0.4,
-    decay: Literal["gaussian", "linear"] = "gaussian",
     sigma: float = 0.5,
     floor: float = 0.001,
 ) -> Found:
-    """Keeps every box, and lowers its confidence by how much it overlaps with more confident ones.
+    """Keeps every box, and lowers its confidence to exp(-overlap^2 / sigma) for each more confident one.
 
-    Confidences are first multiplied by the voice's weight, of which the highest counts as 1.
+    There is no threshold: every overlap counts, by how large it is. Confidences are first multiplied by the voice's
+    weight, of which the highest counts as 1.
 
     Source: Bodla N, Singh B, Chellappa R, Davis LS: Soft-NMS. ICCV 2017.
 
     Args:
         found: as the module says.
         weights: as the module says.
-        iou: with `linear`, boxes that overlap by more than this are lowered, to (1 - overlap).
-        decay: `gaussian` lowers to exp(-overlap^2 / sigma).
         sigma: of the Gaussian.
         floor: boxes that fall below are dropped.
     """
@@ -80,9 +76,7 @@ def soft_nms(
             break
         kept.append(first)
         left = left[left != first]
-        overlap = overlaps(boxes[first], boxes[left])
-        linear = np.where(overlap > iou, 1 - overlap, 1.0)
-        confidence[left] *= linear if decay == "linear" else np.exp(-(overlap**2) / sigma)
+        confidence[left] *= np.exp(-(overlaps(boxes[first], boxes[left]) ** 2) / sigma)
     return boxes[kept], confidence[kept]
 
 

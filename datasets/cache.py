@@ -40,11 +40,6 @@ class Squares:
     mapped: NDArray[np.uint8]
     rows: NDArray[np.int64]
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Pictures, height, width."""
-        return len(self.rows), *self.mapped.shape[1:]
-
     def __len__(self) -> int:
         """How many pictures."""
         return len(self.rows)

@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 
-def boxes_to_mask(boxes_xyxy: ArrayLike, size_wh: tuple[int, int], dtype: DTypeLike = np.uint8) -> NDArray[Any]:
+def boxes_to_mask(boxes_xyxy: ArrayLike, size_wh: tuple[int, int]) -> NDArray[np.uint8]:
     """The union of the boxes.
 
     A pixel is inside if its centre is: column c is painted if x1 <= c + 0.5 < x2, and rows alike. Boxes with integer
@@ -17,7 +17,6 @@ def boxes_to_mask(boxes_xyxy: ArrayLike, size_wh: tuple[int, int], dtype: DTypeL
     Args:
         boxes_xyxy: (N, 4) in pixels, fractions allowed; what lies outside the image is cut off. N may be 0.
         size_wh: Width and height of the mask in pixels.
-        dtype: Type of the mask.
 
     Returns:
         (h, w): 1 inside a box, else 0.
@@ -31,7 +30,7 @@ def boxes_to_mask(boxes_xyxy: ArrayLike, size_wh: tuple[int, int], dtype: DTypeL
                [0, 0, 0, 0]], dtype=uint8)
     """
     width, height = size_wh
-    mask = np.zeros((height, width), dtype=dtype)
+    mask = np.zeros((height, width), dtype=np.uint8)
     for x1, y1, x2, y2 in pixel_edges(boxes_xyxy, size_wh):
         mask[y1:y2, x1:x2] = 1
     return mask

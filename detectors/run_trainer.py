@@ -8,7 +8,7 @@ exactly as four in one go.
 
 import random
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,12 +22,9 @@ from hilum.detectors.private_ultralytics import DEFAULT_CFG, RANK
 from hilum.detectors.yolo_config import YOLOConfig
 from hilum.detectors.yolo_network import build_network
 from hilum.errors import HilumError
+from hilum.run import MODEL, START
 from hilum.training.checkpoint import load_checkpoint, save_checkpoint, save_weights
 from hilum.training.log import EpochLog
-
-MODEL: Final = "model.yaml"
-OUTPUTS: Final = "ultralytics"  # ultralytics empties this folder of the run before it trains on several GPUs
-START: Final = "start.safetensors"
 
 
 class RunTrainer(CompetitionTrainer):

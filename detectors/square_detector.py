@@ -22,7 +22,8 @@ from hilum.datasets.cache import Squares, square_pictures
 from hilum.datasets.folder import Dataset, Split
 from hilum.datasets.letterbox import Letterbox
 from hilum.errors import HilumError
-from hilum.training.checkpoint import CHECKPOINT, WEIGHTS, load_weights
+from hilum.run import WEIGHTS
+from hilum.training.checkpoint import CHECKPOINT, load_weights
 from hilum.training.distributed import first_goes_first, wait
 from hilum.training.loop import fit, pick_device, shuffled_batches
 from hilum.training.schedule import SCHEDULES

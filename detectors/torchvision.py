@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from hilum.config import Table
-from hilum.datasets.folder import Split
+from hilum.datasets.folder import Dataset, Split
 from hilum.detectors.anchors import fit_anchors
 from hilum.detectors.pretrained import download, hub_name, is_detector, load_classifier, load_detector
 from hilum.detectors.square_detector import SquareConfig, SquareDetector, SquareTraining
@@ -111,8 +111,9 @@ class TorchvisionConfig(SquareConfig):
         """
         if self.model.weights == "none":
             return self.network()
-        hub = self.model.weights == "hub"
-        return self._network_from(download(self.model.backbone_name) if hub else read_tensors(Path(self.model.weights)))
+        if self.model.weights == "hub":
+            return self._network_from(download(self.model.backbone_name))
+        return self._network_from(read_tensors(Path(self.model.weights), "model.weights", "none, hub"))
 
     def first_network(self, train: Split) -> DetectionNetwork:
         """The network that training starts with, its anchors fitted to the train split."""
@@ -144,6 +145,12 @@ class TorchvisionDetector(SquareDetector):
     """Detects with a network of torchvision."""
 
     Config = TorchvisionConfig
+
+    @classmethod
+    def check_start(cls, config: TorchvisionConfig, data: Dataset) -> None:
+        """See `hilum.backend.Backend.train`."""
+        del data
+        config.starting_network()
 
 
 def fitted_anchors(network: DetectionNetwork, split: Split, size: int) -> NDArray[np.float64]:

@@ -18,7 +18,7 @@ from hilum.datasets.folder import Dataset
 from hilum.datasets.letterbox import Letterbox
 from hilum.detectors.competition_trainer import FILL
 from hilum.detectors.private_ultralytics import non_max_suppression
-from hilum.detectors.run_trainer import MODEL, OUTPUTS, START, RunTrainer
+from hilum.detectors.run_trainer import RunTrainer
 from hilum.detectors.yolo_config import YOLOConfig
 from hilum.detectors.yolo_network import (
     QueriesToBoxes,
@@ -30,6 +30,7 @@ from hilum.detectors.yolo_network import (
     read_checkpoint,
 )
 from hilum.errors import HilumError
+from hilum.run import MODEL, OUTPUTS, START
 from hilum.runtimes import ExportedNetwork
 from hilum.training.checkpoint import load_checkpoint
 from hilum.training.network import load_network
@@ -64,6 +65,12 @@ class YOLODetector:
             self._network.to(memory_format=torch.channels_last)  # in which oneDNN computes
 
     @classmethod
+    def check_start(cls, config: YOLOConfig, data: Dataset) -> None:
+        """See `hilum.backend.Backend.train`."""
+        del data
+        _read_start(config)
+
+    @classmethod
     def train(cls, config: YOLOConfig, data: Dataset, run: Path) -> Self:
         """See `hilum.backend.Backend.train`.
 
@@ -71,7 +78,10 @@ class YOLODetector:
             HilumError: There is no such model, or it cannot be trained.
         """
         if not (run / MODEL).is_file():
-            _write_start(config, run)
+            architecture, tensors = _read_start(config)
+            if tensors is not None:
+                save_file(tensors, run / START)
+            write_atomically(run / MODEL, yaml.safe_dump(architecture, sort_keys=False))
         state = load_checkpoint(run)
         if state is None or not state["finished"]:
             del state
@@ -146,21 +156,23 @@ def _detections(rows: NDArray[np.float64], place: Letterbox) -> Detections:
     return Detections(xyxy=boxes[kept], confidence=confidence[kept], class_id=np.zeros(len(kept), int))
 
 
-def _write_start(config: YOLOConfig, run: Path) -> None:
-    """Write the architecture, and the weights to start from where the config names some."""
+def _read_start(config: YOLOConfig) -> tuple[dict[str, Any], dict[str, torch.Tensor] | None]:
+    """The architecture, and the weights to start from where the config names some.
+
+    Raises:
+        HilumError: There is no such model, or it does not go with the rest of the config.
+    """
+    tensors = None
     if config.from_checkpoint:
         architecture, tensors = read_checkpoint(Path(config.model))
     else:
         architecture = read_architecture(config.model, config.model_yaml)
-        tensors = None
     network = build_network(architecture)  # an error shall come before training
     check_end_to_end(network, config.boxes.end_to_end)
     stride = int(network.stride.max())  # type: ignore[operator]
     if config.image_size % stride:
         raise HilumError(f"image_size: expected a multiple of this model's stride {stride}, got {config.image_size}")
-    if tensors is not None:
-        save_file(tensors, run / START)
-    write_atomically(run / MODEL, yaml.safe_dump(architecture, sort_keys=False))
+    return architecture, tensors
 
 
 def _train(config: YOLOConfig, data: Dataset, run: Path) -> None:

@@ -76,7 +76,7 @@ class YOLOConfig(ExperimentConfig):
         model: A detection model of ultralytics (`yolo26n.yaml`), the path of a model YAML, or the path of a checkpoint
             (`.pt`) to start from. The first two start from random weights.
         model_yaml: Keys of the model YAML with other values, such as `scales: {n: [0.33, 0.125, 512]}`.
-        trust: A `.pt` file is a pickle and can run code: it is read only with --trust, which sets this.
+        trust: A `.pt` file is a pickle and can run code: it is unpickled only with --trust, which sets this.
         image_size: Side in pixels of the square that a picture is shown in.
         interpolation: How a larger picture is made to fit: `area` averages, so that no pixel goes unseen; `bilinear` is
             what stock ultralytics shows, for weights that were trained on that.

@@ -40,7 +40,7 @@ from hilum.run import (
     write_json,
 )
 from hilum.source_digest import source_digest
-from hilum.train import same_experiment, train
+from hilum.train import check_start, has_learned, same_experiment, train
 from hilum.training.log import read_log
 
 AVERAGE = "two average boxes"
@@ -116,11 +116,18 @@ def benchmark(
     if not len(holdout):
         raise HilumError(f"{data.path}: the holdout split has no image; convert more images")
     planned = list(_planned(configs, seeds, out / "runs"))
+    checked = set()
     for _, group, config, run in planned:  # all are checked before the first is trained
         if run == configs[group]:
             check_origin(group, run, data)
-        else:
-            _check_reusable(run, config, data)
+            continue
+        _check_reusable(run, config, data)
+        if group not in checked and not same_experiment(run, config, data):  # seeds start alike
+            checked.add(group)
+            try:
+                check_start(config, data)
+            except HilumError as error:
+                raise HilumError(f"{group}: {error}") from error
     baselines = {NOTHING: nothing(holdout), AVERAGE: everywhere(average_boxes(training, holdout))}
     entries = [
         Entry(name, name, answer, measure(holdout, answer, {}), None, {"backend": None})
@@ -183,7 +190,7 @@ def _planned(
 
 def _check_reusable(run: Path, config: ExperimentConfig, data: Dataset) -> None:
     begun = (run / CONFIG).is_file() and (run / ENVIRONMENT).is_file()
-    if begun and not same_experiment(run, config, data):
+    if begun and has_learned(run) and not same_experiment(run, config, data):
         raise HilumError(
             f"{run}: a run of another config, other data or another version ({run_config(run).backend}, "
             f"hilum {read_json(run / ENVIRONMENT).get('hilum')}); delete it or give another --out"

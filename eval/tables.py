@@ -168,6 +168,7 @@ def notes(about: Mapping[str, Any]) -> list[str]:
             "boxes wherever it answers. Pixel accuracy (of runs: on val) is no result: an all-background mask has "
             "it too."
         ),
+        *[f"- {line}" for line in reported_on(about)],
         f"- Data {about['data_fingerprint']}, hilum {about['hilum']}{code}.",
         *[
             f"- {entry['name']} was trained by other code, {entry['trained_by']}."
@@ -175,6 +176,20 @@ def notes(about: Mapping[str, Any]) -> list[str]:
             if entry.get("trained_by", about.get("code")) != about.get("code")
         ],
         f"- {NOT_A_DEVICE}",
+    ]
+
+
+def reported_on(about: Mapping[str, Any]) -> list[str]:
+    """What to know of pixel accuracies that the report printed, which stand beside ours: other images, and how many."""
+    names: dict[int, list[str]] = {}
+    for entry in about.get("entries", []):
+        images = (entry.get("reported") or {}).get("held_out")
+        if images is not None and images != about.get("val_images", images):
+            names.setdefault(images, []).append(entry["name"])
+    return [
+        f"Pixel accuracy, as reported, of {', '.join(of)}: the report held out {images:,} images; this val has "
+        f"{about['val_images']:,}."
+        for images, of in names.items()
     ]
 
 

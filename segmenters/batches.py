@@ -1,7 +1,5 @@
 """What a segmenter learns from: batches of pictures, varied, and the masks that are painted from their boxes."""
 
-from collections.abc import Iterable, Iterator
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -51,20 +49,3 @@ def mask_of(split: Split, number: int, size: int) -> NDArray[np.uint8]:
 def to_input(squares: Tensor) -> Tensor:
     """(N, size, size) uint8 to (N, 1, size, size) float32 in 0..1."""
     return squares[:, None].float().div_(255)
-
-
-def in_company(batches: Iterable[NDArray[np.int64]], least: int) -> Iterator[NDArray[np.int64]]:
-    """The batches; a last one of fewer than `least` images joins the one before.
-
-    With two images, BatchNorm need not normalise the single value that global pooling makes of a single one.
-    """
-    waiting: NDArray[np.int64] | None = None
-    for batch in batches:
-        if waiting is not None and len(batch) < least <= len(waiting):
-            waiting = np.append(waiting, batch)
-            continue
-        if waiting is not None:
-            yield waiting
-        waiting = batch
-    if waiting is not None:
-        yield waiting

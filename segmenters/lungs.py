@@ -56,6 +56,21 @@ class LungsConfig(ExperimentConfig):
         name = URL if self.weights == "hub" else self.weights
         return f"{Path(name).name} (ChestX-Det: images of NIH ChestX-ray14)"
 
+    def starting_network(self) -> nn.Module:
+        """The network with the weights.
+
+        Raises:
+            HilumError: they cannot be had, or are not those of this network.
+        """
+        path = _download() if self.weights == "hub" else Path(self.weights)
+        tensors = read_tensors(path, "weights", "hub")
+        network: nn.Module = pspnet(_STRUCTURES)
+        try:
+            network.load_state_dict(tensors)
+        except RuntimeError as error:
+            raise HilumError(f"weights: {path}: not those of torchxrayvision's PSPNet of chestx_det") from error
+        return network
+
 
 class AnatomyLungs:
     """A `hilum.compose.lungs.LungMapper`. Nothing is trained: `train` makes a run of the weights."""
@@ -68,6 +83,13 @@ class AnatomyLungs:
         self._network = network.eval()
 
     @classmethod
+    def check_start(cls, config: LungsConfig, data: Dataset) -> None:
+        """See `hilum.backend.Backend.train`."""
+        del data
+        with first_goes_first():
+            config.starting_network()
+
+    @classmethod
     def train(cls, config: LungsConfig, data: Dataset, run: Path) -> Self:
         """Store the weights as a run; the data are not looked at.
 
@@ -76,13 +98,7 @@ class AnatomyLungs:
         """
         del data
         with first_goes_first():
-            path = _download() if config.weights == "hub" else Path(config.weights)
-            tensors = read_tensors(path)
-            network = pspnet(_STRUCTURES)
-            try:
-                network.load_state_dict(tensors)
-            except RuntimeError as error:
-                raise HilumError(f"weights: {path}: not those of torchxrayvision's PSPNet of chestx_det") from error
+            network = config.starting_network()
             if is_first():
                 save_weights(network, run)
         return cls.load(run)

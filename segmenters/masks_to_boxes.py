@@ -20,7 +20,6 @@ def probability_to_boxes(
     connectivity: Connectivity = 8,
     fill_holes: bool = False,
     confidence: Confidence = "mean",
-    floor: float = 0.0,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Boxes in an image of `size_wh`, from a probability map of any size that covers the whole image.
 
@@ -34,7 +33,6 @@ def probability_to_boxes(
         connectivity: See `threshold`.
         fill_holes: See `threshold`.
         confidence: See `threshold`.
-        floor: See `threshold`.
 
     Returns:
         boxes_xyxy (N, 4) in pixels of the image and confidence (N,), by falling confidence.
@@ -55,7 +53,6 @@ def probability_to_boxes(
         connectivity=connectivity,
         fill_holes=fill_holes,
         confidence=confidence,
-        floor=floor,
     )
     return boxes + left_top * 2, values
 
@@ -68,7 +65,6 @@ def mask_to_boxes(
     connectivity: Connectivity = 8,
     fill_holes: bool = False,
     confidence: Confidence = "mean",
-    floor: float = 0.0,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """One box around each connected component of the pixels above `threshold`.
 
@@ -83,7 +79,6 @@ def mask_to_boxes(
         fill_holes: Count background that a component encloses, and components inside it, as part of it: no box inside
             a box of the same opacity, and larger areas. The report does not.
         confidence: The mean probability inside the box, as in the report, or the highest.
-        floor: Boxes with a lower confidence are left out.
 
     Returns:
         boxes_xyxy (N, 4) in pixels of the map and confidence (N,), by falling confidence; equal ones in reading order.
@@ -98,7 +93,6 @@ def mask_to_boxes(
     boxes = boxes[area_px >= min_area_px]
     values = np.array([box_confidence(probability, box, confidence) for box in boxes.tolist()], np.float64)
     order = np.argsort(-values, kind="stable")
-    order = order[values[order] >= floor]
     return boxes[order].astype(np.float64), values[order]
 
 

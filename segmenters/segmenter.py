@@ -19,7 +19,7 @@ from hilum.datasets.folder import Dataset, Split, SplitName
 from hilum.datasets.letterbox import Letterbox
 from hilum.errors import HilumError
 from hilum.run import operating_boxes
-from hilum.segmenters.batches import in_company, load_batch, mask_of, prepare_batch, to_input
+from hilum.segmenters.batches import load_batch, mask_of, prepare_batch, to_input
 from hilum.segmenters.keras_conventions import KerasAdam
 from hilum.segmenters.losses import Output, mean_iou, pixel_accuracy, with_image_loss
 from hilum.segmenters.masks_to_boxes import probability_to_boxes
@@ -27,7 +27,7 @@ from hilum.segmenters.segmenter_config import BFLOAT16, MasksToBoxes, SegmenterC
 from hilum.segmenters.tune import GRID, sweep
 from hilum.training.checkpoint import CHECKPOINT
 from hilum.training.distributed import first_goes_first, wait, world
-from hilum.training.loop import fit, pick_device, shuffled_batches
+from hilum.training.loop import fit, in_company, pick_device, shuffled_batches
 from hilum.training.network import load_network
 from hilum.training.schedule import SCHEDULES
 from hilum.training.validation import OperatingPoint, best_operating_point
@@ -83,7 +83,7 @@ class Segmenter:
             KerasAdam(segmenter._network.parameters(), lr=settings.learning_rate),
             loss=with_image_loss(settings.pixel_loss, settings.image_loss),
             # Whatever the number of processes, so that they learn as one does; `fit` lets none work on one image alone.
-            batches=lambda epoch: in_company(shuffled_batches(len(train), settings.batch_size, config.seed, epoch), 2),
+            batches=lambda epoch: in_company(shuffled_batches(len(train), settings.batch_size, config.seed, epoch)),
             load=lambda epoch, numbers: load_batch(pictures["train"], train, config, epoch, numbers),
             prepare=prepare_batch,
             learning_rate=lambda epoch: SCHEDULES[settings.schedule](epoch, settings.epochs, settings.learning_rate),

@@ -7,10 +7,11 @@ import torch
 from pydantic import Field, model_validator
 
 from hilum.config import Table
-from hilum.segmenters.encoder_weights import download, load_encoder
+from hilum.datasets.folder import Dataset
 from hilum.segmenters.segmenter import Segmenter
 from hilum.segmenters.segmenter_config import SegmenterConfig
 from hilum.segmenters.smp_network import SMPNetwork, check_names, check_options, hub_address
+from hilum.training.encoder_weights import download, load_encoder
 from hilum.training.tensors import read_tensors
 
 
@@ -68,7 +69,8 @@ class SMPConfig(SegmenterConfig):
         if self.model.weights != "none":
             hub = self.model.weights == "hub"
             path = download(*hub_address(self.model.encoder)) if hub else Path(self.model.weights)
-            load_encoder(network.encoder, read_tensors(path), str(self.pretraining))
+            tensors = read_tensors(path, "model.weights", "none, hub")
+            load_encoder(network.encoder, tensors, str(self.pretraining))
         return network
 
     @model_validator(mode="after")
@@ -109,6 +111,12 @@ class SMPSegmenter(Segmenter):
     """Segments with a network of segmentation_models_pytorch."""
 
     Config = SMPConfig
+
+    @classmethod
+    def check_start(cls, config: SMPConfig, data: Dataset) -> None:
+        """See `hilum.backend.Backend.train`."""
+        del data
+        config.starting_network()
 
 
 def _first_line(error: Exception) -> str:

@@ -50,8 +50,8 @@ def untrained(values: dict[str, Any], run: Path) -> Path:
     if config.backend == "yolo":
         import yaml
 
-        from hilum.detectors.run_trainer import MODEL
         from hilum.detectors.yolo_network import build_network, read_architecture
+        from hilum.run import MODEL
 
         architecture = read_architecture(config.model, config.model_yaml)
         (run / MODEL).write_text(yaml.safe_dump(architecture))

@@ -3,13 +3,15 @@
 import fcntl
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from hilum.config import load_config
+from hilum.config import check_config, load_config
 from hilum.datasets.folder import Dataset
 from hilum.errors import HilumError
-from hilum.train import train
+from hilum.run import run_config, weights_files
+from hilum.train import check_start, train
 
 
 def test_a_config_of_the_users_own_is_not_written_over(dataset: Path, tmp_path: Path) -> None:
@@ -30,3 +32,114 @@ def test_a_second_training_in_the_same_folder_is_refused(dataset: Path, tmp_path
     finally:
         os.close(first)
     assert not list(tmp_path.iterdir())
+
+
+RESNET: dict[str, Any] = {
+    "backend": "resnet",
+    "image_size": 32,
+    "model": {"channels": 4, "blocks": 1, "depth": 2},
+    "train": {"epochs": 1, "batch_size": 8},
+}
+YOLO: dict[str, Any] = {"backend": "yolo", "image_size": 32, "train": {"epochs": 1, "batch_size": 8}}
+NOWHERE = {"weights": "/nowhere/w.pth"}
+CANNOT_START: dict[str, dict[str, Any]] = {
+    "segmenter": {**RESNET, "backend": "segmenter", "model": {"encoder": "resnet18", **NOWHERE}},
+    "torchvision": {
+        "backend": "torchvision",
+        "image_size": 64,
+        "model": {"backbone": "mobilenet_v3_small", "channels": 64, **NOWHERE},
+    },
+    "gate": {"backend": "gate", "image_size": 32, "model": NOWHERE, "train": {"epochs": 1, "batch_size": 8}},
+    "yolo": {**YOLO, "model": "yolo26m.yml"},
+    "architecture": {**YOLO, "model_yaml": {"activation": "print(1)"}},
+}
+NEEDS = {
+    "segmenter": "segmentation_models_pytorch",
+    "gate": "timm",
+    "yolo": "ultralytics",
+    "architecture": "ultralytics",
+}
+
+
+@pytest.mark.parametrize("name", CANNOT_START)
+def test_a_config_that_cannot_start_leaves_its_folder_to_the_corrected_one(
+    name: str, dataset: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip(NEEDS.get(name, "torchvision"))
+    data, run = Dataset.open(dataset), tmp_path / "run"
+    with pytest.raises(HilumError, match=r"^model"):
+        train(check_config(CANNOT_START[name], "x"), data, run)
+    train(check_config(RESNET, "x"), data, run)
+    assert run_config(run) == check_config(RESNET, "x")
+
+
+@pytest.mark.parametrize("wrong", [{"config": {**YOLO, "model": "yolo26m.yml"}}, {"run": "/nowhere"}])
+def test_no_member_is_trained_before_all_can_start(wrong: dict[str, Any], dataset: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ultralytics")
+    composed = check_config({"backend": "compose", "members": {"a": {"config": RESNET}, "b": wrong}}, "x")
+    with pytest.raises(HilumError, match=r"yolo26m\.yml|/nowhere"):
+        train(composed, Dataset.open(dataset), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_under_torchrun_all_members_must_share_their_batches(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ultralytics")
+    monkeypatch.setattr("hilum.train.world", lambda: 2)
+    members = {"a": {"config": RESNET}, "b": {"config": YOLO}}
+    with pytest.raises(HilumError, match=r"^b: backend 'yolo': does not train under torchrun"):
+        check_start(check_config({"backend": "compose", "members": members}, "x"), Dataset.open(dataset))
+
+
+def _stop(monkeypatch: pytest.MonkeyPatch, target: str) -> None:
+    def stop(*args: Any, **kwargs: Any) -> None:
+        raise HilumError("stopped before the first step")
+
+    monkeypatch.setattr(target, stop)
+
+
+def test_a_training_that_learned_nothing_makes_room_for_another(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = Dataset.open(dataset)
+    first = check_config({"backend": "compose", "members": {"a": {"config": RESNET}, "b": {"config": RESNET}}}, "x")
+    with monkeypatch.context() as patch:
+        _stop(patch, "hilum.segmenters.segmenter.fit")
+        with pytest.raises(HilumError, match="stopped"):
+            train(first, data, tmp_path)
+    assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {"config.yaml", "environment.json"}
+    (tmp_path / "log.jsonl").touch()  # as it is before the first epoch ends
+    (tmp_path / "tensorboard").mkdir()
+    train(check_config(RESNET, "x"), data, tmp_path)
+    assert weights_files(tmp_path) == [tmp_path / "weights.safetensors"]  # no member of the other's is left
+
+
+def test_the_next_training_builds_the_architecture_of_its_own_config(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ultralytics")
+    _stop(monkeypatch, "hilum.detectors.yolo.RunTrainer.train")
+    written = []
+    for model in ("yolo26n.yaml", "yolov8n.yaml"):
+        with pytest.raises(HilumError, match="stopped"):
+            train(check_config({**YOLO, "model": model}, "x"), Dataset.open(dataset), tmp_path)
+        written.append((tmp_path / "model.yaml").read_text())
+    assert written[0] != written[1]
+
+
+@pytest.mark.parametrize(
+    "learned", ["checkpoint.pt", "weights.safetensors", "log.jsonl", "members/a/weights.safetensors", "notes.txt"]
+)
+def test_what_was_learned_is_not_given_up_for_another_config(
+    learned: str, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = Dataset.open(dataset)
+    with monkeypatch.context() as patch:
+        _stop(patch, "hilum.segmenters.segmenter.fit")
+        with pytest.raises(HilumError, match="stopped"):
+            train(check_config(RESNET, "x"), data, tmp_path)
+    (tmp_path / learned).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / learned).write_text("{}\n")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(HilumError, match="give a new folder"):
+        train(check_config({**RESNET, "seed": 1}, "x"), data, tmp_path)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before

@@ -10,8 +10,8 @@ from safetensors.torch import load, save
 from hilum import __version__
 from hilum.converters.files import write_atomically
 from hilum.errors import HilumError
+from hilum.run import WEIGHTS
 
-WEIGHTS = "weights.safetensors"
 CHECKPOINT = "checkpoint.pt"
 _FORMAT = 1  # of a checkpoint's envelope and of the states inside: raised when an older one could not be resumed
 

@@ -43,6 +43,23 @@ def shuffled_batches(images: int, batch_size: int, seed: int, epoch: int) -> Ite
         yield order[start : start + batch_size]
 
 
+def in_company(batches: Iterable[Numbers]) -> Iterator[Numbers]:
+    """The batches; a last one of a single image joins the one before.
+
+    With two images, BatchNorm need not normalise the single value that global pooling makes of a single one.
+    """
+    waiting: Numbers | None = None
+    for batch in batches:
+        if waiting is not None and len(batch) == 1:
+            waiting = np.append(waiting, batch)
+            continue
+        if waiting is not None:
+            yield waiting
+        waiting = batch
+    if waiting is not None:
+        yield waiting
+
+
 def fit(
     network: nn.Module,
     optimizer: torch.optim.Optimizer,

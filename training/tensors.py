@@ -12,16 +12,21 @@ from hilum.errors import HilumError
 _KEYS: Final = ("state_dict", "model_state_dict", "model")  # where training scripts put them, beside other things
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path, key: str, choices: str) -> dict[str, Tensor]:
     """Read named tensors from a `.safetensors` file, or from a PyTorch file of tensors and plain values alone.
 
     The `module.` in front of names that were stored by a network on several GPUs is left out.
+
+    Args:
+        path: of the file.
+        key: of the config that names it, for errors.
+        choices: what that key takes beside a path, `none, hub`.
 
     Raises:
         HilumError: no such file, or it holds something else.
     """
     if not path.is_file():
-        raise HilumError(f"model.weights: {path}: no such file; expected none, hub, or the path of a file of weights")
+        raise HilumError(f"{key}: {path}: no such file; expected {choices}, or the path of a file of weights")
     try:
         stored: Any = (
             load_file(path)
@@ -30,12 +35,12 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         )
     except Exception as error:  # a damaged file may raise anything
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise HilumError(f"model.weights: {path}: cannot be read as tensors ({reason})") from error
-    for key in 2 * _KEYS:  # one can lie in another, in any order
-        if isinstance(stored, dict) and isinstance(stored.get(key), dict):
-            stored = stored[key]
+        raise HilumError(f"{key}: {path}: cannot be read as tensors ({reason})") from error
+    for inside in 2 * _KEYS:  # one can lie in another, in any order
+        if isinstance(stored, dict) and isinstance(stored.get(inside), dict):
+            stored = stored[inside]
     named = stored.items() if isinstance(stored, dict) else ()
     tensors = {str(name).removeprefix("module."): value for name, value in named if isinstance(value, Tensor)}
     if not tensors:
-        raise HilumError(f"model.weights: {path}: holds no tensors with names")
+        raise HilumError(f"{key}: {path}: holds no tensors with names")
     return tensors

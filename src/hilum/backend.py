@@ -36,6 +36,11 @@ class Backend(Protocol):
         method `choose(val: Split) -> dict[str, Any]`, which is called next, takes its choice over, and returns what
         `operating_point.json` shall hold: `confidence`, `val_score` and names of its own.
 
+        A backend that reads more than `data`, such as weights to start with, also has a class method
+        `check_start(config: Config, data: Dataset) -> None`, which raises what would stop its training before the first
+        step. It is called before `run` is written, and for every part of a composition and every config of a benchmark
+        before the first of them is trained for hours.
+
         Args:
             config: an instance of this class's `Config`.
             data: the dataset folder.

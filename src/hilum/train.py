@@ -2,13 +2,14 @@
 
 import platform
 import re
+import shutil
 from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from hilum import __version__
-from hilum.backend import backend_class
+from hilum.backend import Backend, backend_class
 from hilum.config import ExperimentConfig, dump_config
 from hilum.converters.files import PARTIAL, locked, write_atomically
 from hilum.datasets.folder import Dataset, SplitName
@@ -17,7 +18,11 @@ from hilum.predict import Predictor, predict_all
 from hilum.run import (
     CONFIG,
     ENVIRONMENT,
+    MEMBERS,
+    MODEL,
     OPERATING_POINT,
+    OUTPUTS,
+    START,
     is_complete,
     read_json,
     run_config,
@@ -27,11 +32,13 @@ from hilum.run import (
 from hilum.source_digest import source_digest
 from hilum.training.checkpoint import CHECKPOINT
 from hilum.training.curves import draw_curves
-from hilum.training.distributed import is_first, processes, wait, world
-from hilum.training.log import read_log
+from hilum.training.distributed import from_first, is_first, processes, wait, world
+from hilum.training.log import LOG, TENSORBOARD, read_log
 from hilum.training.validation import best_operating_point
 
 _HALF_WRITTEN = re.compile(rf"\..+\.[0-9a-f]{{8}}{re.escape(PARTIAL)}")  # as `write_atomically` names its own files
+# What may lie in a run before its first epoch ends; the log is empty then.
+_BEFORE_LEARNING = {CONFIG, ENVIRONMENT, LOG, MEMBERS, MODEL, OUTPUTS, START, TENSORBOARD}
 _VERSIONS = ("numpy", "opencv-python", "segmentation-models-pytorch", "timm", "torch", "torchvision", "ultralytics")
 
 
@@ -43,17 +50,30 @@ def train(config: ExperimentConfig, data: Dataset, run: Path) -> Predictor:
     Args:
         config: resolved.
         data: the dataset folder.
-        run: made if it is not there; must be empty or an interrupted run of the same config on the same data.
+        run: made if it is not there; must be empty, or an interrupted run of the same config on the same data, or one
+            of another that had not learned anything yet.
 
     Raises:
-        HilumError: the folder holds something else, or the data has no image to train or to choose on; or `torchrun`
-            started several processes, and the backend does not share its batches among them.
+        HilumError: the folder holds something else, or what `check_start` finds.
     """
     with processes():
         return _train(config, data, run)
 
 
-def _train(config: ExperimentConfig, data: Dataset, run: Path) -> Predictor:
+def check_start(config: ExperimentConfig, data: Dataset) -> None:
+    """Make sure, before anything is written, that nothing that can be known now stops a training.
+
+    Raises:
+        HilumError: the data has no image to train or to choose on; `torchrun` started several processes, and the
+            backend does not share its batches among them; or the backend cannot have what it starts with.
+    """
+    kind = _trainable(config, data)
+    if check := getattr(kind, "check_start", None):
+        check(config, data)
+
+
+def _trainable(config: ExperimentConfig, data: Dataset) -> type[Backend]:
+    """The backend of a config, if it can train on such data, in so many processes."""
     needed: tuple[SplitName, ...] = ("train", "val")
     for name in needed:
         if not len(data.split(name)):
@@ -61,6 +81,14 @@ def _train(config: ExperimentConfig, data: Dataset, run: Path) -> Predictor:
     kind = backend_class(config.backend)
     if world() > 1 and not getattr(kind, "distributed", False):
         raise HilumError(f"backend '{config.backend}': does not train under torchrun; start it without")
+    return kind
+
+
+def _train(config: ExperimentConfig, data: Dataset, run: Path) -> Predictor:
+    kind = _trainable(config, data)
+    # What an interrupted run started with may be gone. All processes do as the first one, which writes, has seen it.
+    if not from_first(is_first() and same_experiment(run, config, data)):
+        check_start(config, data)
     with _alone(run) if is_first() else nullcontext():
         if is_first():
             _claim(run, config, data)
@@ -109,6 +137,20 @@ def same_experiment(run: Path, config: ExperimentConfig, data: Dataset) -> bool:
     )
 
 
+def has_learned(run: Path) -> bool:
+    """Whether a folder holds anything but what a training leaves there that ended before its first epoch did."""
+    if not run.is_dir():
+        return run.exists()
+    there = {path.name for path in run.iterdir() if not _HALF_WRITTEN.fullmatch(path.name)}
+    if there <= {ENVIRONMENT}:  # killed while it was begun
+        return False
+    # CONFIG alone is a file of the user's.
+    if not {CONFIG, ENVIRONMENT} <= there <= _BEFORE_LEARNING or "hilum" not in read_json(run / ENVIRONMENT):
+        return True
+    members = (run / MEMBERS).iterdir() if MEMBERS in there else ()
+    return (LOG in there and (run / LOG).stat().st_size > 0) or any(map(has_learned, members))
+
+
 def _alone(run: Path) -> AbstractContextManager[None]:
     """Keep a second training, started because this one seemed to be gone, out of the folder."""
     try:
@@ -120,11 +162,9 @@ def _alone(run: Path) -> AbstractContextManager[None]:
 
 def _claim(run: Path, config: ExperimentConfig, data: Dataset) -> None:
     try:
-        there = {path.name for path in run.iterdir()} if run.is_dir() else set()
-        halves = {name for name in there if _HALF_WRITTEN.fullmatch(name)}  # what a kill left
+        halves = {path.name for path in run.iterdir() if _HALF_WRITTEN.fullmatch(path.name)}  # what a kill left
         complete, same = is_complete(run), same_experiment(run, config, data)
-        # ENVIRONMENT alone: killed while it was begun. CONFIG alone is a file of the user's.
-        if not complete and not same and there - halves not in (set(), {ENVIRONMENT}):
+        if not complete and not same and has_learned(run):
             begun = read_json(run / ENVIRONMENT).get("hilum") if (run / ENVIRONMENT).is_file() else __version__
             versions = "" if begun == __version__ else f" (hilum {begun} began it, this is {__version__})"
             raise HilumError(
@@ -135,6 +175,10 @@ def _claim(run: Path, config: ExperimentConfig, data: Dataset) -> None:
         if complete:
             raise HilumError(f"{run}: already holds a finished run; give a new folder")
         if not same:
+            for name in (LOG, MODEL, START):  # of a training that learned nothing
+                (run / name).unlink(missing_ok=True)
+            for name in (MEMBERS, OUTPUTS, TENSORBOARD):
+                shutil.rmtree(run / name, ignore_errors=True)
             write_json(run / ENVIRONMENT, _environment(config, data))
             write_atomically(run / CONFIG, dump_config(config))
     except OSError as error:

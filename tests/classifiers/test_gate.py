@@ -60,6 +60,21 @@ def test_it_learns_and_keeps_the_best_epoch(run, data):
     assert 0 <= chosen["confidence"] <= 1
 
 
+def test_a_batch_is_as_large_as_the_config_says(data, tmp_path, monkeypatch):
+    images, seen = len(data.split("train")), []
+
+    def record(*args, **settings):
+        seen.extend(settings["batches"](0))
+        raise HilumError("seen")
+
+    monkeypatch.setattr("hilum.classifiers.gate.fit", record)
+    size = images // 2 + 1
+    with pytest.raises(HilumError, match="seen"):
+        train(config(train={"epochs": 1, "batch_size": size}), data, tmp_path)
+    assert [len(batch) for batch in seen] == [size, images - size]
+    assert sorted(np.concatenate(seen).tolist()) == list(range(images))
+
+
 def test_an_image_has_one_probability_alone_and_in_company(run, data):
     backend = hilum.load(run).backend
     images = [cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) for path in data.split("train").paths[:4]]

@@ -35,6 +35,7 @@ def test_a_config_inside_is_resolved_and_comes_back():
         ({"views": {"scales": []}}, "views.scales"),
         ({"views": {"scales": [1.0, 3.0]}}, "from 0.5 to 2"),
         ({"fusion": {"iou": 1.5}}, "fusion.iou"),
+        ({"fusion": {"method": "soft_nms", "iou": 0.6}}, "fusion: iou: soft_nms lowers boxes by any overlap"),
         ({"shrink": 0.1}, "shrink: expected a number from 0.5 to 1.5, or val"),
         ({"relative": "train"}, "relative"),
         ({"top_share": 0}, "top_share"),
@@ -43,6 +44,12 @@ def test_a_config_inside_is_resolved_and_comes_back():
 def test_what_is_wrong_is_named(values, message):
     with pytest.raises(HilumError, match=message):
         composed(**values)
+
+
+def test_a_run_of_before_whose_fusion_had_an_idle_threshold_is_still_read():
+    record = yaml.safe_load(dump_config(composed()))
+    record["fusion"] |= {"method": "soft_nms", "iou": 0.6}
+    assert check_config(record, "config.yaml", trust=None).fusion.iou == 0.6
 
 
 def test_errors_in_all_parts_are_named_at_once():

@@ -46,8 +46,7 @@ def test_every_split_reads_its_own_pictures_from_one_file(data):
             squares = square_pictures(one, name, SIZE)
             expected = squares_of(split)
             assert len(squares) == len(split) > 0
-            assert squares.shape == expected.shape
-            assert (squares[:] == expected).all()
+            np.testing.assert_array_equal(squares[:], expected, strict=True)
             assert (squares[np.array([1, 0, 1])] == expected[[1, 0, 1]]).all()
             assert (squares[2:4] == expected[2:4]).all()
             assert (squares[-1] == expected[-1]).all()

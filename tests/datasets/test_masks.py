@@ -69,13 +69,6 @@ def test_no_boxes(boxes):
     assert not mask.any()
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.float32, bool])
-def test_dtype(dtype):
-    mask = boxes_to_mask([[0, 0, 1, 1]], (2, 2), dtype)
-    assert mask.dtype == dtype
-    assert mask.sum() == 1
-
-
 @pytest.mark.parametrize("box", [[5, 0, 3, 2], [0, 5, 2, 3], [0, 0, float("nan"), 2], [0, 0, float("inf"), 2]])
 def test_boxes_that_are_none(box):
     with pytest.raises(ValueError, match=r"x1 <= x2 and y1 <= y2, got \["):

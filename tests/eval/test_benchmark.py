@@ -59,6 +59,14 @@ def done(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     return out, run(dataset, out, command="hilum benchmark DATA")
 
 
+def test_no_config_is_trained_before_all_can_start(dataset: Path, tmp_path: Path) -> None:
+    wrong = {"backbone": "mobilenet_v3_small", "channels": 64, "weights": "/nowhere/w.pth"}
+    detector = check_config({"backend": "torchvision", "image_size": 64, "model": wrong}, "c.yaml")
+    with pytest.raises(HilumError, match=r"^detector: .*/nowhere/w\.pth"):
+        run(dataset, tmp_path, configs={**configs(), "detector": detector})
+    assert not list(tmp_path.rglob("*"))
+
+
 def test_its_files(done: tuple[Path, Benchmark]) -> None:
     out, found = done
     table = (out / "table.md").read_text()
@@ -218,7 +226,7 @@ def test_a_begun_run_of_another_config_is_refused_before_any_training(
 ) -> None:
     begun = tmp_path / "runs" / "small unet"
     begun.mkdir(parents=True)
-    for name in ("config.yaml", "environment.json"):
+    for name in ("config.yaml", "environment.json", "log.jsonl"):
         shutil.copy(done[0] / "runs" / "small resnet" / name, begun)
     with pytest.raises(HilumError, match="small unet: a run of another config"):
         run(dataset, tmp_path)

@@ -1,6 +1,6 @@
 """What stands below the table: kinds of errors, and only those gaps that are beyond chance, each once."""
 
-from hilum.eval.tables import findings, mask_figures, pointed_out
+from hilum.eval.tables import findings, mask_figures, pointed_out, reported_on
 
 
 def gap(factor, stratum, inside, outside, *, separated, measure="sensitivity"):
@@ -53,3 +53,18 @@ def test_the_mask_is_that_of_the_epoch_that_was_kept():
     ]
     assert mask_figures({"log": log}) == {"pixel_accuracy": 0.97, "mean_iou": 0.7}
     assert mask_figures({}) == {"pixel_accuracy": None, "mean_iou": None}
+
+
+def test_on_how_many_images_the_report_measured_is_told_where_val_has_others():
+    entries = [
+        {"name": "nothing predicted", "backend": None},
+        {"name": "resnet-1", "reported": {"held_out": 2560}},
+        {"name": "resnet-3", "reported": {"held_out": 1000}},
+        {"name": "unet-1", "reported": {"held_out": 2560}},
+        {"name": "yolo26n", "reported": {}},
+    ]
+    assert reported_on({"val_images": 1000, "entries": entries}) == [
+        "Pixel accuracy, as reported, of resnet-1, unet-1: the report held out 2,560 images; this val has 1,000."
+    ]
+    assert len(reported_on({"val_images": 999, "entries": entries})) == 2
+    assert reported_on({"entries": entries}) == []  # of an answer that was evaluated alone, nothing is known of val

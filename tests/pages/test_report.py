@@ -335,6 +335,16 @@ def test_training_time_is_rounded_before_it_is_split_and_sorted_by_its_seconds(d
     assert '<td class=number data-value="120">2:00</td>' in (tmp_path / "report.html").read_text()
 
 
+def test_on_how_many_images_the_report_measured_is_told(data, split, tmp_path):
+    groups = {"unet": [shifted(split, share=0.7, seed=1)]}
+    images = len(data.split("val"))
+    for held_out, told in ((images, False), (images + 1, True)):
+        found = make_benchmark(data, split, groups, reported={"held_out": held_out, "pixel_accuracy": 0.97})
+        write_report(tmp_path / "report.html", found)
+        text = f"unet: the report held out {held_out} images; this val has {images}."
+        assert (text in words(tmp_path / "report.html")) == any(text in line for line in notes(found.results)) == told
+
+
 def test_images_of_no_patient_and_other_code_are_told(found, tmp_path):
     results = {**found.results, "images_without_patient": 2}
     told = cautions(replace(found, results=results), contenders(found))

@@ -30,12 +30,8 @@ def test_confidence_is_the_mean_inside_the_box():
     assert confidence == pytest.approx([(0.9 + 0.1 + 0.9 + 0.8) / 4])
 
 
-def test_confidence_may_fall_below_the_threshold_and_floor_cuts_it():
-    ring = _map("600", "060", "006")
-    assert mask_to_boxes(ring)[1] == pytest.approx([0.2])
-    assert len(mask_to_boxes(ring, floor=0.19)[0]) == 1
-    assert len(mask_to_boxes(ring, floor=0.21)[0]) == 0
-    assert len(mask_to_boxes(np.full((2, 2), 0.75, np.float32), floor=0.75)[0]) == 1
+def test_confidence_may_fall_below_the_threshold():
+    assert mask_to_boxes(_map("600", "060", "006"))[1] == pytest.approx([0.2])
 
 
 def test_exactly_the_threshold_is_background():
@@ -121,9 +117,7 @@ def test_falling_confidence_and_reading_order():
     "find", [mask_to_boxes, lambda probability, **options: probability_to_boxes(probability, (50, 40), **options)]
 )
 class TestBoth:
-    @pytest.mark.parametrize(
-        "options", [{}, {"floor": 0.99, "threshold": 0.1}, {"min_area_px": 9999, "threshold": 0.1}]
-    )
+    @pytest.mark.parametrize("options", [{}, {"min_area_px": 9999, "threshold": 0.1}])
     def test_no_boxes(self, find, options):
         boxes, confidence = find(np.full((4, 5), 0.3, np.float32), **options)
         assert boxes.shape == (0, 4)
@@ -196,7 +190,7 @@ def _separated_boxes(draw):
 @settings(deadline=None, max_examples=50)
 @given(_separated_boxes())
 def test_boxes_to_mask_to_boxes(boxes):
-    found, confidence = mask_to_boxes(boxes_to_mask(boxes, (100, 60), np.float32))
+    found, confidence = mask_to_boxes(boxes_to_mask(boxes, (100, 60)).astype(np.float32))
     assert sorted(found.tolist()) == sorted(boxes)
     assert (confidence == 1).all()
 
@@ -223,7 +217,7 @@ def test_is_resize_and_mask_to_boxes(seed, threshold, size_wh):
     large = cv2.resize(small, size_wh, interpolation=cv2.INTER_LINEAR)
     if abs(small.max() - threshold) < 1e-5:
         return  # the resize rounds
-    options = {"threshold": threshold, "min_area_px": 3, "connectivity": 4, "floor": 0.1}
+    options = {"threshold": threshold, "min_area_px": 3, "connectivity": 4}
     for found, expected in zip(
         probability_to_boxes(small, size_wh, **options), mask_to_boxes(large, **options), strict=True
     ):
@@ -282,7 +276,7 @@ def test_round_trip_through_a_letterbox(lying, x1, y1, width, height):
     if lying:
         box, original_wh = box[[1, 0, 3, 2]], (1024, 500)
     letterbox = Letterbox.fit(original_wh, 256)
-    square = boxes_to_mask(letterbox.boxes_to_square([box]), (256, 256), np.float32)
+    square = boxes_to_mask(letterbox.boxes_to_square([box]), (256, 256)).astype(np.float32)
     boxes, _ = probability_to_boxes(letterbox.crop(square), original_wh)
     assert len(boxes) == 1
     tolerance = 0.5 / min(letterbox.scale_xy) + 0.5

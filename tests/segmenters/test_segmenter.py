@@ -12,7 +12,7 @@ from hilum.datasets.pictures import read_picture
 from hilum.errors import HilumError
 from hilum.eval.baselines import empty_mask
 from hilum.predict import load
-from hilum.segmenters.batches import in_company, load_batch, mask_of, prepare_batch, to_input
+from hilum.segmenters.batches import load_batch, mask_of, prepare_batch, to_input
 from hilum.segmenters.losses import bce_loss
 from hilum.segmenters.segmenter_config import count_parameters
 from hilum.segmenters.unet import UNetSegmenter
@@ -123,17 +123,6 @@ def test_the_flip_of_older_runs_is_understood():
     assert old == check_config(_with(augmentation={"gamma": 0.1, "flip": 0.2}), "test")
     with pytest.raises(HilumError, match=r"train\.flip: is augmentation\.flip now"):
         check_config(_with({"flip": 0.2}, augmentation={"flip": 0.1}), "test")
-
-
-@pytest.mark.parametrize(
-    ("images", "least", "sizes"),
-    [(9, 2, [4, 5]), (8, 2, [4, 4]), (10, 2, [4, 4, 2]), (1, 2, [1]), (5, 2, [5]), (11, 4, [4, 7]), (12, 4, [4, 4, 4])],
-)
-def test_no_image_is_alone_in_its_batch(images, least, sizes):
-    numbers = np.arange(images)
-    batches = list(in_company((numbers[start : start + 4] for start in range(0, images, 4)), least))
-    assert [len(batch) for batch in batches] == sizes
-    assert (np.concatenate(batches) == numbers).all()
 
 
 def test_what_an_image_becomes_depends_on_epoch_and_image_alone(dataset):

@@ -17,9 +17,9 @@ from hilum.training.tensors import read_tensors
 smp = pytest.importorskip("segmentation_models_pytorch", reason="needs the extra `smp`")
 timm = pytest.importorskip("timm")
 
-from hilum.segmenters import encoder_weights  # noqa: E402
-from hilum.segmenters.encoder_weights import load_encoder  # noqa: E402
 from hilum.segmenters.smp_network import GREY_MEAN, GREY_STD, SMPNetwork  # noqa: E402
+from hilum.training import encoder_weights  # noqa: E402
+from hilum.training.encoder_weights import load_encoder  # noqa: E402
 
 TINY = {
     "backend": "segmenter",
@@ -129,7 +129,7 @@ def test_timms_weights_are_loaded_as_timm_loads_them(name, tmp_path):
     """Oracle: timm's own reading of the same file, for one channel."""
     _save_whole_timm(name, tmp_path / "w.safetensors")
     encoder = SMPNetwork("Unet", f"tu-{name}", {}).encoder
-    load_encoder(encoder, read_tensors(tmp_path / "w.safetensors"), "w")
+    load_encoder(encoder, read_tensors(tmp_path / "w.safetensors", "model.weights", "none, hub"), "w")
     overlay = {"file": str(tmp_path / "w.safetensors")}
     theirs = timm.create_model(
         name, pretrained=True, pretrained_cfg_overlay=overlay, in_chans=1, features_only=True
@@ -151,7 +151,7 @@ def test_a_torchvision_checkpoint_sees_grey_as_three_equal_colours(inside, tmp_p
         state = {inside: {f"module.{name}": tensor for name, tensor in state.items()}, "epoch": 3}
     torch.save(state, tmp_path / "w.pth")
     network = SMPNetwork("Unet", "resnet18", {}).eval()
-    load_encoder(network.encoder, read_tensors(tmp_path / "w.pth"), "w.pth")
+    load_encoder(network.encoder, read_tensors(tmp_path / "w.pth", "model.weights", "none, hub"), "w.pth")
     image = torch.rand(2, 1, 64, 64)
     with torch.inference_mode():
         deepest = network.encoder((image - GREY_MEAN) / GREY_STD)[-1]
@@ -205,12 +205,12 @@ def test_no_connection_is_one_line(monkeypatch):
 
 
 def test_a_run_from_the_hub_says_so_resumes_and_loads_without_it(dataset, tmp_path, monkeypatch):
-    """Downloaded once, when training begins; neither resuming nor loading asks again."""
+    """Asked for when training begins, before the run folder is there; neither resuming nor loading asks again."""
     _save_whole_timm("mobilenetv3_small_050", tmp_path / "model.safetensors")
     asked = []
 
     def download(repository, revision):
-        asked.append(repository)
+        asked.append((repository, run.exists()))
         return tmp_path / "model.safetensors"
 
     monkeypatch.setattr("hilum.segmenters.smp.download", download)
@@ -228,10 +228,11 @@ def test_a_run_from_the_hub_says_so_resumes_and_loads_without_it(dataset, tmp_pa
         patch.setattr("hilum.train.write_operating_point", killed)
         with pytest.raises(Stop):
             train(settings, data, run)
-    assert asked == ["timm/mobilenetv3_small_050.lamb_in1k"]
+    # The second time it is in the hub's cache.
+    assert asked == [("timm/mobilenetv3_small_050.lamb_in1k", False), ("timm/mobilenetv3_small_050.lamb_in1k", True)]
     train(settings, data, run)
-    assert len(asked) == 1
-    assert json.loads((run / "environment.json").read_text())["pretraining"] == asked[0]
+    assert len(asked) == 2
+    assert json.loads((run / "environment.json").read_text())["pretraining"] == asked[0][0]
     trained, source = load_file(run / "weights.safetensors"), load_file(tmp_path / "model.safetensors")
     np.testing.assert_allclose(
         trained["network.encoder.model.conv_stem.weight"], source["conv_stem.weight"].sum(1, keepdim=True), atol=1e-6
@@ -239,7 +240,7 @@ def test_a_run_from_the_hub_says_so_resumes_and_loads_without_it(dataset, tmp_pa
     (tmp_path / "model.safetensors").unlink()
     monkeypatch.setattr(encoder_weights, "download", killed)
     assert [result.error for result in hilum.load(run).predict(data.split("val").paths[:2])] == [None, None]
-    assert len(asked) == 1
+    assert len(asked) == 2
 
 
 def test_global_pooling_trains_whatever_the_last_batch(dataset, tmp_path):

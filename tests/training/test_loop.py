@@ -19,7 +19,7 @@ from hilum.train import train
 from hilum.training import loop
 from hilum.training.checkpoint import CHECKPOINT, load_weights
 from hilum.training.log import read_log
-from hilum.training.loop import fit, shuffled_batches
+from hilum.training.loop import fit, in_company, shuffled_batches
 
 Validate = Callable[[nn.Module], dict[str, float]]
 
@@ -344,3 +344,12 @@ def test_killed_before_the_operating_point_no_epoch_is_trained_again(
     assert (tmp_path / "weights.safetensors").read_bytes() == weights
     assert (tmp_path / "log.jsonl").read_text() == log
     assert not (tmp_path / CHECKPOINT).exists()
+
+
+@pytest.mark.parametrize("images", [1, 2, 4, 5, 7, 8, 9, 10])
+@pytest.mark.parametrize("size", [2, 4])
+def test_no_image_is_alone_in_its_batch_and_none_is_much_larger(images: int, size: int) -> None:
+    made = list(in_company(shuffled_batches(images, size, 0, 3)))
+    assert np.concatenate(made).tolist() == np.concatenate(list(shuffled_batches(images, size, 0, 3))).tolist()
+    assert all(1 < len(batch) <= size + 1 for batch in made) or images == 1
+    assert all(len(batch) == size for batch in made[:-1])

@@ -22,7 +22,7 @@ def test_tensors_are_found_wherever_training_scripts_put_them(keys, prefix, tmp_
     for key in reversed(keys):
         stored = {key: stored, "epoch": 3}
     torch.save(stored, tmp_path / "w.pth")
-    found = read_tensors(tmp_path / "w.pth")
+    found = read_tensors(tmp_path / "w.pth", "model.weights", "none, hub")
     assert found.keys() == STATE.keys()
     assert all(torch.equal(tensor, STATE[name]) for name, tensor in found.items())
 
@@ -30,7 +30,7 @@ def test_tensors_are_found_wherever_training_scripts_put_them(keys, prefix, tmp_
 def test_a_file_of_safetensors_without_any_is_named(tmp_path):
     save_file({}, tmp_path / "none.safetensors")
     with pytest.raises(HilumError, match=r"none\.safetensors: holds no tensors with names"):
-        read_tensors(tmp_path / "none.safetensors")
+        read_tensors(tmp_path / "none.safetensors", "model.weights", "none, hub")
 
 
 def test_files_that_hold_no_tensors_are_named(tmp_path):
@@ -46,6 +46,11 @@ def test_files_that_hold_no_tensors_are_named(tmp_path):
         "hubb": "no such file; expected none, hub, or",
     }.items():
         with pytest.raises(HilumError, match=message) as caught:
-            read_tensors(tmp_path / name)
+            read_tensors(tmp_path / name, "model.weights", "none, hub")
         assert "\n" not in str(caught.value)
-        assert name in str(caught.value)
+        assert str(caught.value).startswith(f"model.weights: {tmp_path / name}: ")
+
+
+def test_the_key_and_what_it_takes_are_the_callers(tmp_path):
+    with pytest.raises(HilumError, match=r"^weights: .*gone: no such file; expected hub, or the path of a file"):
+        read_tensors(tmp_path / "gone", "weights", "hub")
