@@ -1,5 +1,6 @@
 """`hilum predict`: find opacities."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -7,7 +8,7 @@ from cyclopts import Parameter, validators
 
 from hilum import __version__
 from hilum.commands.options import Positive, Share, Split
-from hilum.commands.pictures import picture_paths
+from hilum.commands.pictures import picture_names, picture_paths
 from hilum.commands.terminal import bar, complain, say
 from hilum.errors import HilumError
 
@@ -23,6 +24,8 @@ def predict(
     batch_size: Positive = 16,
 ) -> None:
     """Find opacities: COCO results, a CSV, a table of images, and pictures with boxes.
+
+    An image is named by its file, without the ending; images of one name by their path in IMAGES.
 
     Parameters
     ----------
@@ -42,7 +45,7 @@ def predict(
         Images that the network sees at once.
     """
     from hilum.datasets.folder import Dataset
-    from hilum.datasets.pictures import read_picture
+    from hilum.datasets.pictures import picture_name, read_picture
     from hilum.eval.pictures import draw_boxes
     from hilum.eval.predictions import write_predictions
     from hilum.predict import load
@@ -60,12 +63,13 @@ def predict(
         paths = dataset.unlabelled()
     if not paths:
         raise HilumError(f"{images}: " + ("lists no image" if coco_ids is None else f"the {split} split has no image"))
+    names = picture_names(paths, images)
     predictor = load(run)
     results = []
     with bar("predicting") as progress:
         stream = predictor.predict(paths, confidence=confidence, batch_size=batch_size)
-        for path, result in zip(paths, stream, strict=True):
-            results.append(result)
+        for path, name, result in zip(paths, names, stream, strict=True):
+            results.append(replace(result, image_id=name))
             progress(len(results), len(paths))
             if result.error:
                 complain(f"{path}: {result.error}")
@@ -76,7 +80,7 @@ def predict(
                     read_picture(path),
                     found.xyxy,
                     found.confidence,
-                    out / "pictures" / f"{len(results):05d}-{path.stem}.jpg",
+                    out / "pictures" / f"{len(results):05d}-{picture_name(path)}.jpg",
                 )
     about: dict[str, Any] = {
         "run": run.name,

@@ -1,5 +1,6 @@
 """The command line end to end, as a user runs it."""
 
+import csv
 import json
 import os
 import shutil
@@ -8,6 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+
+import hilum.predict as hilum_predict
+from hilum.datasets.folder import Dataset
 
 TEST_IMAGES = 5  # of `sample_folder`
 TINY = ["image_size=64", "model.channels=4", "model.blocks=1", "model.depth=2", "train.epochs=1", "boxes.threshold=0.2"]
@@ -62,6 +66,32 @@ def test_predict_writes_json_csv_and_pictures(trained, sample_folder, tmp_path):
     boxes = json.loads((tmp_path / "out" / "predictions.json").read_text())
     assert len(boxes) == len((tmp_path / "out" / "predictions.csv").read_text().splitlines()) - 1
     assert len(list((tmp_path / "out" / "pictures").glob("*.jpg"))) == TEST_IMAGES
+
+
+def test_pictures_of_one_name_stay_apart_in_all_that_is_written(trained, dataset, tmp_path):
+    """Two images under one name in a tree of studies, a third one beside them: each keeps its own boxes."""
+    one, other, third = Dataset.open(dataset).split("holdout").paths[:3]
+    tree = {"a/x.jpg": one, "b/x.jpg": other, third.name: third}
+    for name, path in tree.items():
+        (tmp_path / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, tmp_path / "tree" / name)
+    out = tmp_path / "out"
+    hilum("predict", trained, tmp_path / "tree", out, "--confidence", 0)
+    with (out / "images.csv").open(newline="") as file:
+        names = {row["image_id"]: int(row["coco_id"]) for row in csv.DictReader(file)}
+    assert names.keys() == {"a/x", "b/x", third.stem}
+    with (out / "predictions.csv").open(newline="") as file:
+        table = [(row["image_id"], float(row["confidence"])) for row in csv.DictReader(file)]
+    coco = json.loads((out / "predictions.json").read_text())
+    paths = [next((tmp_path / "tree").rglob(f"{name}.*")) for name in names]
+    for name, result in zip(names, hilum_predict.load(trained).predict(paths, confidence=0), strict=True):
+        confidence = pytest.approx(result.detections.confidence.tolist(), abs=2e-6)
+        assert [value for image, value in table if image == name] == confidence
+        assert [entry["score"] for entry in coco if entry["image_id"] == names[name]] == confidence
+    # Neither of the two can be taken for an image of the data set; the third is scored.
+    done = hilum("evaluate", out, dataset)
+    assert "2 images are not in the holdout split and were passed over" in done.stderr
+    assert "twice" not in done.stderr
 
 
 def test_evaluate_a_run_and_its_own_predictions_agree(trained, dataset, tmp_path):

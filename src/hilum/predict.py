@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from supervision import Detections
 
 from hilum.backend import IMAGE_PROBABILITY, Backend, backend_class
-from hilum.datasets.pictures import read_picture
+from hilum.datasets.pictures import picture_name, read_picture
 from hilum.errors import HilumError
 from hilum.run import check_run, operating_confidence, run_config
 
@@ -25,7 +25,8 @@ class Result:
     """What was found in one input.
 
     Attributes:
-        image_id: the file's name without its ending; the input's number, from 0, where it was an array.
+        image_id: the file's name without the ending of a picture, so files of one name in two folders share it; the
+            input's number, from 0, where it was an array.
         detections: xyxy in float pixels of the input, confidence 0..1, class_id 0, by falling confidence.
         image_probability: that the image shows an opacity: what the backend says of the image as a whole, else the
             highest confidence of any box, also of those below the operating point; NaN where there was an error.
@@ -133,7 +134,7 @@ def _decoded_ahead(images: Iterable[Image], ahead: int) -> Iterator[tuple[str, N
     with ThreadPoolExecutor(4) as pool:
         try:
             for number, image in enumerate(images):
-                image_id = Path(image).stem if isinstance(image, str | Path) else str(number)
+                image_id = picture_name(image) if isinstance(image, str | Path) else str(number)
                 waiting.append((image_id, pool.submit(_decode, image)))
                 if len(waiting) > ahead:
                     name, decoded = waiting.popleft()
