@@ -46,7 +46,7 @@ def predict(
     """
     from hilum.datasets.folder import Dataset
     from hilum.datasets.pictures import picture_name, read_picture
-    from hilum.eval.pictures import draw_boxes
+    from hilum.eval.pictures import clear_drawn, draw_boxes
     from hilum.eval.predictions import write_predictions
     from hilum.predict import load
 
@@ -65,6 +65,7 @@ def predict(
         raise HilumError(f"{images}: " + ("lists no image" if coco_ids is None else f"the {split} split has no image"))
     names = picture_names(paths, images)
     predictor = load(run)
+    clear_drawn(out / "pictures")
     results = []
     with bar("predicting") as progress:
         stream = predictor.predict(paths, confidence=confidence, batch_size=batch_size)

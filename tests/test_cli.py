@@ -66,6 +66,12 @@ def test_predict_writes_json_csv_and_pictures(trained, sample_folder, tmp_path):
     boxes = json.loads((tmp_path / "out" / "predictions.json").read_text())
     assert len(boxes) == len((tmp_path / "out" / "predictions.csv").read_text().splitlines()) - 1
     assert len(list((tmp_path / "out" / "pictures").glob("*.jpg"))) == TEST_IMAGES
+    # Predicted again into the same folder, others stand there: what was drawn before goes, what was not drawn stays.
+    shutil.copy(next(mixed.glob("[!b]*.dcm")), tmp_path / "one.dcm")
+    (tmp_path / "out" / "pictures" / "00001-mine.jpg").write_text("mine")
+    hilum("predict", trained, tmp_path / "one.dcm", tmp_path / "out")
+    names = {path.name for path in (tmp_path / "out" / "pictures").iterdir()}
+    assert names == {"00001-one.jpg", "00001-mine.jpg"}
 
 
 def test_pictures_of_one_name_stay_apart_in_all_that_is_written(trained, dataset, tmp_path):
