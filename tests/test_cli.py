@@ -3,11 +3,15 @@
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 import hilum.predict as hilum_predict
@@ -72,6 +76,34 @@ def test_predict_writes_json_csv_and_pictures(trained, sample_folder, tmp_path):
     hilum("predict", trained, tmp_path / "one.dcm", tmp_path / "out")
     names = {path.name for path in (tmp_path / "out" / "pictures").iterdir()}
     assert names == {"00001-one.jpg", "00001-mine.jpg"}
+
+
+def test_killed_among_hundreds_of_pictures_it_goes_on(trained, tmp_path):
+    draw, names = np.random.default_rng(0), [f"{at:03d}" for at in range(300)]
+    for name in names:
+        (tmp_path / "many").mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / "many" / f"{name}.png"), draw.integers(0, 256, (48, 64), np.uint8))
+    words = ["predict", trained, tmp_path / "many", tmp_path / "out", "--confidence", 0, "--batch-size", 1]
+    process = subprocess.Popen([sys.executable, "-m", "hilum", *map(str, words)], stderr=subprocess.DEVNULL)
+    journal, deadline = tmp_path / "out" / ".predictions.jsonl", time.monotonic() + 120
+    while not (journal.is_file() and journal.stat().st_size > 2_000) and time.monotonic() < deadline:
+        assert process.poll() is None
+        time.sleep(0.002)
+    process.kill()
+    process.wait()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [journal.name]
+    assert re.search(r"goes on after [1-9]\d* of 300 images", hilum(*words).stderr)
+    assert not journal.exists()
+    paths = [tmp_path / "many" / f"{name}.png" for name in names]
+    expected = list(hilum_predict.load(trained).predict(paths, confidence=0, batch_size=1))
+    with (tmp_path / "out" / "images.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["image_id"] for row in rows] == names
+    assert [int(row["boxes"]) for row in rows] == [len(result.detections) for result in expected]
+    probability = pytest.approx([result.image_probability for result in expected], abs=1e-6)
+    assert [float(row["probability"]) for row in rows] == probability
+    entries = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert len(entries) == sum(len(result.detections) for result in expected) > 0
 
 
 def test_pictures_of_one_name_stay_apart_in_all_that_is_written(trained, dataset, tmp_path):
