@@ -1,5 +1,8 @@
 """The pictures that a word on the command line stands for."""
 
+import os
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from hilum.errors import HilumError
@@ -27,3 +30,37 @@ def picture_paths(source: Path) -> list[Path]:
     except UnicodeDecodeError as error:
         raise HilumError(f"{source}: not a text file in UTF-8") from error
     return [source.parent / line.strip() for line in lines if line.strip()]
+
+
+def picture_names(paths: Sequence[Path], source: Path) -> list[str]:
+    """A name for each of a source's pictures, no two the same.
+
+    A picture is named by its file, without the ending of a picture. Pictures that would share a name are named by their
+    path in the source instead (`a/x` and `b/x`), and where they still would (`a/x.dcm` beside `a/x.png`), with the
+    ending. Where a list leads out of its folder, paths begin at the innermost folder that holds all its pictures.
+
+    Args:
+        paths: the pictures.
+        source: what `picture_paths` found them by, or a dataset folder.
+
+    Raises:
+        HilumError: a picture is listed twice.
+    """
+    from hilum.datasets.pictures import picture_name
+
+    whole = [Path(os.path.abspath(path)) for path in paths]  # noqa: PTH100 - `..` goes, and no link is followed
+    named = Counter(whole)
+    if twice := next((path for path, one in zip(paths, whole, strict=True) if named[one] > 1), None):
+        raise HilumError(f"{twice}: {source} lists it twice; list each picture once")
+    root = Path(os.path.abspath(source if source.is_dir() else source.parent))  # noqa: PTH100
+    if not all(path.is_relative_to(root) for path in whole):
+        root = Path(os.path.commonpath([path.parent for path in whole]))
+    names = [picture_name(path) for path in paths]
+    longer = [0] * len(paths)
+    while shared := {name for name, count in Counter(names).items() if count > 1}:
+        for at, path in enumerate(whole):
+            if names[at] in shared:
+                inside = path.relative_to(root)
+                names[at] = (inside if longer[at] else inside.with_name(picture_name(inside))).as_posix()
+                longer[at] += 1
+    return names

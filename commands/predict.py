@@ -1,15 +1,20 @@
 """`hilum predict`: find opacities."""
 
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter, validators
 
 from hilum import __version__
 from hilum.commands.options import Positive, Share, Split
-from hilum.commands.pictures import picture_paths
+from hilum.commands.pictures import picture_names, picture_paths
 from hilum.commands.terminal import bar, complain, say
 from hilum.errors import HilumError
+
+if TYPE_CHECKING:  # `hilum --help` is to be quick
+    from hilum.predict import Result
 
 
 def predict(
@@ -23,6 +28,9 @@ def predict(
     batch_size: Positive = 16,
 ) -> None:
     """Find opacities: COCO results, a CSV, a table of images, and pictures with boxes.
+
+    An image is named by its file, without the ending; images of one name by their path in IMAGES. Interrupted, the same
+    command again goes on.
 
     Parameters
     ----------
@@ -41,11 +49,13 @@ def predict(
     batch_size
         Images that the network sees at once.
     """
+    from hilum.converters.files import locked
     from hilum.datasets.folder import Dataset
-    from hilum.datasets.pictures import read_picture
-    from hilum.eval.pictures import draw_boxes
-    from hilum.eval.predictions import write_predictions
+    from hilum.eval.prediction_journal import PredictionJournal, digest_of_files
+    from hilum.eval.predictions_folder import write_predictions
     from hilum.predict import load
+    from hilum.run import run_digest
+    from hilum.source_digest import source_digest
 
     if (out / "conversion.json").exists() or (out / "config.yaml").exists():
         raise HilumError(f"{out}: is a dataset or a run folder; give OUT a folder of its own")
@@ -60,35 +70,51 @@ def predict(
         paths = dataset.unlabelled()
     if not paths:
         raise HilumError(f"{images}: " + ("lists no image" if coco_ids is None else f"the {split} split has no image"))
+    names = picture_names(paths, images)
     predictor = load(run)
-    results = []
-    with bar("predicting") as progress:
-        stream = predictor.predict(paths, confidence=confidence, batch_size=batch_size)
-        for path, result in zip(paths, stream, strict=True):
-            results.append(result)
-            progress(len(results), len(paths))
-            if result.error:
-                complain(f"{path}: {result.error}")
-            elif len(results) <= pictures:
-                (out / "pictures").mkdir(parents=True, exist_ok=True)
-                found = result.detections
-                draw_boxes(
-                    read_picture(path),
-                    found.xyxy,
-                    found.confidence,
-                    out / "pictures" / f"{len(results):05d}-{path.stem}.jpg",
-                )
-    about: dict[str, Any] = {
-        "run": run.name,
-        "hilum": __version__,
-        "confidence": predictor.confidence if confidence is None else confidence,
-        "floor": predictor.confidence if confidence is None else confidence,
-    }
+    least = predictor.confidence if confidence is None else confidence
+    about: dict[str, Any] = {"run": run.name, "hilum": __version__, "confidence": least, "floor": least}
     if dataset is not None:
         about |= {"split": split, "data_fingerprint": dataset.fingerprint}
-    write_predictions(out, results, coco_ids, about)
-    failed = sum(result.error is not None for result in results)
-    boxes = sum(len(result.detections) for result in results)
-    say(f"{out}: {boxes} boxes on {len(results) - failed} images" + (f", {failed} not read" if failed else ""))
-    if failed == len(results):
-        raise HilumError(f"{images}: none of its {failed} images could be read")
+    made_with = {**about, "code": source_digest(), "of_run": run_digest(run), "of_images": digest_of_files(paths)}
+    out.mkdir(parents=True, exist_ok=True)
+    with (
+        locked(out, busy="another prediction is writing there; wait for its end"),
+        PredictionJournal(out, made_with, names) as journal,
+    ):
+        if journal.done:
+            complain(f"{out}: goes on after {journal.done:,} of {len(paths):,} images")
+        left = slice(journal.done, None)
+        with bar("predicting") as progress:
+            stream = predictor.predict(paths[left], confidence=confidence, batch_size=batch_size)
+            for path, name, result in zip(paths[left], names[left], stream, strict=True):
+                journal.add(replace(result, image_id=name))
+                progress(journal.done, len(paths))
+                if result.error:
+                    complain(f"{path}: {result.error}")
+        _draw(out / "pictures", paths[:pictures], journal.results())
+        write_predictions(out, journal.results(), coco_ids, about)
+        journal.remove()
+    read = journal.done - journal.failed
+    say(f"{out}: {journal.boxes} boxes on {read} images" + (f", {journal.failed} not read" if journal.failed else ""))
+    if not read:
+        raise HilumError(f"{images}: none of its {journal.failed} images could be read")
+
+
+def _draw(folder: Path, paths: Sequence[Path], results: Iterable["Result"]) -> None:
+    """Draw the boxes of the first images, in the place of pictures that were drawn before."""
+    from hilum.datasets.pictures import picture_name, read_picture
+    from hilum.eval.pictures import clear_drawn, draw_boxes
+
+    clear_drawn(folder)
+    for number, (path, result) in enumerate(zip(paths, results, strict=False), start=1):
+        if result.error:
+            continue
+        try:
+            pixels = read_picture(path)
+        except HilumError as error:  # it was there a moment ago
+            complain(f"{path}: not drawn: {error}")
+            continue
+        folder.mkdir(exist_ok=True)
+        found = result.detections
+        draw_boxes(pixels, found.xyxy, found.confidence, folder / f"{number:05d}-{picture_name(path)}.jpg")

@@ -27,6 +27,7 @@ def submit(run: Path, images: Path, out: Path, *, confidence: Share = None, over
     """
     from hilum.datasets.boxes import xyxy_to_xywh
     from hilum.datasets.folder import Dataset
+    from hilum.datasets.pictures import picture_name
     from hilum.eval.submission import write_submission
     from hilum.predict import load
 
@@ -38,8 +39,8 @@ def submit(run: Path, images: Path, out: Path, *, confidence: Share = None, over
         raise HilumError(f"{out}: its folder does not exist")
     if out.is_dir() or (out.exists() and not overwrite):
         raise HilumError(f"{out}: is there already; give a new file, or --overwrite to replace one")
-    named = Counter(path.stem for path in paths)
-    if twice := next((path for path in paths if named[path.stem] > 1), None):
+    named = Counter(map(picture_name, paths))
+    if twice := next((path for path in paths if named[picture_name(path)] > 1), None):
         raise HilumError(f"{twice}: another file has the same name, and a submission knows images by name")
     predictor = load(run)
     results = []

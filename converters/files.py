@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
 from hilum.errors import HilumError
 
@@ -38,6 +39,29 @@ def write_atomically(path: Path | str, content: bytes | str, *, private: bool = 
     except BaseException:
         with suppress(OSError):
             os.unlink(partial)  # noqa: PTH108
+        raise
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[TextIO]:
+    """A text file that is written bit by bit, and takes the place of `path` when it is whole.
+
+    Its hidden name is always the same, so that another try writes over what a kill left: one writer a file.
+
+    Args:
+        path: the file.
+
+    Raises:
+        OSError: the disk is full or the folder is not writable; no half file is left.
+    """
+    partial = path.with_name(f".{path.name}{PARTIAL}")
+    try:
+        with partial.open("w", encoding="utf-8", newline="") as file:
+            yield file
+        partial.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            partial.unlink()
         raise
 
 

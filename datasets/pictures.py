@@ -15,6 +15,17 @@ from hilum.errors import HilumError
 SUFFIXES = {".dcm", ".dicom", ".jpg", ".jpeg", ".png"}
 
 
+def picture_name(path: Path | str) -> str:
+    """A file's name without the ending of a picture; what else follows a dot is part of a name, as in DICOM UIDs.
+
+    Examples:
+        >>> picture_name("a/00a8.DCM"), picture_name("1.2.826.0.1"), picture_name("scan.2.png")
+        ('00a8', '1.2.826.0.1', 'scan.2')
+    """
+    path = Path(path)
+    return path.stem if path.suffix.lower() in SUFFIXES else path.name
+
+
 def read_picture(source: Path | str | NDArray[Any]) -> NDArray[np.uint8]:
     """Read one radiograph.
 

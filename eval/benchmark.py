@@ -25,7 +25,8 @@ from hilum.eval.bootstrap import Resampled
 from hilum.eval.cost import describe_machine, measure_cost
 from hilum.eval.measures import Measures, measure
 from hilum.eval.pictures import choose_images, draw_comparison
-from hilum.eval.predictions import read_about, read_answer, write_predictions
+from hilum.eval.predictions import read_answer
+from hilum.eval.predictions_folder import read_about, write_predictions
 from hilum.eval.standing import standings
 from hilum.eval.tables import table_csv, table_markdown, table_rows
 from hilum.predict import Predictor, load, predict_all

@@ -17,12 +17,16 @@ from hilum.eval.measures import scores_of
 # Okabe and Ito's colours, told apart by the colour-blind; the truth is always the first.
 COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#CC79A7", "#D55E00")
 NOT_A_DEVICE = "Research software, not a medical device: not for diagnosis or any clinical decision."
+# What `draw_boxes` writes carries this JPEG comment, behind the 20 bytes of OpenCV's header, and is known by it again.
+_COMMENT = f"hilum predict. {NOT_A_DEVICE}".encode()
+_DRAWN = b"\xff\xfe" + (len(_COMMENT) + 2).to_bytes(2, "big") + _COMMENT
+_HEADER = 20
 
 
 def draw_boxes(
     pixels: NDArray[np.uint8], boxes_xyxy: NDArray[np.float64], confidence: NDArray[np.float64], path: Path
 ) -> None:
-    """Write a JPEG of one picture with its boxes and their confidences."""
+    """Write a JPEG of one picture with its boxes and their confidences, which `clear_drawn` knows again."""
     canvas = cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR)
     line = max(1, round(max(pixels.shape) / 300))
     red, green, blue = (int(COLOURS[0][at : at + 2], 16) for at in (1, 3, 5))
@@ -30,7 +34,20 @@ def draw_boxes(
         cv2.rectangle(canvas, (left, top), (right, bottom), (blue, green, red), line)
         place = (left + 2, max(top - 4 * line, 12 * line))
         cv2.putText(canvas, f"{sure:.2f}", place, cv2.FONT_HERSHEY_SIMPLEX, line / 3, (blue, green, red), line)
-    write_atomically(path, cv2.imencode(".jpg", canvas, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes())
+    jpeg = cv2.imencode(".jpg", canvas, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
+    write_atomically(path, jpeg[:_HEADER] + _DRAWN + jpeg[_HEADER:])
+
+
+def clear_drawn(folder: Path) -> None:
+    """Delete the pictures that `draw_boxes` wrote into a folder under a number and a name, and no others."""
+    for path in folder.glob("[0-9][0-9][0-9][0-9][0-9]*-*.jpg"):
+        if path.is_file() and _is_drawn(path):
+            path.unlink()
+
+
+def _is_drawn(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(_HEADER + len(_DRAWN)).endswith(_DRAWN)
 
 
 def choose_images(split: Split, positives: int, negatives: int) -> list[int]:

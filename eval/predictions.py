@@ -1,92 +1,24 @@
-"""Predictions on disk: a folder with COCO results, a CSV, and a table of which images were looked at."""
+"""Read predictions on a split, whoever wrote them: a predictions folder, COCO results or a submission."""
 
 import csv
 import json
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hilum.converters.files import csv_text, write_atomically
-from hilum.datasets.boxes import xyxy_to_xywh
 from hilum.datasets.folder import Split
 from hilum.errors import HilumError
 from hilum.eval.answer import Answer
+from hilum.eval.predictions_folder import ABOUT, CATEGORY, IMAGES, RESULTS, TABLE, read_about
 from hilum.eval.problems import MOST_LINES, Problems
 from hilum.eval.submission import Predictions, image_name, reaches_out, read_submission
-from hilum.predict import Result
-from hilum.run import read_json, write_json
-
-RESULTS = "predictions.json"
-TABLE = "predictions.csv"
-IMAGES = "images.csv"
-ABOUT = "about.json"
-
-_CATEGORY = 1  # opacity, the only one there is
 
 _Names = Callable[[Any], str | None]
-
-
-def write_predictions(
-    folder: Path,
-    results: Sequence[Result],
-    coco_ids: Sequence[int] | None = None,
-    about: Mapping[str, Any] | None = None,
-) -> None:
-    """Write `predictions.json` (COCO results), `predictions.csv`, `images.csv` and, where it is given, `about.json`.
-
-    Args:
-        folder: made if it is not there; predictions in it are replaced.
-        results: one an image.
-        coco_ids: the images' ids in a data set; numbers from 1 where None. `images.csv` tells whose they are.
-        about: what the predictions were made with, any JSON values. `read_answer` goes by these: `confidence`, the
-            operating point; `floor`, the confidence below which no box was written; `split`, of the data set. Others
-            are for people, and for who calls `read_about`: `run`, `hilum`, `data_fingerprint`.
-    """
-    ids = list(coco_ids) if coco_ids is not None else list(range(1, len(results) + 1))
-    found: list[dict[str, Any]] = []
-    rows: list[list[Any]] = []
-    images: list[list[Any]] = []
-    for number, result in zip(ids, results, strict=True):
-        boxes = xyxy_to_xywh(result.detections.xyxy).tolist()
-        for box, confidence in zip(boxes, result.detections.confidence.tolist(), strict=True):
-            found.append({"image_id": number, "category_id": _CATEGORY, "bbox": box, "score": confidence})
-            rows.append([result.image_id, *(f"{value:.3f}" for value in box), f"{confidence:.6f}"])
-        status = "failed" if result.error else "predicted"
-        # All digits: rounding would make ties, and ties change an area under a curve.
-        probability = "" if result.error else repr(float(result.image_probability))
-        images.append([number, result.image_id, status, len(boxes), probability, result.error or ""])
-    folder.mkdir(parents=True, exist_ok=True)
-    # The table of images goes first and comes last: a folder that has it is whole, and of one piece.
-    for name in (IMAGES, ABOUT):
-        (folder / name).unlink(missing_ok=True)
-    write_atomically(folder / RESULTS, "[\n" + ",\n".join(json.dumps(entry) for entry in found) + "\n]\n")
-    write_atomically(folder / TABLE, csv_text(["image_id", "x", "y", "width", "height", "confidence"], rows))
-    if about is not None:
-        write_json(folder / ABOUT, dict(about))
-    header = ["coco_id", "image_id", "status", "boxes", "probability", "error"]
-    write_atomically(folder / IMAGES, csv_text(header, images))
-
-
-def read_about(folder: Path) -> dict[str, Any]:
-    """Read what a predictions folder was made with; empty where nobody wrote it.
-
-    Raises:
-        HilumError: `about.json` is damaged, or `confidence` or `floor` in it is not a number from 0 to 1.
-    """
-    path = folder / ABOUT
-    if not path.exists():
-        return {}
-    about = read_json(path)
-    for key in ("confidence", "floor"):
-        value = about.get(key)
-        if value is not None and not (type(value) in {int, float} and 0 <= value <= 1):
-            raise HilumError(f"{path}: {key}: expected a number from 0 to 1, found {value!r}")
-    return about
 
 
 def read_answer(
@@ -245,7 +177,7 @@ def _read_coco(path: Path, find: _Names, sizes_wh: Mapping[str, tuple[int, int]]
     if not isinstance(entries, list):
         raise HilumError(f"{path}: expected COCO results, a list of objects, found {type(entries).__name__}")
 
-    opacity: Any = _CATEGORY
+    opacity: Any = CATEGORY
     categories = {_category(entry, None) for entry in entries} - {None}
     if len(categories) == 1 and opacity not in categories:
         opacity = categories.pop()

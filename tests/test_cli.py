@@ -1,13 +1,21 @@
 """The command line end to end, as a user runs it."""
 
+import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
+
+import hilum.predict as hilum_predict
+from hilum.datasets.folder import Dataset
 
 TEST_IMAGES = 5  # of `sample_folder`
 TINY = ["image_size=64", "model.channels=4", "model.blocks=1", "model.depth=2", "train.epochs=1", "boxes.threshold=0.2"]
@@ -62,6 +70,66 @@ def test_predict_writes_json_csv_and_pictures(trained, sample_folder, tmp_path):
     boxes = json.loads((tmp_path / "out" / "predictions.json").read_text())
     assert len(boxes) == len((tmp_path / "out" / "predictions.csv").read_text().splitlines()) - 1
     assert len(list((tmp_path / "out" / "pictures").glob("*.jpg"))) == TEST_IMAGES
+    # Predicted again into the same folder, others stand there: what was drawn before goes, what was not drawn stays.
+    shutil.copy(next(mixed.glob("[!b]*.dcm")), tmp_path / "one.dcm")
+    (tmp_path / "out" / "pictures" / "00001-mine.jpg").write_text("mine")
+    hilum("predict", trained, tmp_path / "one.dcm", tmp_path / "out")
+    names = {path.name for path in (tmp_path / "out" / "pictures").iterdir()}
+    assert names == {"00001-one.jpg", "00001-mine.jpg"}
+
+
+def test_killed_among_hundreds_of_pictures_it_goes_on(trained, tmp_path):
+    draw, names = np.random.default_rng(0), [f"{at:03d}" for at in range(200)]
+    for name in names:
+        (tmp_path / "many").mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / "many" / f"{name}.png"), draw.integers(0, 256, (48, 64), np.uint8))
+    words = ["predict", trained, tmp_path / "many", tmp_path / "out", "--confidence", 0, "--batch-size", 1]
+    process = subprocess.Popen([sys.executable, "-m", "hilum", *map(str, words)], stderr=subprocess.DEVNULL)
+    journal, deadline = tmp_path / "out" / ".predictions.jsonl", time.monotonic() + 120
+    while not (journal.is_file() and journal.stat().st_size > 2_000) and time.monotonic() < deadline:
+        assert process.poll() is None
+        time.sleep(0.002)
+    process.kill()
+    process.wait()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [journal.name]
+    assert re.search(r"goes on after [1-9]\d* of 200 images", hilum(*words).stderr)
+    assert not journal.exists()
+    paths = [tmp_path / "many" / f"{name}.png" for name in names[::10]]
+    expected = list(hilum_predict.load(trained).predict(paths, confidence=0, batch_size=1))
+    with (tmp_path / "out" / "images.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["image_id"] for row in rows] == names
+    assert [int(row["boxes"]) for row in rows[::10]] == [len(result.detections) for result in expected]
+    probability = pytest.approx([result.image_probability for result in expected], abs=1e-6)
+    assert [float(row["probability"]) for row in rows[::10]] == probability
+    entries = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert len(entries) == sum(int(row["boxes"]) for row in rows) > 0
+
+
+def test_pictures_of_one_name_stay_apart_in_all_that_is_written(trained, dataset, tmp_path):
+    """Two images under one name in a tree of studies, a third one beside them: each keeps its own boxes."""
+    one, other, third = Dataset.open(dataset).split("holdout").paths[:3]
+    tree = {"a/x.jpg": one, "b/x.jpg": other, third.name: third}
+    for name, path in tree.items():
+        (tmp_path / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, tmp_path / "tree" / name)
+    out = tmp_path / "out"
+    hilum("predict", trained, tmp_path / "tree", out, "--confidence", 0)
+    with (out / "images.csv").open(newline="") as file:
+        names = {row["image_id"]: int(row["coco_id"]) for row in csv.DictReader(file)}
+    assert names.keys() == {"a/x", "b/x", third.stem}
+    with (out / "predictions.csv").open(newline="") as file:
+        table = [(row["image_id"], float(row["confidence"])) for row in csv.DictReader(file)]
+    coco = json.loads((out / "predictions.json").read_text())
+    paths = [next((tmp_path / "tree").rglob(f"{name}.*")) for name in names]
+    for name, result in zip(names, hilum_predict.load(trained).predict(paths, confidence=0), strict=True):
+        confidence = pytest.approx(result.detections.confidence.tolist(), abs=2e-6)
+        assert [value for image, value in table if image == name] == confidence
+        assert [entry["score"] for entry in coco if entry["image_id"] == names[name]] == confidence
+    # Neither of the two can be taken for an image of the data set; the third is scored.
+    done = hilum("evaluate", out, dataset)
+    assert "2 images are not in the holdout split and were passed over" in done.stderr
+    assert "twice" not in done.stderr
 
 
 def test_evaluate_a_run_and_its_own_predictions_agree(trained, dataset, tmp_path):

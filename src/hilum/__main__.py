@@ -7,7 +7,7 @@ import traceback
 
 def main() -> None:
     """Run the command line; exit code 1 on an error that the user can mend, 130 when interrupted."""
-    from hilum.cli import app
+    from hilum.cli import GOES_ON, app
     from hilum.errors import HilumError
 
     try:
@@ -17,7 +17,8 @@ def main() -> None:
             print(f"hilum: {line}", file=sys.stderr)  # noqa: T201
         sys.exit(1)
     except KeyboardInterrupt:
-        print("hilum: interrupted; the same command again goes on", file=sys.stderr)  # noqa: T201
+        then = "; the same command again goes on" if GOES_ON.intersection(sys.argv[1:2]) else ""
+        print(f"hilum: interrupted{then}", file=sys.stderr)  # noqa: T201
         sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -44,3 +44,6 @@ for command in (
     config,
 ):
     app.command(command)
+
+# Interrupted, the same command again takes up what these had done.
+GOES_ON = {"convert", "train", "predict", "benchmark"}

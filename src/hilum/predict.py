@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from supervision import Detections
 
 from hilum.backend import IMAGE_PROBABILITY, Backend, backend_class
-from hilum.datasets.pictures import read_picture
+from hilum.datasets.pictures import picture_name, read_picture
 from hilum.errors import HilumError
 from hilum.run import check_run, operating_confidence, run_config
 from hilum.training.memory import keep_freed_memory
@@ -24,7 +24,8 @@ class Result:
     """What was found in one input.
 
     Attributes:
-        image_id: the file's name without its ending; the input's number, from 0, where it was an array.
+        image_id: the file's name without the ending of a picture, so files of one name in two folders share it; the
+            input's number, from 0, where it was an array.
         detections: xyxy in float pixels of the input, confidence 0..1, class_id 0, by falling confidence.
         image_probability: that the image shows an opacity: what the backend says of the image as a whole, else the
             highest confidence of any box, also of those below the operating point; NaN where there was an error.
@@ -132,7 +133,7 @@ def _decode(image: Image) -> NDArray[np.uint8] | HilumError:
 
 def _decoded(images: Iterable[Image], ahead: int) -> Iterator[tuple[str, NDArray[np.uint8] | HilumError]]:
     """Decoded in threads, so many ahead of what is asked for; here, where nothing is."""
-    named = ((Path(i).stem if isinstance(i, str | Path) else str(n), i) for n, i in enumerate(images))
+    named = ((picture_name(i) if isinstance(i, str | Path) else str(n), i) for n, i in enumerate(images))
     if not ahead:
         return ((image_id, _decode(image)) for image_id, image in named)
     from hilum.training.prefetch import loaded_ahead  # imports torch, which every backend has done by now

@@ -1,5 +1,6 @@
 """A run folder: what training writes, and whether it is whole."""
 
+import hashlib
 import json
 import math
 from pathlib import Path
@@ -140,6 +141,18 @@ def weights_files(run: Path) -> list[Path]:
     """The run's weights, and those of the runs that it is made of, if it is composed; also exported ones."""
     members = sorted(path.parent for path in (run / MEMBERS).rglob(CONFIG))
     return [path for folder in (run, *members) for path in network_files(folder)]
+
+
+def run_digest(run: Path) -> str:
+    """Of all that a run predicts with: configs, operating points and networks, its own and those of its members."""
+    digest = hashlib.sha256()
+    for folder in dict.fromkeys(path.parent for path in weights_files(run)):
+        for path in (folder / CONFIG, folder / OPERATING_POINT, *network_files(folder)):
+            if path.is_file():
+                with path.open("rb") as file:
+                    content = hashlib.file_digest(file, "sha256").hexdigest()
+                digest.update(f"{path.relative_to(run).as_posix()}\0{content}\n".encode())
+    return digest.hexdigest()[:16]
 
 
 def parameter_count(run: Path) -> int:

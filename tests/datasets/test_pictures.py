@@ -6,7 +6,7 @@ import pydicom
 import pytest
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
-from hilum.datasets.pictures import read_picture
+from hilum.datasets.pictures import picture_name, read_picture
 from hilum.errors import HilumError
 
 GREY = np.clip(cv2.GaussianBlur(np.random.default_rng(0).normal(128, 80, (40, 60)), (0, 0), 2), 0, 255).astype(np.uint8)
@@ -29,6 +29,26 @@ def dicom(pixels):
     buffer = io.BytesIO()
     pydicom.dcmwrite(buffer, dataset, enforce_file_format=True)
     return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("a/x.dcm", "x"),
+        ("x.DICOM", "x"),
+        ("x.Jpg", "x"),
+        ("x.jpeg", "x"),
+        ("x.png", "x"),
+        ("1.2.826.0.1.0", "1.2.826.0.1.0"),
+        ("1.2.826.0.1.1", "1.2.826.0.1.1"),
+        ("1.2.826.0.1.1.dcm", "1.2.826.0.1.1"),
+        ("x.dcm.png", "x.dcm"),
+        (".dcm", ".dcm"),
+        ("x.", "x."),
+    ],
+)
+def test_a_name_loses_the_ending_of_a_picture_and_nothing_else(file, name):
+    assert picture_name(file) == name
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.dcm", "without_an_ending", "wrong.jpg"])

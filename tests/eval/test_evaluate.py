@@ -13,7 +13,7 @@ from hilum.errors import HilumError
 from hilum.eval.answer import Answer, with_chosen_confidence
 from hilum.eval.competition import best_confidence, competition_score, threshold_curve
 from hilum.eval.evaluate import evaluate
-from hilum.eval.predictions import write_predictions
+from hilum.eval.predictions_folder import write_predictions
 from hilum.eval.submission import write_submission
 from hilum.predict import Result
 

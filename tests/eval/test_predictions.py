@@ -2,6 +2,8 @@
 
 import csv
 import json
+import weakref
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,8 @@ from hilum.datasets.boxes import xywh_to_xyxy
 from hilum.datasets.folder import Dataset, Split
 from hilum.errors import HilumError
 from hilum.eval.competition import competition_score
-from hilum.eval.predictions import read_about, read_answer, write_predictions
+from hilum.eval.predictions import read_answer
+from hilum.eval.predictions_folder import read_about, write_predictions
 from hilum.eval.submission import write_submission
 from hilum.predict import Result, no_detections
 
@@ -48,6 +51,33 @@ def test_what_is_written_is_read_again(split: Split, tmp_path: Path, with_ids: b
     np.testing.assert_array_equal(answer.boxes_xywh[0], [[1.25, 2, 29.75, 42], [5, 5, 4, 4]])
     np.testing.assert_array_equal(answer.confidence[0], [0.9, 0.5])
     assert all(boxes.shape == (0, 4) for boxes in answer.boxes_xywh[1:])
+
+
+def test_results_are_written_as_they_come_and_let_go(tmp_path: Path) -> None:
+    alive: list[weakref.ref[Result]] = []
+
+    def results() -> Iterator[Result]:
+        for number in range(100):
+            assert sum(each() is not None for each in alive) <= 2
+            one = result(str(number), [1, 2, 31, 44])
+            alive.append(weakref.ref(one))
+            yield one
+
+    write_predictions(tmp_path, results())
+    assert len((tmp_path / "images.csv").read_text().splitlines()) == 101
+
+
+def test_results_that_break_off_leave_what_was_there(split: Split, tmp_path: Path) -> None:
+    write_predictions(tmp_path, [result(split.image_ids[0], [1, 2, 31, 44])], None, ABOUT)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def results() -> Iterator[Result]:
+        yield result(split.image_ids[1])
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_predictions(tmp_path, results())
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_failed_and_missing_images_are_named(split: Split, tmp_path: Path) -> None:

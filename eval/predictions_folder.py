@@ -1,0 +1,83 @@
+"""A predictions folder: COCO results, a CSV, a table of which images were looked at, and what made them."""
+
+import csv
+import json
+from collections.abc import Iterable, Mapping
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from hilum.converters.files import replacing
+from hilum.datasets.boxes import xyxy_to_xywh
+from hilum.errors import HilumError
+from hilum.predict import Result
+from hilum.run import read_json, write_json
+
+RESULTS = "predictions.json"
+TABLE = "predictions.csv"
+IMAGES = "images.csv"
+ABOUT = "about.json"
+CATEGORY = 1  # opacity, the only one there is
+
+
+def write_predictions(
+    folder: Path,
+    results: Iterable[Result],
+    coco_ids: Iterable[int] | None = None,
+    about: Mapping[str, Any] | None = None,
+) -> None:
+    """Write `predictions.json` (COCO results), `predictions.csv`, `images.csv` and, where it is given, `about.json`.
+
+    Results are written as they come, and let go; the files appear when all are there.
+
+    Args:
+        folder: made if it is not there; predictions in it are replaced.
+        results: one an image.
+        coco_ids: the images' ids in a data set; numbers from 1 where None. `images.csv` tells whose they are.
+        about: what the predictions were made with, any JSON values. `read_answer` goes by these: `confidence`, the
+            operating point; `floor`, the confidence below which no box was written; `split`, of the data set. Others
+            are for people, and for who calls `read_about`: `run`, `hilum`, `data_fingerprint`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    # The last that is opened takes its place first. The table of images goes before all others are replaced and comes
+    # after them: a folder that has it is whole, and of one piece.
+    with replacing(folder / IMAGES) as images, replacing(folder / TABLE) as table, replacing(folder / RESULTS) as found:
+        image_rows, rows = (csv.writer(file, lineterminator="\n") for file in (images, table))
+        image_rows.writerow(["coco_id", "image_id", "status", "boxes", "probability", "error"])
+        rows.writerow(["image_id", "x", "y", "width", "height", "confidence"])
+        found.write("[\n")
+        between = ""
+        numbers = count(1) if coco_ids is None else coco_ids
+        for number, result in zip(numbers, results, strict=coco_ids is not None):
+            boxes = xyxy_to_xywh(result.detections.xyxy).tolist()
+            for box, confidence in zip(boxes, result.detections.confidence.tolist(), strict=True):
+                entry = {"image_id": number, "category_id": CATEGORY, "bbox": box, "score": confidence}
+                found.write(between + json.dumps(entry))
+                between = ",\n"
+                rows.writerow([result.image_id, *(f"{value:.3f}" for value in box), f"{confidence:.6f}"])
+            status = "failed" if result.error else "predicted"
+            # All digits: rounding would make ties, and ties change an area under a curve.
+            probability = "" if result.error else repr(float(result.image_probability))
+            image_rows.writerow([number, result.image_id, status, len(boxes), probability, result.error or ""])
+        found.write("\n]\n")
+        for name in (IMAGES, ABOUT):
+            (folder / name).unlink(missing_ok=True)
+        if about is not None:
+            write_json(folder / ABOUT, dict(about))
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """Read what a predictions folder was made with; empty where nobody wrote it.
+
+    Raises:
+        HilumError: `about.json` is damaged, or `confidence` or `floor` in it is not a number from 0 to 1.
+    """
+    path = folder / ABOUT
+    if not path.exists():
+        return {}
+    about = read_json(path)
+    for key in ("confidence", "floor"):
+        value = about.get(key)
+        if value is not None and not (type(value) in {int, float} and 0 <= value <= 1):
+            raise HilumError(f"{path}: {key}: expected a number from 0 to 1, found {value!r}")
+    return about
