@@ -11,15 +11,18 @@ from hilum.errors import HilumError
 def picture_paths(source: Path) -> list[Path]:
     """The files behind a picture, a folder of pictures, or a text file that lists them.
 
+    In a folder, pictures are known by their endings, and DICOM files without one, as archives name them, by their first
+    bytes.
+
     Raises:
         HilumError: there is no such file or folder, the folder has no picture, or the list is not text.
     """
     from hilum.datasets.pictures import SUFFIXES
 
     if source.is_dir():
-        paths = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES)
+        paths = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES or _is_dicom(path))
         if not paths:
-            raise HilumError(f"{source}: no {', '.join(sorted(SUFFIXES))} file in this folder")
+            raise HilumError(f"{source}: no {', '.join(sorted(SUFFIXES))} file in this folder, and no other DICOM file")
         return paths
     if not source.is_file():
         raise HilumError(f"{source}: no such file or folder")
@@ -30,6 +33,15 @@ def picture_paths(source: Path) -> list[Path]:
     except UnicodeDecodeError as error:
         raise HilumError(f"{source}: not a text file in UTF-8") from error
     return [source.parent / line.strip() for line in lines if line.strip()]
+
+
+def _is_dicom(path: Path) -> bool:
+    """Whether it is a DICOM file by its preamble (PS3.10 7.1), and no index of others."""
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM" and path.name.upper() != "DICOMDIR"
+    except OSError:
+        return False
 
 
 def picture_names(paths: Sequence[Path], source: Path) -> list[str]:
@@ -63,4 +75,4 @@ def picture_names(paths: Sequence[Path], source: Path) -> list[str]:
                 inside = path.relative_to(root)
                 names[at] = (inside if longer[at] else inside.with_name(picture_name(inside))).as_posix()
                 longer[at] += 1
-    return names
+    return [os.fsencode(name).decode(errors="backslashreplace") for name in names]

@@ -1,5 +1,6 @@
 """Read a picture from wherever it comes: DICOM, JPEG, PNG or an array, 8 or 16 bit, as 8-bit grey."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ def picture_name(path: Path | str) -> str:
         >>> picture_name("a/00a8.DCM"), picture_name("1.2.826.0.1"), picture_name("scan.2.png")
         ('00a8', '1.2.826.0.1', 'scan.2')
     """
-    path = Path(path)
+    # Bytes of a file's name that are no UTF-8 are spelt out: tables and JSON could not be written with them.
+    path = Path(os.fsencode(path).decode(errors="backslashreplace"))
     return path.stem if path.suffix.lower() in SUFFIXES else path.name
 
 

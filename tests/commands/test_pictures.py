@@ -1,5 +1,6 @@
 """The pictures that a word on the command line stands for, and what each is called."""
 
+import os
 import random
 from pathlib import Path
 
@@ -54,6 +55,20 @@ def test_no_two_names_are_the_same_whatever_the_tree(tmp_path: Path) -> None:
         files = {f"{folder}/{draw.choice(words)}{draw.choice(['.dcm', '.PNG', ''])}" for folder in folders}
         paths = [tmp_path / file.lstrip("/") for file in sorted(files)]
         assert len(set(picture_names(paths, tmp_path))) == len(paths)
+
+
+def test_in_a_folder_dicom_files_without_an_ending_are_pictures_and_indexes_are_none(tmp_path: Path) -> None:
+    preamble = bytes(128) + b"DICM"
+    tree(tmp_path, "study/1.2.826.0.1.0", "study/notes", "x.png", "DICOMDIR")
+    for name in ("study/1.2.826.0.1.0", "DICOMDIR"):
+        (tmp_path / name).write_bytes(preamble)
+    assert named(tmp_path) == {"study/1.2.826.0.1.0": "1.2.826.0.1.0", "x.png": "x"}
+
+
+def test_a_name_that_is_no_utf_8_is_spelt_out(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"fa\xe7ade")
+    paths = [tree(folder, "x.png", "y.png") / "x.png", tree(tmp_path, "x.png") / "x.png", folder / "y.png"]
+    assert picture_names([*paths, folder / os.fsdecode(b"\xe9.dcm")], tmp_path) == ["fa\\xe7ade/x", "x", "y", "\\xe9"]
 
 
 def test_a_list_names_files_without_an_ending_and_outside_its_folder(tmp_path: Path) -> None:
