@@ -11,6 +11,7 @@ from hilum.config import check_config, load_config
 from hilum.datasets.folder import Dataset
 from hilum.errors import HilumError
 from hilum.run import run_config, weights_files
+from hilum.segmenters import segmenter
 from hilum.train import check_start, train
 
 
@@ -90,11 +91,11 @@ def test_under_torchrun_all_members_must_share_their_batches(dataset: Path, monk
         check_start(check_config({"backend": "compose", "members": members}, "x"), Dataset.open(dataset))
 
 
-def _stop(monkeypatch: pytest.MonkeyPatch, target: str) -> None:
+def _stop(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
     def stop(*args: Any, **kwargs: Any) -> None:
         raise HilumError("stopped before the first step")
 
-    monkeypatch.setattr(target, stop)
+    monkeypatch.setattr(owner, name, stop)
 
 
 def test_a_training_that_learned_nothing_makes_room_for_another(
@@ -103,7 +104,7 @@ def test_a_training_that_learned_nothing_makes_room_for_another(
     data = Dataset.open(dataset)
     first = check_config({"backend": "compose", "members": {"a": {"config": RESNET}, "b": {"config": RESNET}}}, "x")
     with monkeypatch.context() as patch:
-        _stop(patch, "hilum.segmenters.segmenter.fit")
+        _stop(patch, segmenter, "fit")
         with pytest.raises(HilumError, match="stopped"):
             train(first, data, tmp_path)
     assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {"config.yaml", "environment.json"}
@@ -117,7 +118,9 @@ def test_the_next_training_builds_the_architecture_of_its_own_config(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("ultralytics")
-    _stop(monkeypatch, "hilum.detectors.yolo.RunTrainer.train")
+    from hilum.detectors.run_trainer import RunTrainer
+
+    _stop(monkeypatch, RunTrainer, "train")
     written = []
     for model in ("yolo26n.yaml", "yolov8n.yaml"):
         with pytest.raises(HilumError, match="stopped"):
@@ -134,7 +137,7 @@ def test_what_was_learned_is_not_given_up_for_another_config(
 ) -> None:
     data = Dataset.open(dataset)
     with monkeypatch.context() as patch:
-        _stop(patch, "hilum.segmenters.segmenter.fit")
+        _stop(patch, segmenter, "fit")
         with pytest.raises(HilumError, match="stopped"):
             train(check_config(RESNET, "x"), data, tmp_path)
     (tmp_path / learned).parent.mkdir(parents=True, exist_ok=True)
