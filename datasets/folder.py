@@ -86,6 +86,11 @@ class Dataset:
         marker = path / CONVERSION
         if not marker.is_file():
             what = "no such folder" if not path.is_dir() else f"not a dataset folder, {CONVERSION} is missing"
+            root = path.parent.parent
+            if path.parent.name == "splits" and (root / CONVERSION).is_file():
+                there = sorted(split.parent.name for split in path.parent.glob(f"*/{CONVERSION}"))
+                named = f"there are {', '.join(there)}" if there else "there is none yet"
+                raise HilumError(f"{path}: {what}; {named}; `hilum split {root} NAME ...` makes one")
             raise HilumError(f"{path}: {what}; `hilum convert SRC {path}` makes one")
         try:
             conversion = json.loads(marker.read_text(encoding="utf-8"))

@@ -31,7 +31,7 @@ from hilum.detectors.yolo_network import (
 )
 from hilum.errors import HilumError
 from hilum.run import MODEL, OUTPUTS, START
-from hilum.runtimes import ExportedNetwork
+from hilum.runtimes import ExportedNetwork, few_threads
 from hilum.training.checkpoint import load_checkpoint
 from hilum.training.network import load_network
 
@@ -113,9 +113,12 @@ class YOLODetector:
         squares = np.stack([place.apply(image, FILL, how) for place, image in zip(places, images, strict=True)])
         return [_detections(rows, place) for rows, place in zip(self._detect(squares), places, strict=True)]
 
-    @torch.inference_mode()
     def _detect(self, squares: NDArray[np.uint8]) -> list[NDArray[np.float64]]:
         """(N, size, size) to N times (boxes, 6): xyxy in pixels of the square, confidence, class."""
+        with torch.inference_mode(), few_threads(self._network):
+            return self._find(squares)
+
+    def _find(self, squares: NDArray[np.uint8]) -> list[NDArray[np.float64]]:
         device = next(self._network.parameters()).device
         at_once = max(1, CPU_PIXELS // squares[0].size) if device.type == "cpu" else len(squares)
         found: list[NDArray[np.float64]] = []

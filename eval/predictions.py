@@ -57,6 +57,8 @@ def read_answer(
     parts = {RESULTS, TABLE, IMAGES, ABOUT}  # a folder's numbers are its own, so its files are read together
     if source.is_dir() or (source.name in parts and (source.parent / IMAGES).is_file()):
         folder = source if source.is_dir() else source.parent
+        if not (folder / IMAGES).is_file():
+            raise HilumError(f"{folder}: neither a run nor a predictions folder: {IMAGES} is missing")
         about = read_about(folder)
         names, probability = _read_images(folder / IMAGES, problems)
         boxes = _read_coco(folder / RESULTS, _names(names, ()), sizes, problems)
@@ -76,7 +78,8 @@ def read_answer(
     missing = [image_id for image_id in split.image_ids if image_id not in known]
     if missing and len(missing) == len(split):
         hint = f"; they are of its {made_on} split" if made_on not in {None, split.name} else ""
-        first = f" ({lines[0]})" if lines else ""
+        stranger = next((image_id for image_id in known if image_id not in sizes), None)
+        first = f" (it holds {stranger}, which is not)" if stranger else f" ({lines[0]})" if lines else ""
         raise HilumError(f"{source}: none of the {len(split)} images of the {split.name} split is in it{hint}{first}")
     if missing:
         named = ", ".join(missing[:MOST_LINES]) + (
@@ -98,6 +101,11 @@ def read_answer(
     floor = about.get("floor") or 0.0
     if least < floor:
         lines.append(f"{source}: boxes below a confidence of {floor:g} were not written: {least:g} keeps no more")
+    elif 0 < floor == least:
+        lines.append(
+            f"{source}: holds no box below a confidence of {floor:g}, so AP, FROC and the curve end there; "
+            "evaluate the run for the whole"
+        )
     probabilities = None
     if probability is not None:
         probabilities = np.array([probability.get(image_id, math.nan) for image_id in split.image_ids], np.float64)

@@ -11,6 +11,7 @@ from hilum.eval.pictures import NOT_A_DEVICE
 
 Row = dict[str, str]
 MASK_ROW = "all-background mask"
+_SCATTERED = 3
 
 
 def table_rows(results: Mapping[str, Any]) -> list[Row]:
@@ -169,6 +170,7 @@ def notes(about: Mapping[str, Any]) -> list[str]:
             "it too."
         ),
         *[f"- {line}" for line in reported_on(about)],
+        *[f"- {line}" for line in scattered_latency(about)],
         f"- Data {about['data_fingerprint']}, hilum {about['hilum']}{code}.",
         *[
             f"- {entry['name']} was trained by other code, {entry['trained_by']}."
@@ -191,6 +193,20 @@ def reported_on(about: Mapping[str, Any]) -> list[str]:
         f"{about['val_images']:,}."
         for images, of in names.items()
     ]
+
+
+def scattered_latency(about: Mapping[str, Any]) -> list[str]:
+    """What to know of times that were taken while the machine had something else to do."""
+    names = []
+    for entry in about.get("entries", []):
+        alone = (entry.get("cost") or {}).get("latency_alone") or {}
+        if (alone.get("p95_ms") or 0) > _SCATTERED * (alone.get("p50_ms") or math.inf):
+            names.append(entry["name"])
+    line = (
+        f"Latency of {', '.join(names)}: p95 is more than {_SCATTERED} times p50, so the machine had something else to "
+        "do; times here are too long, and not to be compared."
+    )
+    return [line] if names else []
 
 
 def _seeds(groups: Sequence[Mapping[str, Any]]) -> list[str]:

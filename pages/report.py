@@ -7,7 +7,7 @@ from typing import Any
 
 from hilum.eval.benchmark import AVERAGE, SCORE, Benchmark
 from hilum.eval.mistakes import Kind
-from hilum.eval.tables import pointed_out, reported_on
+from hilum.eval.tables import pointed_out, reported_on, scattered_latency
 from hilum.pages import report_answer as answer
 from hilum.pages import report_figures as figures
 from hilum.pages import report_tables as tables
@@ -118,7 +118,7 @@ def _answer(found: Benchmark, configs: Sequence[Contender]) -> Iterator[Section]
     yield Section(
         "The table",
         "Point at a heading for what it means; press it to sort.",
-        reported_on(results),
+        [*reported_on(results), *scattered_latency(results)],
         table=tables.main_table(configs, trivial, results.get("empty_mask_on_val") or {}),
         folds=[Fold("All figures, as in table.csv", tables.all_figures(results))],
     )

@@ -19,6 +19,7 @@ from hilum.datasets.folder import Dataset, Split, SplitName
 from hilum.datasets.letterbox import Letterbox
 from hilum.errors import HilumError
 from hilum.run import operating_boxes
+from hilum.runtimes import few_threads
 from hilum.segmenters.batches import load_batch, mask_of, prepare_batch, to_input
 from hilum.segmenters.keras_conventions import KerasAdam
 from hilum.segmenters.losses import Output, mean_iou, pixel_accuracy, with_image_loss
@@ -156,9 +157,12 @@ class Segmenter:
         grid = {name: (value, *(other for other in GRID[name] if other != value)) for name, value in config.items()}
         return sweep(maps(), val.boxes_xywh, grid)
 
-    @torch.inference_mode()
     def _segment(self, squares: NDArray[np.uint8]) -> "Segmented":
         """What is seen in (N, size, size) pictures."""
+        with torch.inference_mode(), few_threads(self._network):
+            return self._see(squares)
+
+    def _see(self, squares: NDArray[np.uint8]) -> "Segmented":
         device = next(self._network.parameters()).device
         fast = device.type == "cuda" and self._config.train.precision != "float32"
         at_once = max(1, CPU_PIXELS // squares[0].size) if device.type == "cpu" else len(squares)

@@ -143,6 +143,6 @@ def test_what_was_learned_is_not_given_up_for_another_config(
     (tmp_path / learned).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / learned).write_text("{}\n")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    with pytest.raises(HilumError, match="give a new folder"):
+    with pytest.raises(HilumError, match="which differs in seed, on this data; give a new folder"):
         train(check_config({**RESNET, "seed": 1}, "x"), data, tmp_path)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before

@@ -180,7 +180,11 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     base = values.pop("base", None)
     if base is None:
         return values
-    return _merge(_read(find_config(str(base)), (*seen, path.resolve())), values)
+    try:
+        found = find_config(str(base))
+    except HilumError as error:
+        raise HilumError(f"{path}: base: {error}") from error
+    return _merge(_read(found, (*seen, path.resolve())), values)
 
 
 def _from_here(values: dict[str, Any], folder: Path) -> dict[str, Any]:

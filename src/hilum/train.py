@@ -137,6 +137,26 @@ def same_experiment(run: Path, config: ExperimentConfig, data: Dataset) -> bool:
     )
 
 
+def _differing(run: Path, config: ExperimentConfig) -> list[str]:
+    """The keys, with dots, in which a config is another than a run's own; up to five."""
+    try:
+        stored = run_config(run)
+    except HilumError:
+        return []
+    one, other = (_flat(some.model_dump(mode="json")) for some in (stored, config))
+    keys = sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))
+    return keys[:5] + (["..."] if len(keys) > 5 else [])
+
+
+def _flat(table: dict[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        flat |= (
+            {f"{key}.{inner}": of for inner, of in _flat(value).items()} if isinstance(value, dict) else {key: value}
+        )
+    return flat
+
+
 def has_learned(run: Path) -> bool:
     """Whether a folder holds anything but what a training leaves there that ended before its first epoch did."""
     if not run.is_dir():
@@ -167,8 +187,10 @@ def _claim(run: Path, config: ExperimentConfig, data: Dataset) -> None:
         if not complete and not same and has_learned(run):
             begun = read_json(run / ENVIRONMENT).get("hilum") if (run / ENVIRONMENT).is_file() else __version__
             versions = "" if begun == __version__ else f" (hilum {begun} began it, this is {__version__})"
+            keys = _differing(run, config)
+            differs = f", which differs in {', '.join(keys)}," if keys else ""
             raise HilumError(
-                f"{run}: is not an interrupted run of this config on this data{versions}; give a new folder"
+                f"{run}: is not an interrupted run of this config{differs} on this data{versions}; give a new folder"
             )
         for name in halves | ({CHECKPOINT} if complete else set()):
             (run / name).unlink(missing_ok=True)

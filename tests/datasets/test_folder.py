@@ -194,3 +194,8 @@ def test_a_further_split_without_its_parent_is_refused(data, further, tmp_path_f
     (data / "conversion.json").write_text('{"complete": false}')
     with pytest.raises(HilumError, match=r"a split of the dataset two folders up; .* was interrupted"):
         Dataset.open(further)
+
+
+def test_a_further_split_that_is_not_there_is_told_with_those_that_are(data, further):
+    with pytest.raises(HilumError, match=r"five: no such folder; there are mine; `hilum split"):
+        Dataset.open(further.parent / "five")

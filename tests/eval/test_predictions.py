@@ -145,6 +145,24 @@ def test_predictions_of_another_split_say_so(split: Split, dataset: Path, tmp_pa
         read_answer(tmp_path, split)
 
 
+def test_that_nothing_below_the_operating_point_was_kept_is_told(split: Split, tmp_path: Path) -> None:
+    found = [result(image, [1, 2, 31, 44]) for image in split.image_ids]
+    write_predictions(tmp_path, found, None, {**ABOUT, "confidence": 0.3, "floor": 0.3})
+    (problem,) = read_answer(tmp_path, split)[1]
+    assert "holds no box below a confidence of 0.3" in problem
+
+
+def test_a_folder_without_its_table_of_images_is_named(split: Split, tmp_path: Path) -> None:
+    with pytest.raises(HilumError, match="neither a run nor a predictions folder"):
+        read_answer(tmp_path, split)
+
+
+def test_images_of_another_data_set_are_named_and_not_a_broken_file(split: Split, tmp_path: Path) -> None:
+    write_predictions(tmp_path, [result("stranger", [1, 2, 31, 44])], None, ABOUT)
+    with pytest.raises(HilumError, match="it holds stranger, which is not"):
+        read_answer(tmp_path, split)
+
+
 @pytest.mark.parametrize("name", ["predictions.json", "predictions.csv", "images.csv"])
 def test_a_file_of_a_folder_stands_for_the_folder(split: Split, tmp_path: Path, name: str) -> None:
     write_predictions(tmp_path, [result(image, [1, 2, 31, 44]) for image in split.image_ids], None, ABOUT)

@@ -1,6 +1,6 @@
 """What stands below the table: kinds of errors, and only those gaps that are beyond chance, each once."""
 
-from hilum.eval.tables import findings, mask_figures, pointed_out, reported_on
+from hilum.eval.tables import findings, mask_figures, pointed_out, reported_on, scattered_latency
 
 
 def gap(factor, stratum, inside, outside, *, separated, measure="sensitivity"):
@@ -68,3 +68,13 @@ def test_on_how_many_images_the_report_measured_is_told_where_val_has_others():
     ]
     assert len(reported_on({"val_images": 999, "entries": entries})) == 2
     assert reported_on({"entries": entries}) == []  # of an answer that was evaluated alone, nothing is known of val
+
+
+def test_times_of_a_machine_that_had_something_else_to_do_are_told():
+    def entry(name, p95_ms):
+        return {"name": name, "cost": {"latency_alone": {"p50_ms": 10.0, "p95_ms": p95_ms}}}
+
+    entries = [{"name": "nothing predicted"}, entry("steady", 29.0), entry("disturbed", 31.0), entry("unknown", None)]
+    (line,) = scattered_latency({"entries": entries})
+    assert line.startswith("Latency of disturbed: ")
+    assert scattered_latency({"entries": entries[:2]}) == []
