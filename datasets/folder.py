@@ -64,6 +64,10 @@ class Split:
         width, height = self.sizes_wh[number].tolist()
         return Letterbox.fit((width, height), size)
 
+    def boxes_in_square(self, number: int, size: int) -> NDArray[np.float64]:
+        """(boxes, 4) xyxy of an image, in pixels of its square."""
+        return self.letterbox(number, size).boxes_to_square(self.boxes_xyxy[number])
+
 
 @dataclass(frozen=True)
 class Dataset:

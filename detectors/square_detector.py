@@ -188,7 +188,7 @@ def _load(
     boxes = []
     for at, number in enumerate(numbers):
         rng = np.random.default_rng([config.seed, epoch, 1 + number])
-        in_square = split.letterbox(number, config.image_size).boxes_to_square(split.boxes_xyxy[number])
+        in_square = split.boxes_in_square(number, config.image_size)
         pictures[at], varied = augment(squares[number], in_square, config.augmentation, rng)
         boxes.append(torch.from_numpy(varied).float())
     return Batch(torch.from_numpy(pictures), tuple(boxes)), torch.zeros(())

@@ -158,7 +158,5 @@ def fitted_anchors(network: DetectionNetwork, split: Split, size: int) -> NDArra
     strides = network.strides(size)
     if not network.has_anchors:
         return np.repeat(strides[:, None, None], 2, axis=2)
-    boxes = np.concatenate(
-        [split.letterbox(at, size).boxes_to_square(boxes) for at, boxes in enumerate(split.boxes_xyxy)]
-    )
+    boxes = np.concatenate([split.boxes_in_square(number, size) for number in range(len(split))])
     return fit_anchors(boxes[:, 2:] - boxes[:, :2], strides, network.anchors.sizes_wh.shape[1])

@@ -10,7 +10,7 @@ import yaml
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 from supervision import Detections
-from torch import Tensor, nn
+from torch import nn
 
 from hilum.config import read_config
 from hilum.converters.files import write_atomically
@@ -115,39 +115,27 @@ class YOLODetector:
 
     def _detect(self, squares: NDArray[np.uint8]) -> list[NDArray[np.float64]]:
         """(N, size, size) to N times (boxes, 6): xyxy in pixels of the square, confidence, class."""
-        with torch.inference_mode(), few_threads(self._network):
-            return self._find(squares)
-
-    def _find(self, squares: NDArray[np.uint8]) -> list[NDArray[np.float64]]:
         device = next(self._network.parameters()).device
         at_once = max(1, CPU_PIXELS // squares[0].size) if device.type == "cpu" else len(squares)
         found: list[NDArray[np.float64]] = []
-        for images in torch.split(torch.from_numpy(squares)[:, None], at_once):
-            output = self._network(_brightness(images, device))
-            first = output[0] if isinstance(output, tuple | list) else output
-            # No comparison holds for NaN: there would be no box, and no word.
-            if not np.isfinite(first.cpu().numpy()).all():
-                raise HilumError("the network's output is not finite: its weights are damaged; train again")
-            if self._queries:
-                output = queries_to_boxes(output, self._config.image_size)
-            rows = non_max_suppression(
-                output,
-                CONFIDENCE_FLOOR,
-                self._config.boxes.nms_iou,
-                max_det=MAX_BOXES,
-                max_time_img=float("inf"),  # else a slow machine silently leaves out the last images of a batch
-                end2end=self._config.boxes.end_to_end,
-            )
-            found += [image.double().cpu().numpy() for image in rows]
+        with torch.inference_mode(), few_threads(self._network):
+            for images in torch.split(torch.from_numpy(squares)[:, None], at_once):
+                output = self._network(images.to(device).float() / 255)
+                first = output[0] if isinstance(output, tuple | list) else output
+                if not bool(torch.isfinite(first).all()):  # no comparison holds for NaN: no box, and no word
+                    raise HilumError("the network's output is not finite: its weights are damaged; train again")
+                if self._queries:
+                    output = queries_to_boxes(output, self._config.image_size)
+                rows = non_max_suppression(
+                    output,
+                    CONFIDENCE_FLOOR,
+                    self._config.boxes.nms_iou,
+                    max_det=MAX_BOXES,
+                    max_time_img=float("inf"),  # else a slow machine silently leaves out the last images of a batch
+                    end2end=self._config.boxes.end_to_end,
+                )
+                found += [image.double().cpu().numpy() for image in rows]
         return found
-
-
-def _brightness(images: Tensor, device: torch.device) -> Tensor:
-    """Bytes as 0..1 where the network runs."""
-    if device.type != "cpu":
-        return images.to(device).float() / 255
-    # Threads of torch, once called, wait busily for more on the cores where another runtime now has to compute.
-    return torch.from_numpy(images.numpy().astype(np.float32) / 255)
 
 
 def _detections(rows: NDArray[np.float64], place: Letterbox) -> Detections:

@@ -28,8 +28,8 @@ def load_batch(
     variations, edges = [], []
     for number in numbers.tolist():
         variations.append(draw(config.augmentation, size, np.random.default_rng([config.seed, epoch, number])))
-        boxes = split.letterbox(number, size).boxes_to_square(split.boxes_xyxy[number])
-        edges.append(torch.from_numpy(pixel_edges(vary_boxes(boxes, variations[-1], size), (size, size))))
+        boxes = vary_boxes(split.boxes_in_square(number, size), variations[-1], size)
+        edges.append(torch.from_numpy(pixel_edges(boxes, (size, size))))
     return torch.from_numpy(squares[numbers]), pad_sequence(edges, batch_first=True), variations
 
 
@@ -41,9 +41,7 @@ def prepare_batch(pictures: Tensor, edges: Tensor, variations: list[Variation]) 
 
 def mask_of(split: Split, number: int, size: int) -> NDArray[np.uint8]:
     """The mask (size, size) of an image as it is."""
-    boxes = split.letterbox(number, size).boxes_to_square(split.boxes_xyxy[number])
-    mask: NDArray[np.uint8] = boxes_to_mask(boxes, (size, size))
-    return mask
+    return boxes_to_mask(split.boxes_in_square(number, size), (size, size))
 
 
 def to_input(squares: Tensor) -> Tensor:

@@ -159,21 +159,18 @@ class Segmenter:
 
     def _segment(self, squares: NDArray[np.uint8]) -> "Segmented":
         """What is seen in (N, size, size) pictures."""
-        with torch.inference_mode(), few_threads(self._network):
-            return self._see(squares)
-
-    def _see(self, squares: NDArray[np.uint8]) -> "Segmented":
         device = next(self._network.parameters()).device
         fast = device.type == "cuda" and self._config.train.precision != "float32"
         at_once = max(1, CPU_PIXELS // squares[0].size) if device.type == "cpu" else len(squares)
         pixels, images = [], []
-        for part in torch.split(torch.from_numpy(squares), at_once):
-            with torch.autocast(device.type, torch.bfloat16, enabled=fast):
-                output: Output = self._network(to_input(part.to(device)))
-            of_pixels, of_images = (output, None) if isinstance(output, Tensor) else output
-            pixels.append(of_pixels[:, 0].float().sigmoid().cpu())
-            if of_images is not None:
-                images.append(of_images.double().sigmoid().cpu())
+        with torch.inference_mode(), few_threads(self._network):
+            for part in torch.split(torch.from_numpy(squares), at_once):
+                with torch.autocast(device.type, torch.bfloat16, enabled=fast):
+                    output: Output = self._network(to_input(part.to(device)))
+                of_pixels, of_images = (output, None) if isinstance(output, Tensor) else output
+                pixels.append(of_pixels[:, 0].float().sigmoid().cpu())
+                if of_images is not None:
+                    images.append(of_images.double().sigmoid().cpu())
         maps = torch.cat(pixels).numpy()
         probability = torch.cat(images).numpy() if images else None
         if not np.isfinite(maps).all() or (probability is not None and not np.isfinite(probability).all()):
