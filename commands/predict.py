@@ -49,10 +49,10 @@ def predict(
     batch_size
         Images that the network sees at once.
     """
-    from hilum.converters.files import locked
     from hilum.datasets.folder import Dataset
     from hilum.eval.prediction_journal import PredictionJournal, digest_of_files
     from hilum.eval.predictions_folder import write_predictions
+    from hilum.files import locked
     from hilum.predict import load
     from hilum.run import run_digest
     from hilum.source_digest import source_digest

@@ -25,10 +25,10 @@ from hilum.compose.fusion import Found
 from hilum.compose.lungs import LungMapper, lung_maps
 from hilum.compose.views import View
 from hilum.config import ExperimentConfig, read_config
-from hilum.converters.files import PARTIAL, write_atomically
 from hilum.datasets.folder import Dataset, Split
 from hilum.datasets.pictures import read_picture
 from hilum.errors import HilumError
+from hilum.files import PARTIAL, write_atomically
 from hilum.predict import Predictor, image_probability, load, predict_all
 from hilum.run import (
     CONFIG,

@@ -22,7 +22,6 @@ from typing import Any
 from hilum import __version__
 from hilum.converters import rsna
 from hilum.converters.dataset import Labelled, labelled, write_dataset, write_left_out, write_unlabelled
-from hilum.converters.files import PARTIAL, csv_text, locked, write_atomically
 from hilum.converters.journal import JOURNAL, Journal
 from hilum.converters.layout import Layout, kaggle_layout
 from hilum.converters.picture import AS_IS, Box, Job, Picture, Rendering, convert_pictures, inside, pseudonym
@@ -30,6 +29,7 @@ from hilum.converters.progress import Progress, no_progress
 from hilum.converters.rsna import LeftOut
 from hilum.converters.source import UNPACKED, SourceFile, list_files
 from hilum.errors import HilumError
+from hilum.files import PARTIAL, csv_text, locked, write_atomically
 
 MARKER = "conversion.json"
 SOURCES, KEY = "sources.csv", "sources.key"

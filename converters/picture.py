@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from hilum.converters.files import write_atomically
 from hilum.converters.header import (
     BITS_STORED,
     BURNED_IN,
@@ -29,6 +28,7 @@ from hilum.converters.plain import read_plain
 from hilum.converters.source import SourceFile
 from hilum.converters.yolo import boxes_to_yolo
 from hilum.errors import HilumError
+from hilum.files import write_atomically
 
 if TYPE_CHECKING:
     import numpy as np

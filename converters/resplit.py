@@ -18,7 +18,6 @@ from typing import Any, Literal
 from hilum import __version__
 from hilum.converters import rsna
 from hilum.converters.coco import CATEGORIES, coco_json
-from hilum.converters.files import csv_text, locked, write_atomically
 from hilum.converters.lists import read_id_list, read_named_ids, refuse, refuse_unknown
 from hilum.converters.splits import (
     DEFAULT_SHARES,
@@ -33,6 +32,7 @@ from hilum.converters.splits import (
 from hilum.datasets.folder import CONVERSION, PARENT, SPLITS, Dataset
 from hilum.datasets.leaks import Facts, facts_of, leak_check
 from hilum.errors import HilumError
+from hilum.files import csv_text, locked, write_atomically
 
 By = Literal["patient", "image"]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")

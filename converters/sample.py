@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hilum.converters.files import csv_text, write_atomically
 from hilum.converters.phantom import NORMAL, NOT_NORMAL, OPACITY, SIZE_PX, Anatomy, draw_phantom
 from hilum.converters.progress import Progress, no_progress
+from hilum.files import csv_text, write_atomically
 
 TRAIN_FOLDER = "stage_2_train_images"
 TEST_FOLDER = "stage_2_test_images"

@@ -17,9 +17,9 @@ from pathlib import Path, PurePosixPath
 from struct import Struct
 from typing import TYPE_CHECKING, BinaryIO
 
-from hilum.converters.files import PARTIAL
 from hilum.converters.rsna import LeftOut
 from hilum.errors import HilumError
+from hilum.files import PARTIAL
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

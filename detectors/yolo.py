@@ -13,7 +13,6 @@ from supervision import Detections
 from torch import nn
 
 from hilum.config import read_config
-from hilum.converters.files import write_atomically
 from hilum.datasets.folder import Dataset
 from hilum.datasets.letterbox import Letterbox
 from hilum.detectors.competition_trainer import FILL
@@ -30,6 +29,7 @@ from hilum.detectors.yolo_network import (
     read_checkpoint,
 )
 from hilum.errors import HilumError
+from hilum.files import write_atomically
 from hilum.run import MODEL, OUTPUTS, START
 from hilum.runtimes import ExportedNetwork, few_threads
 from hilum.training.checkpoint import load_checkpoint

@@ -15,7 +15,6 @@ import numpy as np
 from hilum import __version__
 from hilum.compose.ensemble import check_origin
 from hilum.config import ExperimentConfig
-from hilum.converters.files import write_atomically
 from hilum.datasets.boxes import xyxy_to_xywh
 from hilum.datasets.folder import Dataset, Split
 from hilum.errors import HilumError
@@ -29,6 +28,7 @@ from hilum.eval.predictions import read_answer
 from hilum.eval.predictions_folder import read_about, write_predictions
 from hilum.eval.standing import standings
 from hilum.eval.tables import table_csv, table_markdown, table_rows
+from hilum.files import write_atomically
 from hilum.predict import Predictor, load, predict_all
 from hilum.run import (
     CONFIG,

@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hilum.converters.files import write_atomically
 from hilum.datasets.folder import Split
 from hilum.datasets.pictures import read_picture
 from hilum.eval.answer import Answer
 from hilum.eval.measures import scores_of
+from hilum.files import write_atomically
 
 # Okabe and Ito's colours, told apart by the colour-blind; the truth is always the first.
 COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#CC79A7", "#D55E00")

@@ -7,9 +7,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from hilum.converters.files import replacing
 from hilum.datasets.boxes import xyxy_to_xywh
 from hilum.errors import HilumError
+from hilum.files import replacing
 from hilum.predict import Result
 from hilum.run import read_json, write_json
 

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hilum.converters.files import csv_text, write_atomically
 from hilum.errors import HilumError
 from hilum.eval.competition import flatten_boxes, flatten_confidence
 from hilum.eval.problems import Problems
+from hilum.files import csv_text, write_atomically
 
 COLUMNS = ("patientId", "PredictionString")
 

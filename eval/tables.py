@@ -4,10 +4,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hilum.converters.files import csv_text
 from hilum.eval.answer import AT_SENSITIVITY, YOUDEN
 from hilum.eval.measures import OPERATING_POINT
 from hilum.eval.pictures import NOT_A_DEVICE
+from hilum.files import csv_text
 
 Row = dict[str, str]
 MASK_ROW = "all-background mask"

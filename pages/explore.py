@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hilum import __version__
-from hilum.converters.files import PARTIAL
 from hilum.converters.lists import read_named_ids
 from hilum.converters.progress import Progress, no_progress
 from hilum.datasets.folder import CONVERSION, SPLITS, Dataset
 from hilum.errors import HilumError
+from hilum.files import PARTIAL
 from hilum.pages import explore_boxes as boxes
 from hilum.pages import explore_images as pictures
 from hilum.pages import explore_traps as traps

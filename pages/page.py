@@ -14,9 +14,9 @@ from html import escape
 from pathlib import Path
 
 from hilum import __version__
-from hilum.converters.files import write_atomically
 from hilum.errors import HilumError
 from hilum.eval.pictures import NOT_A_DEVICE
+from hilum.files import write_atomically
 from hilum.pages.wording import MISSING
 
 _MOST_COLUMNS = 13  # more than these are let out of the page's margins where the window is wide enough

@@ -2,7 +2,8 @@ import pytest
 import torch
 import yaml
 
-from hilum.config import check_config, dump_config, find_config, load_config, read_mapping, shipped_configs
+from hilum.config import check_config, dump_config, find_config, load_config, shipped_configs
+from hilum.documents import read_yaml
 from hilum.errors import HilumError
 
 
@@ -19,9 +20,9 @@ def write(tmp_path):
 @pytest.mark.parametrize("name", shipped_configs())
 def test_every_shipped_config_loads_and_says_how_it_is_used(name):
     path = find_config(name)
-    if read_mapping(path).get("backend") == "yolo" or "yolo" in name:
+    if read_yaml(path).get("backend") == "yolo" or "yolo" in name:
         pytest.importorskip("ultralytics")
-    if read_mapping(path).get("backend") == "lungs":
+    if read_yaml(path).get("backend") == "lungs":
         pytest.importorskip("torchxrayvision")
     config = load_config(name)
     header = [line for line in path.read_text().splitlines() if line.startswith("#")]

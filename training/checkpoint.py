@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load, save
 
 from hilum import __version__
-from hilum.converters.files import write_atomically
 from hilum.errors import HilumError
+from hilum.files import write_atomically
 from hilum.run import WEIGHTS
 
 CHECKPOINT = "checkpoint.pt"

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from hilum.converters.files import write_atomically
+from hilum.files import write_atomically
 
 
 def draw_curves(log: list[dict[str, Any]], path: Path, *, title: str, score: str = "competition score") -> None:

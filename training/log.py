@@ -7,8 +7,8 @@ from typing import Any
 
 from rich.console import Console
 
-from hilum.converters.files import write_atomically
 from hilum.errors import HilumError
+from hilum.files import write_atomically
 
 LOG = "log.jsonl"
 TENSORBOARD = "tensorboard"

@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hilum.backend import backend_class
+from hilum.documents import parse_yaml, read_yaml
 from hilum.errors import HilumError
 
 SHIPPED = Path(__file__).parent / "configs"
@@ -141,42 +142,10 @@ def read_config(run: Path, model: type[ConfigT]) -> ConfigT:
     return config
 
 
-def read_mapping(path: Path) -> dict[str, Any]:
-    """Read a YAML mapping.
-
-    Raises:
-        HilumError: not readable, not YAML, a key given twice, or not a mapping.
-    """
-    try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
-    except (OSError, UnicodeDecodeError) as error:
-        raise HilumError(f"{path}: cannot be read: {error}") from error
-    except (yaml.YAMLError, ValueError, TypeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" in line {mark.line + 1}" if mark else ""
-        raise HilumError(f"{path}: not valid YAML{line}: {getattr(error, 'problem', error)}") from error
-    if not isinstance(values, dict):
-        raise HilumError(f"{path}: expected a YAML mapping (key: value), got {type(values).__name__}")
-    return values
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """YAML takes the last of two equal keys without a word; a config must not."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key '{key}' is given twice", key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
 def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     if path.resolve() in seen:
         raise HilumError(f"{path}: base: the file is its own base")
-    values = _from_here(read_mapping(path), path.parent)
+    values = _from_here(read_yaml(path), path.parent)
     base = values.pop("base", None)
     if base is None:
         return values
@@ -211,10 +180,7 @@ def _override(values: dict[str, Any], override: str) -> None:
     parts = key.strip().split(".")
     if not equals or not all(parts):
         raise HilumError(f"override '{override}': expected key=value or table.key=value")
-    try:
-        value = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:
-        raise HilumError(f"override '{override}': the value is not valid YAML") from error
+    value = parse_yaml(text, f"override '{override}'")
     for part in parts[:-1]:
         inner = values.get(part)
         values[part] = dict(inner) if isinstance(inner, dict) else {}

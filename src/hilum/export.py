@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from hilum.backend import Backend
-from hilum.converters.files import PARTIAL, write_atomically
 from hilum.errors import HilumError
+from hilum.files import PARTIAL, write_atomically
 from hilum.predict import load
 from hilum.run import (
     CONFIG,

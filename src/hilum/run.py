@@ -9,8 +9,8 @@ from typing import Any, Final, Literal, TypeVar
 from pydantic import ValidationError
 
 from hilum.config import ExperimentConfig, Table, load_config
-from hilum.converters.files import write_atomically
 from hilum.errors import HilumError
+from hilum.files import write_atomically
 
 CONFIG = "config.yaml"
 WEIGHTS = "weights.safetensors"

@@ -11,9 +11,9 @@ from typing import Any
 from hilum import __version__
 from hilum.backend import Backend, backend_class
 from hilum.config import ExperimentConfig, dump_config
-from hilum.converters.files import PARTIAL, locked, write_atomically
 from hilum.datasets.folder import Dataset, SplitName
 from hilum.errors import HilumError
+from hilum.files import PARTIAL, locked, write_atomically
 from hilum.predict import Predictor, predict_all
 from hilum.run import (
     CONFIG,

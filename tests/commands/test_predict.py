@@ -16,9 +16,9 @@ import hilum.predict as predict_module
 from hilum.__main__ import main
 from hilum.cli import GOES_ON, app
 from hilum.commands.predict import predict
-from hilum.converters.files import locked
 from hilum.errors import HilumError
 from hilum.eval.prediction_journal import JOURNAL
+from hilum.files import locked
 from hilum.predict import Predictor
 
 FILES = ["about.json", "images.csv", "predictions.csv", "predictions.json"]

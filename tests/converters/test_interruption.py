@@ -18,10 +18,10 @@ import pytest
 from hilum.converters import convert as convert_module
 from hilum.converters import picture as picture_module
 from hilum.converters.convert import MARKER, convert
-from hilum.converters.files import write_atomically
 from hilum.converters.journal import JOURNAL
 from hilum.datasets.folder import Dataset
 from hilum.errors import HilumError
+from hilum.files import write_atomically
 
 
 class Stop(Exception):  # noqa: N818

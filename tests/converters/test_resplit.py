@@ -11,12 +11,12 @@ import pytest
 from hilum.cli import app
 from hilum.converters import resplit as module
 from hilum.converters.coco import boxes_to_coco, coco_json
-from hilum.converters.files import csv_text
 from hilum.converters.resplit import Folds, Lists, Report, Shares, Stage1, resplit
 from hilum.converters.yolo import data_yaml
 from hilum.datasets.folder import SPLITS, Dataset
 from hilum.datasets.leaks import check_dataset
 from hilum.errors import HilumError
+from hilum.files import csv_text
 
 IMAGES = 60
 PEOPLE = 23

@@ -22,8 +22,8 @@ import matplotlib.backends.backend_agg
 import matplotlib.figure  # noqa: F401 - before the fork, for all children
 import torch
 
+from hilum import files
 from hilum.config import check_config
-from hilum.converters import files
 from hilum.datasets.folder import Dataset
 from hilum.errors import HilumError
 from hilum.train import train

@@ -1,10 +1,11 @@
-"""Write files so that a reader, or a run that was killed, never sees half of one."""
+"""Read anybody's files within bounds; write files so that a reader, or a killed run, never sees half of one."""
 
 import csv
 import fcntl
 import io
 import os
 import secrets
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,6 +14,40 @@ from typing import TextIO
 from hilum.errors import HilumError
 
 PARTIAL = ".part"
+
+
+def read_regular(path: Path | str, at_most: int) -> bytes:
+    """The whole content of a regular file: its kind is known before it is opened to the end, its size before its bytes.
+
+    A named pipe or a device would be waited on for ever; a sparse file takes as much memory as it says to be long.
+
+    Args:
+        path: the file; a link to one is followed.
+        at_most: bytes.
+
+    Raises:
+        HilumError: it is not a regular file, or larger; the reason alone, for the caller knows which file.
+        OSError: it is not there, or cannot be read.
+    """
+    with open(path, "rb", opener=_without_waiting) as file:
+        about = os.fstat(file.fileno())
+        if not stat.S_ISREG(about.st_mode):
+            raise HilumError("a pipe or a device; a regular file is expected")
+        if about.st_size > at_most:
+            raise HilumError(f"{_size(about.st_size)}; at most {_size(at_most)} are read")
+        content = file.read(about.st_size + 1)  # one more, which is there if the file grew meanwhile
+    if len(content) > about.st_size:
+        raise HilumError("it grows while it is read; wait until it is whole")
+    return content
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # a pipe without a writer would be waited on
+
+
+def _size(count: int) -> str:
+    """A number of bytes, for people."""
+    return f"{count >> 20:,} MiB" if count >= 1 << 20 else f"{count:,} bytes"
 
 
 def write_atomically(path: Path | str, content: bytes | str, *, private: bool = False) -> None:
