@@ -22,6 +22,7 @@ from hilum.eval.measures import scores_of
 from hilum.eval.mistakes import Kind, worst_first
 from hilum.pages.contenders import Contender
 from hilum.pages.page import asset, line_sample
+from hilum.pages.plotting import shrunk
 from hilum.pages.wording import decimal, finite, many
 
 MEANINGS = {
@@ -190,10 +191,7 @@ def _jpeg(pixels: NDArray[np.uint8], most: int) -> bytes:
     """A JPEG of no more than so many bytes, as large and as fine as that allows."""
     jpeg = b""
     for side, quality in _SIZES:
-        scale = min(1.0, side / max(pixels.shape))
-        size_wh = [max(1, round(length * scale)) for length in pixels.shape[::-1]]
-        small = cv2.resize(pixels, size_wh, interpolation=cv2.INTER_AREA) if scale < 1 else pixels
-        jpeg = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+        jpeg = cv2.imencode(".jpg", shrunk(pixels, side), [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
         if len(jpeg) <= most:
             break
     return jpeg
