@@ -86,7 +86,7 @@ def check_end_to_end(network: nn.Module, end_to_end: bool) -> None:
         HilumError: The network has no head without NMS, or none with it.
     """
     if is_rtdetr(network) and not end_to_end:
-        raise HilumError("boxes.end_to_end: an RT-DETR needs no NMS; say true")
+        raise HilumError("boxes.end_to_end: an RT-DETR needs no NMS; start from the config rtdetr, or say true")
     head = network.get_submodule("model")[-1]  # type: ignore[index]
     if isinstance(head, Detect) and end_to_end and not hasattr(head, "one2one_cv2"):
         raise HilumError(

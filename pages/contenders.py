@@ -1,6 +1,6 @@
 """The configs of a benchmark as a report shows them: their runs, and the look they have in every figure and picture."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,6 +84,11 @@ def contenders(found: Benchmark) -> list[Contender]:
 def baselines(found: Benchmark) -> list[Values]:
     """What the trivial answers reach, in the order of the results."""
     return [entry for entry in found.results["entries"] if entry.get("backend") is None]
+
+
+def runs(configs: Iterable[Contender]) -> Iterator[tuple[Contender, Values]]:
+    """Every run in the results, with its config."""
+    return ((config, run) for config in configs for run in config.values)
 
 
 def ranked(configs: Sequence[Contender]) -> list[Contender]:

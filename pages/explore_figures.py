@@ -16,13 +16,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from hilum.pages.plotting import BLUE, GREEN, INK, LINE, QUIET, SKY, VERMILION, new_figure, to_png
+from hilum.pages.plotting import BLUE, DPI, GREEN, INK, LINE, ORANGE, QUIET, SKY, VERMILION, new_figure, to_png
 
-OPACITY, BOX = VERMILION, "#E69F00"
-OTHERS = (BLUE, SKY, GREEN, QUIET)
+OPACITY, BOX = VERMILION, ORANGE
 HEAT = LinearSegmentedColormap.from_list("opacity", ["#FFFFFF", "#F6C9A8", OPACITY, "#4A1E00"])
+TILE_PX = 320  # longer side of a picture on a contact sheet
 _WIDTH = 5.4  # inches: at a phone's width the letters can still be read
-_DPI = 200
 
 
 def class_bars(names: Sequence[str], counts: Sequence[int], opacity: Sequence[bool]) -> bytes:
@@ -266,13 +265,11 @@ def paired_dots(rows: Sequence[tuple[str, float, float]], names: tuple[str, str]
         return png()
 
 
-def contact_sheet(
-    tiles: Sequence[tuple[NDArray[np.uint8], NDArray[np.float64], str]], columns: int = 4, tile_px: int = 320
-) -> bytes:
+def contact_sheet(tiles: Sequence[tuple[NDArray[np.uint8], NDArray[np.float64], str]]) -> bytes:
     """Pictures side by side: (pixels, boxes as (boxes, 4) left, top, right, bottom of 0 to 1, caption) each."""
-    columns = min(columns, len(tiles))
+    columns = min(4, len(tiles))
     rows = -(-len(tiles) // columns)
-    inch = tile_px / _DPI
+    inch = TILE_PX / DPI
     with _figure(columns * inch, rows * (inch + 0.11)) as (figure, png):
         axes = figure.subplots(rows, columns, squeeze=False, gridspec_kw={"wspace": 0.02, "hspace": 0.02}).ravel()
         for axis in axes:
@@ -292,7 +289,7 @@ def contact_sheet(
 def _figure(width: float, height: float) -> Iterator[tuple[Figure, Callable[[], bytes]]]:
     """A figure in our style, in inches, and the function that makes it a PNG."""
     with new_figure(width, height) as figure:
-        yield figure, partial(to_png, figure, _DPI)
+        yield figure, partial(to_png, figure)
 
 
 def _bars(axis: Any, names: Sequence[str], values: Sequence[float], colours: Sequence[str], texts: list[str]) -> None:

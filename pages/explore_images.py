@@ -1,6 +1,5 @@
 """Sections on images and people: classes, examples of each, view, sex and age."""
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,6 +9,7 @@ from hilum.pages import explore_figures as figures
 from hilum.pages.collection import OTHER_FINDING, Collection, class_order, common_values, shown_classes
 from hilum.pages.facts import OLDEST_YEARS, impossible_ages
 from hilum.pages.page import Picture, Section
+from hilum.pages.plotting import shrunk
 from hilum.pages.wording import listed, many, percent
 
 _SEXES = {"F": "women", "M": "men", "O": "other", "": "unrecorded"}
@@ -43,7 +43,7 @@ def contact_sheet(images: Collection, number: int, kind: str, most: int = 8) -> 
     tiles, boxes, failed = [], 0, 0
     for image in at[np.linspace(0, len(at) - 1, min(most, len(at))).astype(int)].tolist():
         try:
-            pixels = _reduced(read_picture(images.paths[image]))
+            pixels = shrunk(read_picture(images.paths[image]), figures.TILE_PX)
         except HilumError:
             failed += 1
             continue
@@ -134,11 +134,3 @@ def view_order(views: NDArray[np.str_]) -> list[str]:
     """Views from the most to the least frequent."""
     names, counts = np.unique(views, return_counts=True)
     return [str(names[at]) for at in np.argsort(-counts, kind="stable")]
-
-
-def _reduced(pixels: NDArray[np.uint8], longest: int = 320) -> NDArray[np.uint8]:
-    scale = longest / max(pixels.shape)
-    if scale >= 1:
-        return pixels
-    size_wh = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
-    return np.asarray(cv2.resize(pixels, size_wh, interpolation=cv2.INTER_AREA), np.uint8)

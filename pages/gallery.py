@@ -1,7 +1,7 @@
 """The same images with the truth and every config's boxes, to be switched, filtered and stepped through.
 
 Each picture is on the page once, as a small JPEG; boxes lie over it as an SVG in the picture's own pixels. Without
-JavaScript all of it is there too, unsorted; `report_script.py` sorts, filters and enlarges what is written here.
+JavaScript all of it is there too, unsorted; `report.js` sorts, filters and enlarges what is written here.
 """
 
 import base64
@@ -21,7 +21,8 @@ from hilum.eval.answer import has_opacity
 from hilum.eval.measures import scores_of
 from hilum.eval.mistakes import Kind, worst_first
 from hilum.pages.contenders import Contender
-from hilum.pages.page import line_sample
+from hilum.pages.page import asset, line_sample
+from hilum.pages.plotting import shrunk
 from hilum.pages.wording import decimal, finite, many
 
 MEANINGS = {
@@ -75,7 +76,7 @@ def choose_images(split: Split, configs: Sequence[Contender], most: int) -> list
 
 
 def gallery_html(split: Split, configs: Sequence[Contender], chosen: Sequence[int]) -> str:
-    """The gallery as markup; its look is in `gallery_style`, its behaviour in `report_script.py`.
+    """The gallery as markup; its look is in `gallery_style`, its behaviour in `report.js`.
 
     Args:
         split: images and truth.
@@ -130,7 +131,7 @@ def gallery_style(configs: Sequence[Contender]) -> str:
         lines.append(f".{config.mark} {{ --colour: {config.colour}; --dashes: {dashes}; }}")
         lines.append(f"#gallery.off-{config.number} svg .{config.mark} {{ display: none; }}")
         lines.append(f"#gallery.off-{config.number} li.{config.mark} {{ opacity: .4; }}")
-    return _STYLE + "\n".join(lines)
+    return asset("gallery.css") + "\n".join(lines)
 
 
 @dataclass(frozen=True)
@@ -190,10 +191,7 @@ def _jpeg(pixels: NDArray[np.uint8], most: int) -> bytes:
     """A JPEG of no more than so many bytes, as large and as fine as that allows."""
     jpeg = b""
     for side, quality in _SIZES:
-        scale = min(1.0, side / max(pixels.shape))
-        size_wh = [max(1, round(length * scale)) for length in pixels.shape[::-1]]
-        small = cv2.resize(pixels, size_wh, interpolation=cv2.INTER_AREA) if scale < 1 else pixels
-        jpeg = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+        jpeg = cv2.imencode(".jpg", shrunk(pixels, side), [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
         if len(jpeg) <= most:
             break
     return jpeg
@@ -258,80 +256,3 @@ def _boxes(mark: str, boxes: NDArray[np.float64], labels: Sequence[str], size_wh
         side = ' text-anchor="end"' if at_right else ""
         texts.append(f'<text x="{left:.0f}" y="{top:.0f}" font-size="{letter:.0f}"{side}>{escape(label)}</text>')
     return f'<g class="{mark}"><path class="edge" d="{path}"/><path d="{path}"/>{"".join(texts)}</g>'
-
-
-_STYLE = """
-.t { --colour: #F0E442; --dashes: none; }
-.sample path { stroke: var(--colour); stroke-dasharray: var(--dashes); }
-.sample.t path { stroke-width: 9; stroke: #F0E442; }
-.controls { display: none; }
-.js .controls { display: block; position: sticky; top: 0; z-index: 2; padding: .75rem 0; background: #fff;
-  border-bottom: 1px solid var(--line); }
-fieldset { display: flex; flex-wrap: wrap; gap: .3rem 1.25rem; margin: 0 0 .5rem; padding: 0; border: 0; }
-legend { float: left; width: auto; padding: 0; margin-right: 1.25rem; color: var(--quiet); }
-#gallery label { display: inline-flex; align-items: center; gap: .45rem; min-height: 2rem; }
-#gallery label .sample { margin: 0; }
-#gallery input { width: 1.15rem; height: 1.15rem; margin: 0; accent-color: var(--ink); }
-.choices { display: flex; flex-wrap: wrap; gap: .3rem 1rem; }
-select { max-width: 16rem; padding: .3rem; font: inherit; font-size: .95rem; border: 1px solid var(--quiet);
-  border-radius: .25rem; background: #fff; color: inherit; }
-#count { margin: .4rem 0 0; font-size: .875rem; color: var(--quiet); }
-#shots { display: grid; grid-template-columns: repeat(auto-fill, minmax(13.5rem, 1fr)); gap: 1.75rem 1.25rem;
-  margin-top: 1.25rem; }
-.shot[hidden] { display: none; }
-.open, #stage { position: relative; display: block; width: 100%; padding: 0; border: 0; background: #000;
-  overflow: hidden; }
-.open { cursor: default; }
-.js .open { cursor: zoom-in; }
-.open:focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
-.unread { display: block; padding: 4rem 1rem; color: #fff; }
-.overlay { position: absolute; inset: 0; width: 100%; height: 100%; }
-.overlay path { fill: none; stroke: var(--colour); stroke-dasharray: var(--dashes); stroke-width: 2.4;
-  vector-effect: non-scaling-stroke; }
-.overlay path.edge { stroke: #fff; stroke-opacity: .75; stroke-dasharray: none; stroke-width: 4.4; }
-.overlay .t path { fill: #F0E442; fill-opacity: .2; stroke-width: 1.6; }
-.overlay .t path.edge { fill: none; stroke: #000; stroke-width: 3.6; }
-.overlay text { display: none; fill: #fff; stroke: #000; stroke: color-mix(in srgb, var(--colour) 65%, #000);
-  stroke-width: .25em; paint-order: stroke; font-weight: 600; }
-#large .overlay text { display: block; }
-#gallery.off-t .overlay .t { display: none; }
-figcaption { padding-top: .5rem; font-size: .8rem; line-height: 1.35; color: var(--quiet); }
-figcaption > span { display: block; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
-figcaption .id { color: var(--ink); }
-figcaption ul { margin: .35rem 0 0; padding: 0; list-style: none; }
-figcaption li { margin: 0 0 .2rem; }
-figcaption b { color: var(--ink); font-weight: 600; }
-figcaption small { display: block; font-size: .75rem; }
-.js #shots small { display: none; }
-dialog { width: min(96vw, 82rem); max-width: none; max-height: 96vh; padding: 1rem; border: 0; border-radius: .5rem;
-  color: inherit; }
-dialog::backdrop { background: rgb(0 0 0 / 75%); }
-.bar { display: flex; align-items: center; gap: .75rem; margin-bottom: .75rem; }
-.bar button { min-width: 2.75rem; min-height: 2.75rem; padding: 0 .8rem; border: 1px solid var(--quiet);
-  border-radius: .25rem; background: #fff; color: inherit; font: inherit; cursor: pointer; }
-#place { min-width: 6rem; text-align: center; font-variant-numeric: tabular-nums; }
-#close { margin-left: auto; }
-.spread { display: grid; grid-template-columns: minmax(0, 1fr); gap: 1rem; }
-#stage { max-width: 80vh; margin: 0 auto; touch-action: pan-y pinch-zoom; }
-#switches fieldset { flex-direction: column; }
-#switches legend { float: none; }
-#about { font-size: .95rem; }
-#about span { display: block; white-space: normal; overflow-wrap: anywhere; }
-#about ul { padding: 0; list-style: none; }
-#about small { display: block; color: var(--quiet); }
-@media (min-width: 56rem) { .spread { grid-template-columns: minmax(0, 1fr) 19rem; } }
-@media (max-width: 40rem) {
-  #shots { grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 1.25rem .75rem; }
-  .js .controls { position: static; }
-  dialog { width: 100vw; max-height: 100dvh; height: 100dvh; padding: .6rem; border-radius: 0; }
-  #switches fieldset { flex-direction: row; }
-}
-@media print {
-  .part + .part { break-before: page; }
-  .js .controls, dialog { display: none; }
-  #shots { grid-template-columns: repeat(3, minmax(0, 1fr)); gap: 1rem; }
-  .shot { break-inside: avoid; }
-  .shot:nth-child(n + 13) { display: none; }
-  * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
-}
-"""

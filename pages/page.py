@@ -11,6 +11,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
+from importlib.resources import files
 from pathlib import Path
 
 from hilum import __version__
@@ -186,7 +187,7 @@ def page_html(page: Page) -> str:
 <meta name="robots" content="noindex">
 <link rel="icon" href="data:,">
 <title>{escape(page.title)}</title>
-<style>{_STYLE}{page.style}</style>
+<style>{asset("page.css")}{page.style}</style>
 </head>
 <body>
 <header><h1>{escape(page.title)}</h1><p class="summary">{escape(page.summary)}</p>
@@ -198,6 +199,11 @@ def page_html(page: Page) -> str:
 {script}</body>
 </html>
 """
+
+
+def asset(name: str) -> str:
+    """A stylesheet or script of this folder as it stands on a page: after its tag, on a line of its own."""
+    return "\n" + files("hilum.pages").joinpath(name).read_text(encoding="utf-8")
 
 
 def write_page(path: Path, page: Page) -> None:
@@ -309,100 +315,3 @@ def line_sample(mark: str) -> str:
 
 def _is_number(cell: Cell) -> bool:
     return cell.text == MISSING or cell.text.lstrip("+\N{MINUS SIGN}")[:1].isdigit()
-
-
-_STYLE = """
-:root { color-scheme: light; --ink: #1b2329; --quiet: #55626c; --line: #d9dfe3; --accent: #0072b2; }
-* { box-sizing: border-box; }
-html { -webkit-text-size-adjust: 100%; scroll-behavior: smooth; }
-body { margin: 0 auto; padding: 0 1.25rem; max-width: 72rem; background: #fff; color: var(--ink);
-  font: 1rem/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif;
-  overflow-wrap: break-word; }
-header { padding: 3.5rem 0 0; }
-h1 { margin: 0 0 .5rem; font-size: clamp(1.8rem, 5vw, 2.6rem); line-height: 1.15; letter-spacing: -.02em; }
-h2 { margin: 0 0 1.75rem; padding-top: 2.75rem; border-top: 2px solid var(--ink); font-size: 1.6rem;
-  line-height: 1.2; letter-spacing: -.01em; }
-h3 { margin: 0 0 .6rem; font-size: .85rem; line-height: 1.3; text-transform: uppercase; letter-spacing: .06em;
-  color: var(--quiet); }
-p { margin: 0 0 .8rem; max-width: 42rem; }
-a { color: var(--accent); }
-.summary { font-size: 1.15rem; color: var(--quiet); }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(8.5rem, 1fr)); gap: 1rem 1.5rem;
-  margin: 2rem 0; padding: 1.25rem 0; border: solid var(--line); border-width: 1px 0; }
-.figures div { display: flex; flex-direction: column-reverse; justify-content: flex-end; }
-.figures dd { margin: 0; font-size: 1.75rem; font-weight: 650; line-height: 1.15; letter-spacing: -.02em; }
-.figures dt { font-size: .875rem; line-height: 1.35; color: var(--quiet); }
-nav ol { display: flex; flex-wrap: wrap; gap: .4rem 1.5rem; margin: 0 0 3.5rem; padding: 0; list-style: none; }
-.part { padding-bottom: 1rem; }
-article { margin-bottom: 3.5rem; }
-.finding { font-size: 1.3rem; font-weight: 600; line-height: 1.35; letter-spacing: -.005em; }
-figure { margin: 0; }
-img { display: block; width: 100%; height: auto; }
-.scroll { overflow-x: auto; margin: 1rem 0 1.25rem; }
-table { border-collapse: collapse; font-size: .9rem; line-height: 1.4; }
-th, td { padding: .4rem 1.25rem .4rem 0; border-bottom: 1px solid var(--line); text-align: left;
-  vertical-align: top; font-weight: 400; }
-thead th { color: var(--quiet); font-size: .8rem; vertical-align: bottom; }
-th:last-child, td:last-child { padding-right: 0; }
-td small, th small { display: block; font-size: .8em; color: var(--quiet); }
-ul { margin: 0 0 1rem; padding-left: 1.2rem; max-width: 42rem; }
-li { margin-bottom: .4rem; }
-.sortable th, .sortable td { padding-right: .8rem; }
-.sortable thead th { white-space: normal; }
-.sortable th:first-child { position: sticky; left: 0; min-width: 6.5rem; background: #fff; }
-.sample { width: 1.6rem; height: .65rem; margin-right: .5rem; overflow: visible; }
-.sample path { fill: none; stroke-width: 3; }
-thead button { padding: 0; border: 0; background: none; color: inherit; font: inherit; text-align: inherit;
-  text-decoration: underline dotted; text-underline-offset: .2em; cursor: help; }
-.js thead button { cursor: pointer; }
-[aria-sort] button { color: var(--ink); font-weight: 650; }
-[aria-sort=descending] button::after { content: " \2193"; }
-[aria-sort=ascending] button::after { content: " \2191"; }
-details { margin: .5rem 0; }
-summary { color: var(--accent); cursor: pointer; }
-details dl { font-size: .875rem; }
-details dt { font-weight: 650; }
-details dd { margin: 0 0 .5rem; max-width: 42rem; }
-pre { margin: .5rem 0 1rem; padding: .75rem 1rem; overflow-x: auto; background: #f4f6f7; font-size: .8rem;
-  line-height: 1.45; }
-.number { white-space: nowrap; text-align: right; font-variant-numeric: tabular-nums; }
-footer { padding: 1.5rem 0 3rem; border-top: 2px solid var(--ink); font-size: .875rem; color: var(--quiet); }
-footer p { max-width: none; margin: 0 0 .3rem; }
-footer p:first-child { font-weight: 650; color: var(--ink); }
-.broad th, .broad td { padding-right: .55rem; }
-@media screen and (min-width: 75rem) {
-  .broad { position: relative; left: 50%; translate: -50%; width: fit-content; max-width: min(100vw - 3rem, 96rem); }
-}
-@media (min-width: 56rem) {
-  .beside { display: grid; grid-template-columns: minmax(0, 5fr) minmax(0, 8fr); column-gap: 3rem; }
-  .beside h3, .below { grid-column: 1 / -1; }
-}
-@media (max-width: 40rem) {
-  header { padding-top: 2rem; }
-  .wide figure { overflow-x: auto; margin-right: -1.25rem; }
-  .wide img { width: 44rem; max-width: none; }
-}
-@media print {
-  @page { margin: 15mm; }
-  body { max-width: none; padding: 0; font-size: 10pt; }
-  nav { display: none; }
-  header { padding: 0; }
-  h2 { padding-top: 1rem; }
-  h2, h3, .finding { break-after: avoid; }
-  article { break-inside: avoid; margin-bottom: 1.5rem; }
-  tr { break-inside: avoid; }
-  .scroll { overflow: visible; }
-  .sortable { font-size: 7.5pt; }
-  .broad .sortable { font-size: 6pt; }
-  .broad .sortable th, .broad .sortable td { padding-right: 1mm; }
-  .sortable th, .sortable td { padding-right: 1.5mm; }
-  .sortable th:first-child { min-width: 0; }
-  .sortable .number { white-space: normal; }
-  thead th { font-size: inherit; }
-  thead button { text-decoration: none; }
-  details:not([open]) { display: none; }
-  pre { white-space: pre-wrap; }
-  .beside { display: grid; grid-template-columns: minmax(0, 5fr) minmax(0, 6fr); column-gap: 1.5rem; }
-  .beside h3, .below { grid-column: 1 / -1; }
-}
-"""

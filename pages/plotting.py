@@ -1,12 +1,18 @@
-"""The style that all figures of all pages share. Colours are Okabe and Ito's; no figure needs them to be read."""
+"""What the pictures of all pages share: the style of figures, and how a radiograph is made small.
+
+Colours are Okabe and Ito's; no figure needs them to be read.
+"""
 
 import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import cv2
 import matplotlib as mpl
+import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 QUIET, BLUE, SKY, GREEN, PURPLE, VERMILION, ORANGE, INK, LINE = (
     "#8A99A5",
@@ -19,6 +25,7 @@ QUIET, BLUE, SKY, GREEN, PURPLE, VERMILION, ORANGE, INK, LINE = (
     "#1B2329",
     "#D9DFE3",
 )
+DPI = 200  # of a PNG
 _STYLE = {
     "font.size": 10,
     "text.color": INK,
@@ -53,15 +60,24 @@ def new_figure(width: float, height: float) -> Iterator[Figure]:
         yield Figure(figsize=(width, height), layout="constrained")
 
 
-def to_png(figure: Figure, dpi: int = 200) -> bytes:
+def to_png(figure: Figure) -> bytes:
     """A PNG; the same figure gives the same bytes."""
-    return _saved(figure, "png", dpi, {"Software": None})
+    return _saved(figure, "png", DPI, {"Software": None})
 
 
 def to_svg(figure: Figure) -> bytes:
     """An SVG whose letters are outlines, so that it looks alike everywhere; the same figure gives the same bytes."""
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     return _saved(figure, "svg", 72, nothing)
+
+
+def shrunk(pixels: NDArray[np.uint8], longer_side_px: int) -> NDArray[np.uint8]:
+    """A picture, (H, W), with a longer side of no more than so many pixels; each is the mean of those it stands for."""
+    scale = longer_side_px / max(pixels.shape)
+    if scale >= 1:
+        return pixels
+    size_wh = [max(1, round(length * scale)) for length in pixels.shape[::-1]]
+    return np.asarray(cv2.resize(pixels, size_wh, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _saved(figure: Figure, kind: str, dpi: int, metadata: dict[str, None]) -> bytes:

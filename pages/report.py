@@ -13,8 +13,7 @@ from hilum.pages import report_figures as figures
 from hilum.pages import report_tables as tables
 from hilum.pages.contenders import Contender, Values, baselines, contenders, difference, ranked
 from hilum.pages.gallery import choose_images, gallery_html, gallery_style
-from hilum.pages.page import Drawing, Fold, Page, Part, Section, Table, write_page
-from hilum.pages.report_script import SCRIPT
+from hilum.pages.page import Drawing, Fold, Page, Part, Section, Table, asset, write_page
 from hilum.pages.wording import MISSING, bounds, decimal, few, finite, listed, many
 from hilum.run import CONFIG, ENVIRONMENT
 
@@ -54,7 +53,7 @@ def report_page(found: Benchmark, gallery: int) -> Page:
         parts=[part for part in parts if part.sections],
         footer=(f"Made by hilum {results['hilum']} from data set {results['data_fingerprint']}.",),
         style=gallery_style(configs),
-        script=SCRIPT,
+        script=asset("report.js"),
     )
 
 

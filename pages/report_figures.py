@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 from hilum.eval.benchmark import SCORE
 from hilum.eval.froc import FROC_RATES
 from hilum.eval.strata import FALSE_ALARMS, SENSITIVITY
-from hilum.pages.contenders import Contender, Values, difference, ranked
+from hilum.pages.contenders import Contender, Values, difference, ranked, runs
 from hilum.pages.plotting import INK, LINE, QUIET, new_figure, to_svg
 from hilum.pages.wording import finite
 
@@ -51,19 +51,17 @@ def thresholds(configs: Sequence[Contender]) -> bytes:
     """The score at every threshold; the point that was chosen on val is marked."""
     with new_figure(_WIDTH, 3.9) as figure:
         axis = figure.subplots()
-        for config in configs:
-            for run in config.values:
-                x, y = _points(_curve(run, "threshold"))
-                rising = np.argsort(x, kind="stable")
-                # Between two confidences the answer is that of the higher one; above all of them there is none.
-                x, y = np.r_[0, x[rising], 1], np.r_[y[rising][:1], y[rising], 0]
-                axis.plot(x[-len(y) :], y, drawstyle="steps-pre", **_line(config))
-                at, score = finite(run.get("least_confidence")), finite(run["score"]["estimate"])
-                if at is not None and score is not None:
-                    axis.plot(at, score, config.marker, ms=9, color=config.colour, mec="white", mew=1.5, zorder=4)
+        for config, run in runs(configs):
+            x, y = _points(_curve(run, "threshold"))
+            rising = np.argsort(x, kind="stable")
+            # Between two confidences the answer is that of the higher one; above all of them there is none.
+            x, y = np.r_[0, x[rising], 1], np.r_[y[rising][:1], y[rising], 0]
+            axis.plot(x[-len(y) :], y, drawstyle="steps-pre", **_line(config))
+            at, score = finite(run.get("least_confidence")), finite(run["score"]["estimate"])
+            if at is not None and score is not None:
+                axis.plot(at, score, config.marker, ms=9, color=config.colour, mec="white", mew=1.5, zorder=4)
         axis.set(xlim=(0, 1), ylim=(0, None), xlabel="boxes count from this confidence on", ylabel="competition score")
-        _legend(figure, configs)
-        return _finished(axis, figure)
+        return _finished(figure, configs, axis)
 
 
 def precision_recall(configs: Sequence[Contender]) -> bytes:
@@ -72,15 +70,12 @@ def precision_recall(configs: Sequence[Contender]) -> bytes:
     with new_figure(_WIDTH, 3.5) as figure:
         axes = figure.subplots(1, max(1, len(overlaps)), sharey=True, squeeze=False)[0]
         for axis, iou in zip(axes, overlaps, strict=False):
-            for config in configs:
-                for run in config.values:
-                    axis.plot(*_points((_curve(run, "precision_recall") or {}).get(iou)), **_line(config))
+            for config, run in runs(configs):
+                axis.plot(*_points((_curve(run, "precision_recall") or {}).get(iou)), **_line(config))
             axis.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall: true boxes found")
             axis.set_title(f"overlap (IoU) above {iou}", fontweight="normal")
-            axis.grid(visible=True)
         axes[0].set_ylabel("precision: boxes that are right")
-        _legend(figure, configs)
-        return to_svg(figure)
+        return _finished(figure, configs, *axes[: len(overlaps)])
 
 
 def froc(configs: Sequence[Contender]) -> bytes:
@@ -105,8 +100,7 @@ def froc(configs: Sequence[Contender]) -> bytes:
         axis.set_xticks([0, *FROC_RATES], ["0", "1/8", "1/4", "1/2", "1", "2", "4", "8"])
         axis.xaxis.set_minor_locator(ticker.NullLocator())
         axis.set(xlim=(0, 1.15 * _MOST), ylim=(0, 1.02), xlabel="false positives an image", ylabel="true boxes found")
-        _legend(figure, configs)
-        return _finished(axis, figure)
+        return _finished(figure, configs, axis)
 
 
 def reliability(configs: Sequence[Contender]) -> bytes:
@@ -124,8 +118,7 @@ def reliability(configs: Sequence[Contender]) -> bytes:
         axis.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
         axis.set(xlabel="probability given", ylabel="images that show opacity", aspect="equal")
         axis.legend(handles=ideal, loc="lower right")
-        _legend(figure, configs)
-        return _finished(axis, figure)
+        return _finished(figure, configs, axis)
 
 
 def worklist(configs: Sequence[Contender], positives: int, images: int) -> bytes:
@@ -136,14 +129,12 @@ def worklist(configs: Sequence[Contender], positives: int, images: int) -> bytes
         axis.annotate("first come, first served", (0.6, 0.6), (6, -8), textcoords="offset points", va="top", fontsize=9)
         if positives:
             axis.plot([0, positives / images, 1], [0, 1, 1], color=QUIET, linewidth=1)
-        for config in configs:
-            for run in config.values:
-                axis.plot(*_points(_curve(run, "worklist")), **_line(config))
+        for config, run in runs(configs):
+            axis.plot(*_points(_curve(run, "worklist")), **_line(config))
         axis.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="share of the worklist read", ylabel="images with opacity read")
         for ruler in (axis.xaxis, axis.yaxis):
             ruler.set_major_formatter(ticker.PercentFormatter(1))
-        _legend(figure, configs)
-        return _finished(axis, figure)
+        return _finished(figure, configs, axis)
 
 
 def potential(rows: Sequence[tuple[Contender, float, float, float]]) -> bytes:
@@ -176,24 +167,22 @@ def latency(configs: Sequence[Contender]) -> bytes:
     """Score against the time that one picture takes, alone."""
     with new_figure(_WIDTH, 3.7) as figure:
         axis = figure.subplots()
-        for config in configs:
-            for run in config.values:
-                time, score = milliseconds(run), finite(run["score"]["estimate"])
-                if time is None or score is None:
-                    continue
-                low, high = (finite(run["score"][end]) for end in ("low", "high"))
-                if low is not None and high is not None:
-                    axis.plot([time, time], [low, high], color=config.colour, linewidth=1.5, alpha=0.6)
-                axis.plot(time, score, config.marker, ms=10, color=config.colour, mec="white", mew=1.2)
+        for config, run in runs(configs):
+            time, score = milliseconds(run), finite(run["score"]["estimate"])
+            if time is None or score is None:
+                continue
+            low, high = (finite(run["score"][end]) for end in ("low", "high"))
+            if low is not None and high is not None:
+                axis.plot([time, time], [low, high], color=config.colour, linewidth=1.5, alpha=0.6)
+            axis.plot(time, score, config.marker, ms=10, color=config.colour, mec="white", mew=1.2)
         axis.set_xscale("log")
-        times = [time for config in configs for run in config.values if (time := milliseconds(run)) is not None]
+        times = [time for _, run in runs(configs) if (time := milliseconds(run)) is not None]
         axis.set_xlim(min(times) / 2, max(times) * 2)
         axis.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5) if max(times) / min(times) < 30 else (1,)))
         axis.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
         axis.xaxis.set_minor_formatter(ticker.NullFormatter())
         axis.set(ylim=(0, None), xlabel="milliseconds an image, one at a time (median)", ylabel="competition score")
-        _legend(figure, configs, markers=True)
-        return _finished(axis, figure)
+        return _finished(figure, configs, axis, markers=True)
 
 
 def learning(configs: Sequence[Contender]) -> bytes:
@@ -203,35 +192,27 @@ def learning(configs: Sequence[Contender]) -> bytes:
     """
     with new_figure(_WIDTH, 5.4) as figure:
         above, below = figure.subplots(2, 1, sharex=True)
-        for config in configs:
-            for run in config.values:
+        losses = []
+        for config, run in runs(configs):
+            scored = run.get("val_figure", SCORE) == SCORE
+            for axis, key in ((above, "val_score"), (below, "train_loss")) if scored else ((below, "train_loss"),):
                 log = run.get("log") or []
-                scored = run.get("val_figure", SCORE) == SCORE
-                for axis, key in ((above, "val_score"), (below, "train_loss")) if scored else ((below, "train_loss"),):
-                    known = [(each["epoch"], value) for each in log if (value := finite(each.get(key))) is not None]
-                    axis.plot(*_points(known), **_line(config))
-                    if axis is above and known:
-                        kept = max(known, key=lambda point: point[1])
-                        axis.plot(*kept, config.marker, ms=9, color=config.colour, mec="white", mew=1.2)
+                known = [(each["epoch"], value) for each in log if (value := finite(each.get(key))) is not None]
+                axis.plot(*_points(known), **_line(config))
+                if axis is above and known:
+                    kept = max(known, key=lambda point: point[1])
+                    axis.plot(*kept, config.marker, ms=9, color=config.colour, mec="white", mew=1.2)
+                elif axis is below:
+                    losses += [loss for _, loss in known]
         above.set(ylim=(0, None), ylabel="best score on val")
         below.set(xlabel="epoch", ylabel="training loss")
-        losses = [
-            value
-            for config in configs
-            for run in config.values
-            for each in run.get("log") or []
-            if (value := finite(each.get("train_loss"))) is not None
-        ]
         if losses and min(losses) > 0:
             below.set_yscale("log")
             for which in (below.yaxis.set_major_formatter, below.yaxis.set_minor_formatter):
                 which(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
             below.yaxis.set_minor_locator(ticker.LogLocator(subs=(2, 5)))
         below.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
-        for axis in (above, below):
-            axis.grid(visible=True)
-        _legend(figure, configs)
-        return to_svg(figure)
+        return _finished(figure, configs, above, below)
 
 
 def strata(configs: Sequence[Contender]) -> bytes | None:
@@ -259,8 +240,7 @@ def strata(configs: Sequence[Contender]) -> bytes | None:
             _rows(axis, names, fold=24)
             axis.set(xlim=(-0.02, 1.02), xlabel=f"{words[measure]}, 95% interval")
             axis.xaxis.set_major_formatter(ticker.PercentFormatter(1))
-        _legend(figure, configs, markers=True)
-        return to_svg(figure)
+        return _finished(figure, configs, markers=True)
 
 
 def milliseconds(run: Values) -> float | None:
@@ -318,7 +298,7 @@ def _rows(axis: Any, names: Sequence[str], fold: int | None = None) -> None:
     axis.tick_params(axis="y", length=0)
 
 
-def _legend(figure: Any, configs: Sequence[Contender], *, markers: bool = False) -> None:
+def _legend(figure: Any, configs: Sequence[Contender], *, markers: bool) -> None:
     handles = [
         Line2D(
             [],
@@ -337,8 +317,10 @@ def _legend(figure: Any, configs: Sequence[Contender], *, markers: bool = False)
     figure.legend(handles, labels, loc="outside upper left", ncols=columns, handlelength=2.6, columnspacing=1.2)
 
 
-def _finished(axis: Any, figure: Any) -> bytes:
-    axis.grid(visible=True)
+def _finished(figure: Any, configs: Sequence[Contender], *axes: Any, markers: bool = False) -> bytes:
+    for axis in axes:
+        axis.grid(visible=True)
+    _legend(figure, configs, markers=markers)
     return to_svg(figure)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from hilum.eval.measures import OPERATING_POINT
 from hilum.eval.mistakes import Kind
 from hilum.eval.tables import MASK_ROW, filled, mask_figures, table_rows
-from hilum.pages.contenders import Contender, Values, ranked
+from hilum.pages.contenders import Contender, Values, ranked, runs
 from hilum.pages.gallery import MEANINGS
 from hilum.pages.page import Cell, Table
 from hilum.pages.report_answer import POINTS
@@ -57,9 +57,7 @@ _COST = {
 
 def main_table(configs: Sequence[Contender], baselines: Sequence[Values], empty_mask: Values) -> Table:
     """The figures that matter most, a run a row, the best first; then the baselines, that of masks among them."""
-    rows: Rows = [
-        _main_row(run, Cell(str(run["name"]), mark=config.mark)) for config in ranked(configs) for run in config.values
-    ]
+    rows: Rows = [_main_row(run, _name(config, run)) for config, run in runs(ranked(configs))]
     rows += [_main_row(entry, Cell(str(entry["name"]))) for entry in baselines]
     if baselines:  # it has no boxes, so it is a second face of the first baseline
         rows.insert(-len(baselines) + 1 or len(rows), _main_row({**baselines[0], "mask": empty_mask}, Cell(MASK_ROW)))
@@ -91,19 +89,18 @@ def all_figures(results: Values) -> Table:
 def points_table(configs: Sequence[Contender]) -> Table | None:
     """Sensitivity and specificity of images at each point, a run a row; None where none is known."""
     rows: Rows = []
-    for config in configs:
-        for run in config.values:
-            points = [(run.get("image_points") or {}).get(name) or {} for name in POINTS]
-            if any(points):
-                shown = [
-                    (
-                        decimal(finite(point.get("threshold")), 3),
-                        _interval(point.get("sensitivity")),
-                        _interval(point.get("specificity")),
-                    )
-                    for point in points
-                ]
-                rows.append([Cell(str(run["name"]), mark=config.mark), *(cell for three in shown for cell in three)])
+    for config, run in runs(configs):
+        points = [(run.get("image_points") or {}).get(name) or {} for name in POINTS]
+        if any(points):
+            shown = [
+                (
+                    decimal(finite(point.get("threshold")), 3),
+                    _interval(point.get("sensitivity")),
+                    _interval(point.get("specificity")),
+                )
+                for point in points
+            ]
+            rows.append([_name(config, run), *(cell for three in shown for cell in three)])
     header = {"config": _MAIN["config"]}
     for point, meaning in POINTS.values():
         header[f"{point}: from"] = f"An image is called one with opacity by {meaning}."
@@ -115,21 +112,20 @@ def points_table(configs: Sequence[Contender]) -> Table | None:
 def worklist_table(configs: Sequence[Contender]) -> Table:
     """What ranking does to the worklist, and how good probabilities are."""
     rows: Rows = []
-    for config in configs:
-        for run in config.values:
-            worklist = run.get("triage") or {}
-            rows.append(
-                [
-                    Cell(str(run["name"]), mark=config.mark),
-                    _interval(run.get("auroc")),
-                    decimal(finite(worklist.get("mean_place")), 1),
-                    decimal(finite(worklist.get("sooner_images")), 1, signed=True),
-                    _interval(run.get("sooner_share"), signed=True),
-                    _interval(run.get("brier"), 3),
-                ]
-            )
+    for config, run in runs(configs):
+        worklist = run.get("triage") or {}
+        rows.append(
+            [
+                _name(config, run),
+                _interval(run.get("auroc")),
+                decimal(finite(worklist.get("mean_place")), 1),
+                decimal(finite(worklist.get("sooner_images")), 1, signed=True),
+                _interval(run.get("sooner_share"), signed=True),
+                _interval(run.get("brier"), 3),
+            ]
+        )
     header = {
-        "config": "The config, with its seed where there are several runs of it.",
+        "config": _COST["config"],
         "AUROC": _MAIN["AUROC"],
         "mean place": "Of an image with opacity in a worklist sorted by probability.",
         "images sooner": "How many fewer images are read before it than first come, first served.",
@@ -177,7 +173,7 @@ def gaps_table(configs: Sequence[Contender]) -> Table | None:
         for gap in (config.values[0].get("strata") or {}).get("gaps") or []
     ]
     header = {
-        "config": "The config, with its seed where there are several runs of it.",
+        "config": _COST["config"],
         "stratum": "A group of images or boxes.",
         "measure": "What is compared.",
         "items": "Images or boxes that the figure is taken over.",
@@ -192,17 +188,16 @@ def gaps_table(configs: Sequence[Contender]) -> Table | None:
 
 def cost_table(configs: Sequence[Contender]) -> Table | None:
     """What each run costs; None where nothing was measured. Columns that are empty in all rows are left out."""
-    rows: Rows = [
-        [Cell(str(run["name"]), mark=config.mark), *_cost_row(run["cost"])]
-        for config in configs
-        for run in config.values
-        if run.get("cost")
-    ]
+    rows: Rows = [[_name(config, run), *_cost_row(run["cost"])] for config, run in runs(configs) if run.get("cost")]
     if not rows:
         return None
     used = [at for at in range(len(_COST)) if any(_text(row[at]) != MISSING for row in rows)]
     header = [list(_COST)[at] for at in used]
     return Table(header, [[row[at] for at in used] for row in rows], [_COST[name] for name in header])
+
+
+def _name(config: Contender, run: Values) -> Cell:
+    return Cell(str(run["name"]), mark=config.mark)
 
 
 def _main_row(run: Values, name: Cell) -> list[str | Cell]:

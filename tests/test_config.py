@@ -20,7 +20,7 @@ def write(tmp_path):
 @pytest.mark.parametrize("name", shipped_configs())
 def test_every_shipped_config_loads_and_says_how_it_is_used(name):
     path = find_config(name)
-    if read_yaml(path).get("backend") == "yolo" or "yolo" in name:
+    if read_yaml(path).get("backend") == "yolo" or read_yaml(path).get("base") == "yolo26n":
         pytest.importorskip("ultralytics")
     if read_yaml(path).get("backend") == "lungs":
         pytest.importorskip("torchxrayvision")
@@ -164,6 +164,27 @@ def test_neither_file_nor_name_gets_a_hint(tmp_path):
         find_config("qqqqqqqqqq")
     with pytest.raises(HilumError):
         find_config("../pyproject")
+
+
+@pytest.mark.parametrize(
+    ("once", "base", "model"),
+    [
+        ("yolo/yolov8n", "yolo26n", "yolov8n.yaml"),
+        ("yolo/yolov3-tiny.yaml", "yolo26n", "yolov3-tiny.yaml"),
+        ("yolo/rtdetr-resnet50", "rtdetr", "rtdetr-resnet50.yaml"),
+    ],
+)
+def test_a_name_of_earlier_versions_says_what_to_write_in_its_place(write, once, base, model):
+    said = f"write `hilum train {base} DATA RUN model={model}`, or in a file `base: {base}` and `model: {model}`"
+    for source in (
+        once,
+        write(f"base: {once}\nseed: 3\n"),
+        write(f"backend: compose\nmembers: {{a: {{config: {once}}}}}"),
+    ):
+        with pytest.raises(HilumError) as caught:
+            load_config(source)
+        assert str(caught.value).endswith(f"config '{once}': is no file of its own any more; {said}")
+        assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

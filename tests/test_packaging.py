@@ -42,11 +42,18 @@ def test_no_folder_at_the_root_can_be_imported_by_its_own_name():
         assert not list(path.resolve().glob("*/*.py")), f"{path.name}: folders below it are not in the list of packages"
 
 
-def test_every_shipped_config_is_package_data(project):
-    patterns = project["tool"]["setuptools"]["package-data"]["hilum.configs"]
-    matched = {path for pattern in patterns for path in (ROOT / "configs").glob(pattern)}
-    assert matched == set((ROOT / "configs").rglob("*.yaml"))
-    assert (SOURCE / "py.typed").is_file()
+def test_every_file_that_is_no_module_is_package_data(project):
+    data = project["tool"]["setuptools"]["package-data"]
+    matched = {
+        path
+        for package, patterns in data.items()
+        for pattern in patterns
+        for path in (ROOT / "src" / Path(*package.split("."))).resolve().glob(pattern)
+    }
+    there = {path for link in links() for path in link.resolve().rglob("*") if path.is_file()}
+    there = {path for path in there if path.suffix != ".py" and "__pycache__" not in path.parts}
+    assert matched == there | {SOURCE / "py.typed"}
+    assert {path.suffix for path in there} == {".yaml", ".css", ".js"}
 
 
 def test_entry_points_name_what_is_there(project):

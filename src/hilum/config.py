@@ -4,6 +4,7 @@ The backend is looked up first, so that a wrong key is named with its path and t
 keys are named at once.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -17,6 +18,8 @@ from hilum.documents import parse_yaml, read_yaml
 from hilum.errors import HilumError
 
 SHIPPED = Path(__file__).parent / "configs"
+# Names of earlier versions, a file for each size of each network.
+_ONCE_SHIPPED = re.compile(r"yolo/((yolo|rtdetr)[\w-]+)(\.yaml)?")
 
 
 class Table(BaseModel):
@@ -54,6 +57,12 @@ def find_config(source: str) -> Path:
     shipped = SHIPPED / f"{source.removesuffix('.yaml')}.yaml"
     if shipped.is_file() and shipped.resolve().is_relative_to(SHIPPED.resolve()):
         return shipped
+    if once := _ONCE_SHIPPED.fullmatch(source):
+        base, model = "rtdetr" if once[2] == "rtdetr" else "yolo26n", f"{once[1]}.yaml"
+        raise HilumError(
+            f"config '{source}': is no file of its own any more; write `hilum train {base} DATA RUN model={model}`, "
+            f"or in a file `base: {base}` and `model: {model}`"
+        )
     near = get_close_matches(source, shipped_configs(), 1)
     hint = f"did you mean '{near[0]}'?" if near else f"shipped are {', '.join(shipped_configs())}"
     raise HilumError(f"config '{source}': neither a YAML file nor the name of a shipped config; {hint}")

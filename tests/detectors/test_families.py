@@ -1,6 +1,7 @@
 """Every family of detectors that ultralytics ships, through the configs that we ship."""
 
 import importlib.util
+import re
 from pathlib import Path
 
 import cv2
@@ -12,7 +13,7 @@ import torch
 if importlib.util.find_spec("ultralytics") is None:
     pytest.skip("the extra `yolo` is not installed", allow_module_level=True)
 
-from hilum.config import load_config, shipped_configs
+from hilum.config import load_config
 from hilum.converters.convert import convert
 from hilum.converters.sample import write_sample
 from hilum.datasets.folder import Dataset
@@ -24,40 +25,55 @@ from hilum.errors import HilumError
 from hilum.train import train
 
 FAMILIES = {
-    "v3": "yolo/yolov3-tiny",
-    "v5": "yolo/yolov5n",
-    "v6": "yolo/yolov6n",
-    "v8": "yolo/yolov8n",
-    "v9": "yolo/yolov9t",
-    "v10": "yolo/yolov10n",
-    "11": "yolo/yolo11n",
-    "12": "yolo/yolo12n",
+    "v3": "yolov3-tiny",
+    "v5": "yolov5n",
+    "v6": "yolov6n",
+    "v8": "yolov8n",
+    "v9": "yolov9t",
+    "v10": "yolov10n",
+    "11": "yolo11n",
+    "12": "yolo12n",
     "26": "yolo26n",
-    "rt-detr": "yolo/rtdetr-resnet50",
+    "rt-detr": "rtdetr-resnet50",
 }
-SHIPPED = ["yolo26n", *(name for name in shipped_configs() if name.startswith("yolo/"))]
+DETECTING = {
+    path: architecture
+    for path in sorted((Path(ultralytics.__file__).parent / "cfg" / "models").rglob("*.yaml"))
+    if (architecture := tasks.yaml_model_load(path))["head"][-1][2] in {"Detect", "v10Detect", "RTDETRDecoder"}
+}
+PLAIN = re.compile(r"yolov?\d+[a-z]?|yolov3-\w+|rtdetr-\w+")  # and no variant, such as yolov8-ghost-p2
+
+
+def sizes(path: Path) -> list[str]:
+    """The names of the networks in a YAML: yolov8.yaml describes five, yolov9c.yaml one."""
+    scales = DETECTING[path].get("scales", {})
+    return [f"{path.stem}{scale}" for scale in scales] if len(scales) > 1 else [path.stem]
+
+
+SIZES = [name for path in DETECTING if PLAIN.fullmatch(path.stem) for name in sizes(path)]
 
 
 def config_of(name: str, *overrides: str) -> YOLOConfig:
-    config = load_config(name, overrides)
+    config = load_config("rtdetr" if name.startswith("rtdetr") else "yolo26n", [f"model={name}.yaml", *overrides])
     assert isinstance(config, YOLOConfig)
     return config
 
 
 def test_no_family_of_ultralytics_is_left_out() -> None:
-    folders = Path(ultralytics.__file__).parent / "cfg" / "models"
-    detecting = {
-        path.parent.name
-        for path in folders.rglob("*.yaml")
-        if tasks.yaml_model_load(path)["head"][-1][2] in {"Detect", "v10Detect", "RTDETRDecoder"}
-    }
-    assert detecting == set(FAMILIES)
+    assert {path.parent.name for path in DETECTING} == set(FAMILIES)
+
+
+def test_the_docs_name_every_size_of_every_family() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "backends.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if re.match(r"\| (YOLO|RT-DETR)", line)]
+    assert sorted(re.findall(r"`([\w-]+)`", "".join(rows))) == sorted(SIZES)
+    assert set(FAMILIES.values()) <= set(SIZES)
 
 
 @pytest.mark.parametrize(
-    "name", [name if name in FAMILIES.values() else pytest.param(name, marks=pytest.mark.slow) for name in SHIPPED]
+    "name", [name if name in FAMILIES.values() else pytest.param(name, marks=pytest.mark.slow) for name in SIZES]
 )
-def test_a_shipped_config_builds_for_one_class_and_one_channel(name: str) -> None:
+def test_a_size_builds_for_one_class_and_one_channel(name: str) -> None:
     config = config_of(name)
     architecture = read_architecture(config.model, config.model_yaml)
     network = build_network(architecture)
@@ -91,7 +107,7 @@ def test_a_family_trains_is_stored_as_tensors_and_finds_the_same_boxes_again(nam
     ("model", "end_to_end", "message"),
     [
         ("yolov8n.yaml", True, "no head without NMS"),
-        ("rtdetr-resnet50.yaml", False, "needs no NMS; say true"),
+        ("rtdetr-resnet50.yaml", False, "needs no NMS; start from the config rtdetr, or say true"),
         ("yolov8n-world.yaml", False, "ends in WorldDetect"),
         ("yoloe-11n.yaml", False, "ends in YOLOEDetect"),
     ],

@@ -1,9 +1,3 @@
-"""The script of a report: tables are sorted by their headings, and the gallery is switched, filtered and enlarged.
-
-It reads nothing but the page, which is whole without it.
-"""
-
-SCRIPT = r"""
 (() => {
 "use strict";
 const page = document.documentElement;
@@ -151,4 +145,3 @@ stage.addEventListener("touchend", event => {
 
 arrange();
 })();
-"""
