@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hilum.errors import HilumError
-from hilum.pages.page import Page, Part, Picture, Section, Table, page_html, write_page
+from hilum.pages.page import Page, Part, Picture, Section, Table, asset, page_html, write_page
 from hilum.pages.wording import listed, many, percent
 
 EVIL = "<script src=http://evil.example/x.js></script>\"'&"
@@ -95,3 +95,8 @@ def test_shares_are_never_rounded_to_none_or_all():
 def test_wording():
     assert [many(count, "box", "boxes") for count in (0, 1, 2000)] == ["0 boxes", "1 box", "2,000 boxes"]
     assert [listed("a"), listed("ab"), listed("abc")] == ["a", "a and b", "a, b and c"]
+
+
+@pytest.mark.parametrize("name", ["page.css", "gallery.css", "report.js"])
+def test_assets_hold_no_control_character(name):
+    assert all(character.isprintable() or character == "\n" for character in asset(name))
