@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from hilum import __version__
 from hilum.converters import rsna
+from hilum.converters.annotations import CocoBox, CocoImage
 from hilum.converters.coco import CATEGORIES, coco_json
 from hilum.converters.lists import read_id_list, read_named_ids, refuse, refuse_unknown
 from hilum.converters.record import CONVERSION, PARENT, read_conversion
@@ -30,7 +31,6 @@ from hilum.converters.splits import (
     deal_folds,
     split_by_group,
 )
-from hilum.converters.annotations import CocoBox, CocoImage
 from hilum.datasets.folder import SPLITS, Dataset
 from hilum.datasets.leaks import Facts, facts_of, leak_check
 from hilum.documents import shown

@@ -9,8 +9,8 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from hilum.converters.record import CONVERSION, PARENT, Conversion, read_conversion
 from hilum.converters.annotations import Coco, read_annotations
+from hilum.converters.record import CONVERSION, PARENT, Conversion, read_conversion
 from hilum.datasets.boxes import xywh_to_xyxy, xyxy_to_xywh
 from hilum.datasets.letterbox import Letterbox
 from hilum.documents import MAX_CSV_BYTES, MAX_JSON_BYTES, read_csv, shown

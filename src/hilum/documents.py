@@ -18,14 +18,12 @@ from pydantic_core import from_json
 
 from hilum.errors import HilumError
 from hilum.files import read_regular
+from hilum.yaml_loader import MAX_DEPTH, TOO_DEEP, BoundedLoader
 
 MAX_JSON_BYTES: Final = 1 << 29  # 100,000 images with a hundred boxes each take some 300 MB
 MAX_RECORD_BYTES: Final = 1 << 24  # of a file that says how others were made
 MAX_YAML_BYTES: Final = 1 << 20
 MAX_CSV_BYTES: Final = 1 << 29
-_MAX_DEPTH = 64
-_TOO_DEEP = f"nested more than {_MAX_DEPTH} deep"
-_MAX_NODES = 20_000  # of a YAML document, with every alias written out
 _SHOWN = 80  # characters of a value in a message
 
 RECORD: Final = ConfigDict(extra="allow", strict=True)
@@ -90,7 +88,7 @@ def parse_json(content: bytes | str, where: str, *, finite: bool = True) -> Any:
     except UnicodeEncodeError as error:
         raise HilumError(f"{where}: not read as JSON: half a character (a lone surrogate)") from error
     except ValueError as error:
-        reason = _TOO_DEEP if "recursion" in str(error) else str(error)
+        reason = TOO_DEEP if "recursion" in str(error) else str(error)
         raise HilumError(f"{where}: not read as JSON: {reason}") from error
     return values
 
@@ -130,9 +128,9 @@ def parse_yaml(content: bytes | str, where: str) -> Any:
     """
     text = content if isinstance(content, str) else _decoded(content, where)
     try:
-        return yaml.load(text, Loader=_BoundedLoader)  # noqa: S506 - a SafeLoader
+        return yaml.load(text, Loader=BoundedLoader)  # noqa: S506 - a SafeLoader
     except RecursionError as error:
-        raise HilumError(f"{where}: not read as YAML: {_TOO_DEEP}") from error
+        raise HilumError(f"{where}: not read as YAML: {TOO_DEEP}") from error
     except (yaml.YAMLError, ValueError, TypeError, OverflowError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f" in line {mark.line + 1}" if mark else ""
@@ -246,8 +244,9 @@ def _decoded(content: bytes, where: str) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise HilumError(f"{where}: line {line}: not text in UTF-8") from error
+        number = content.count(b"\n", 0, error.start) + 1
+        line = f", in line {number}" if b"\n" in content else ""
+        raise HilumError(f"{where}: not text in UTF-8{line}") from error
 
 
 @contextmanager
@@ -270,8 +269,8 @@ def _check_values(values: Any, *, finite: bool) -> None:
     level, depth = [values], 0
     while level:
         depth += 1
-        if depth > _MAX_DEPTH:
-            raise ValueError(_TOO_DEEP)
+        if depth > MAX_DEPTH:
+            raise ValueError(TOO_DEEP)
         inner: list[Any] = []
         for value in level:
             kind = type(value)
@@ -302,68 +301,3 @@ def _key_of(wanted: object, values: Any, key: str = "") -> str:
 def _first_line(error: Exception) -> str:
     text = str(getattr(error, "problem", None) or error).strip().splitlines()
     return shown(text[0], quote=False) if text else type(error).__name__
-
-
-class _BoundedLoader(yaml.SafeLoader):
-    """YAML takes the last of two equal keys without a word, and a few aliases of aliases fill any memory."""
-
-    def get_single_data(self) -> Any:
-        node = self.get_single_node()
-        if node is None:
-            return None
-        _count(node, {})
-        return self.construct_document(node)
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        self._depth = getattr(self, "_depth", 0) + 1
-        if self._depth > _MAX_DEPTH:
-            raise ValueError(_TOO_DEEP)
-        node = super().compose_node(parent, index)
-        self._depth -= 1
-        return node
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                problem = f"key {shown(key)} is given twice"
-                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
-        if len(node.value) > 80 or not -(1 << 63) <= (value := super().construct_yaml_int(node)) < 1 << 64:
-            raise ValueError("a whole number of more than 64 bits")
-        return value
-
-    def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
-        value = super().construct_yaml_float(node)
-        if not math.isfinite(value):
-            raise ValueError(f"{shown(node.value)} is no finite number")
-        return value
-
-
-_BoundedLoader.add_constructor("tag:yaml.org,2002:int", _BoundedLoader.construct_yaml_int)
-_BoundedLoader.add_constructor("tag:yaml.org,2002:float", _BoundedLoader.construct_yaml_float)
-
-
-def _count(node: yaml.Node, known: dict[int, int]) -> int:
-    """Nodes of a document, an aliased one as often as it is named.
-
-    Raises:
-        ValueError: more than a config has, or a node that holds itself.
-    """
-    count = known.get(id(node))
-    if count is None:
-        known[id(node)] = _MAX_NODES + 1  # until it is counted: whoever meets it inside itself finds it too large
-        inner = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
-        count = 1
-        for part in inner if isinstance(node, yaml.CollectionNode) else ():
-            count += _count(part, known)
-            if count > _MAX_NODES:
-                break
-        known[id(node)] = count
-    if count > _MAX_NODES:
-        raise ValueError(f"more than {_MAX_NODES:,} values, with those that aliases repeat")
-    return count

@@ -279,7 +279,7 @@ def test_a_file_without_the_columns(read, text, found):
 @pytest.mark.parametrize(
     ("data", "why"),
     [
-        (b"\xff\xfe\x00PK", "line 1: not text in UTF-8"),
+        (b"\xff\xfe\x00PK", "not text in UTF-8"),
         (b'patientId,PredictionString\na,"' + b"1 " * 200_000, "line 2: not a table: field larger than"),
         (b"patientId,PredictionString\na,\0", "not a table: it holds zero bytes"),
     ],
