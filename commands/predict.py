@@ -63,7 +63,7 @@ def predict(
     dataset = Dataset.open(images) if (images / "conversion.json").is_file() else None
     if dataset is None:
         paths = picture_paths(images)
-    elif dataset.conversion["images"]:
+    elif dataset.conversion.get("images"):
         chosen = dataset.split(split)
         paths, coco_ids = list(chosen.paths), chosen.coco_ids
     else:  # a converted tree without labels

@@ -156,7 +156,7 @@ def _print_leaks(data: Any, leaks: dict[str, Any]) -> None:
         )
     console.print(table)
     if data.is_further_split:
-        for reason, count in data.conversion["left_out"].items():
+        for reason, count in data.conversion.get("left_out", {}).items():
             say(f"{count:,} images are in none of them, listed in {data.path / 'left_out.csv'}: each {reason}")
     for line in leak_warnings(leaks):
         complain(f"{data.path}: {line}")

@@ -27,7 +27,7 @@ def train(config: str, data: Path, run: Path, *overrides: str, trust: bool = Fal
     """
     from hilum.config import load_config
     from hilum.datasets.folder import Dataset
-    from hilum.run import OPERATING_POINT, read_json
+    from hilum.run import read_operating_point
     from hilum.train import train as run_training
     from hilum.training.distributed import is_first, processes
 
@@ -37,9 +37,10 @@ def train(config: str, data: Path, run: Path, *overrides: str, trust: bool = Fal
         run_training(load_config(config, overrides, trust=trust), Dataset.open(data), run)
         if not is_first():
             return
-    chosen = read_json(run / OPERATING_POINT)
+    chosen = read_operating_point(run)
+    score = chosen.get("val_score")
     say(
-        f"{run}: {chosen.get('figure', 'competition score')} {chosen['val_score']:.3f} on val "
+        f"{run}: {chosen.get('figure', 'competition score')} {'unknown' if score is None else f'{score:.3f}'} on val "
         f"at confidence >= {chosen['confidence']:.3f}, "
         f"which was chosen there; hilum evaluate {run} {data} tells that of holdout"
     )

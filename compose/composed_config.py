@@ -11,7 +11,7 @@ from hilum.compose.adjustments import GateMode
 from hilum.compose.views import View
 from hilum.config import ExperimentConfig, Table, nested_config
 from hilum.errors import HilumError
-from hilum.run import ENVIRONMENT, read_json
+from hilum.run import ENVIRONMENT, read_environment
 
 GATE = "gate"
 LUNGS = "lungs"
@@ -40,8 +40,8 @@ class Part(Table):
         """Where its weights come from that training starts, or started, with; None for random ones."""
         if self.config is not None:
             return self.config.pretraining
-        record = Path(str(self.run)) / ENVIRONMENT
-        return read_json(record).get("pretraining") if record.is_file() else None
+        run = Path(str(self.run))
+        return read_environment(run).get("pretraining") if (run / ENVIRONMENT).is_file() else None
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Self:

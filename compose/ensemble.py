@@ -11,9 +11,7 @@ from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 from rich.console import Console
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 from supervision import Detections
 
@@ -27,6 +25,7 @@ from hilum.compose.views import View
 from hilum.config import ExperimentConfig, read_config
 from hilum.datasets.folder import Dataset, Split
 from hilum.datasets.pictures import read_picture
+from hilum.documents import check, parse_json
 from hilum.errors import HilumError
 from hilum.files import PARTIAL, write_atomically
 from hilum.predict import Predictor, image_probability, load, predict_all
@@ -39,10 +38,11 @@ from hilum.run import (
     data_fingerprints,
     is_complete,
     network_files,
-    read_json,
+    read_operating_point,
 )
 from hilum.train import check_start, same_experiment, train
 from hilum.training.distributed import first_goes_first, is_first, wait
+from hilum.weights_file import read_metadata
 
 COMPOSITION = "composition"
 # Of a run, what only training needs, and may be large, stays where it is.
@@ -290,13 +290,11 @@ def _write_manifest(run: Path, folders: Sequence[Path]) -> None:
 
 
 def _check_manifest(run: Path, folders: Sequence[Path]) -> None:
+    where = f"{run / WEIGHTS}: the list of members of a composed run"
     try:
-        with safe_open(run / WEIGHTS, "np") as file:
-            known = json.loads(file.metadata()[MEMBERS])
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise HilumError(
-            f"{run / WEIGHTS}: not the list of members of a composed run ({type(error).__name__}); train again"
-        ) from error
+        known = check(parse_json(read_metadata(run / WEIGHTS).get(MEMBERS, ""), where), dict[str, str], where)
+    except HilumError as error:
+        raise HilumError(f"{error}; train again") from error
     for folder in folders:
         check_run(folder)
         if known.get(folder.name) != _digest(folder):
@@ -321,12 +319,11 @@ def _untuned(config: ComposedConfig) -> Parameters:
 
 def _read_parameters(run: Path, config: ComposedConfig) -> Parameters:
     path = run / OPERATING_POINT
+    values = read_operating_point(run).get("composition")
     try:
-        parameters = Parameters.model_validate(read_json(path).get(COMPOSITION))
-    except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        where = ".".join([COMPOSITION, *map(str, problem["loc"])])
-        raise HilumError(f"{path}: {where}: {problem['msg']}; train again") from error
+        parameters = check(values, Parameters, f"{path}: {COMPOSITION}")
+    except HilumError as error:
+        raise HilumError(f"{error}; train again") from error
     if parameters.weights.keys() != config.members.keys():
         raise HilumError(f"{path}: {COMPOSITION}.weights: expected one for each of {', '.join(config.members)}")
     return parameters

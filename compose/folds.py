@@ -3,9 +3,10 @@
 import tempfile
 from pathlib import Path
 
+from hilum.converters.record import PARENT
 from hilum.converters.resplit import Lists, resplit
 from hilum.converters.splits import coarsen, split_by_group
-from hilum.datasets.folder import PARENT, Dataset, Split
+from hilum.datasets.folder import Dataset, Split
 from hilum.errors import HilumError
 
 

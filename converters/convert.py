@@ -26,12 +26,14 @@ from hilum.converters.journal import JOURNAL, Journal
 from hilum.converters.layout import Layout, kaggle_layout
 from hilum.converters.picture import AS_IS, Box, Job, Picture, Rendering, convert_pictures, inside, pseudonym
 from hilum.converters.progress import Progress, no_progress
+from hilum.converters.record import CONVERSION as MARKER
+from hilum.converters.record import PARENT, read_conversion
 from hilum.converters.rsna import LeftOut
 from hilum.converters.source import UNPACKED, SourceFile, list_files
 from hilum.errors import HilumError
-from hilum.files import PARTIAL, csv_text, locked, write_atomically
+from hilum.files import PARTIAL, csv_text, locked, read_regular, write_atomically
 
-MARKER = "conversion.json"
+_MAX_KEY_BYTES = 4096
 SOURCES, KEY = "sources.csv", "sources.key"
 _IMAGES, _UNLABELLED = "images", "unlabelled/images"
 _FOLDERS = (_IMAGES, "labels", "annotations", _UNLABELLED)
@@ -167,9 +169,12 @@ class _Tables:
         self.patients: dict[str, str] = {}
         if patients:
             try:
-                self.patients = rsna.read_patients(patients.read_bytes(), str(patients))
+                content = read_regular(patients, rsna.MAX_BYTES)
             except OSError as error:
                 raise HilumError(f"{patients}: cannot be read: {error.strerror}") from error
+            except HilumError as error:
+                raise HilumError(f"{patients}: {error}") from error
+            self.patients = rsna.read_patients(content, str(patients))
             self.patients = self._respelt(self.patients, patients.name)
             if self.labels.boxes and not self.labels.boxes.keys() & self.patients.keys():
                 count = len(self.labels.boxes)
@@ -295,13 +300,12 @@ def _check_out(out: Path, *, overwrite: bool) -> bool:
     if all(name == UNPACKED or (name.startswith(f".{MARKER}.") and name.endswith(PARTIAL)) for name in there):
         return bool(there)  # empty, or killed before it had written its first file
     try:
-        record = json.loads((out / MARKER).read_text(encoding="utf-8"))
-        complete, further_split = record["complete"], "parent_fingerprint" in record
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        record = read_conversion(out)
+    except HilumError as error:
         raise HilumError(f"{out}: exists and is not a dataset folder of hilum's; give an empty or a new one") from error
-    if further_split:
+    if PARENT in record:
         raise HilumError(f"{out}: is a further split of a dataset; give a new folder")
-    if complete and not overwrite:
+    if record["complete"] and not overwrite:
         raise HilumError(f"{out}: already holds a converted dataset; --overwrite converts again")
     return True
 
@@ -342,7 +346,9 @@ def _read_or_make_key(path: Path) -> bytes:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, secrets.token_hex(32) + "\n", private=True)
-        key = bytes.fromhex(path.read_text(encoding="ascii").strip())
+        key = bytes.fromhex(read_regular(path, _MAX_KEY_BYTES).decode("ascii").strip())
+    except HilumError as error:
+        raise HilumError(f"{path}: the key cannot be read: {error}") from error
     except OSError as error:
         raise HilumError(f"{path}: the key cannot be read or made: {error.strerror}") from error
     except ValueError:

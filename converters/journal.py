@@ -10,11 +10,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Self
 
+from pydantic import TypeAdapter
+
 from hilum import __version__
-from hilum.converters.header import Tags
 from hilum.converters.picture import Picture, Rendering
+from hilum.documents import check, parse_json
+from hilum.errors import HilumError
+from hilum.sealed_lines import SealedLines
 
 JOURNAL = ".conversion.jsonl"
+_LINE = TypeAdapter(tuple[str, Picture])
 
 
 class Journal:
@@ -28,51 +33,32 @@ class Journal:
         """Open the journal of a dataset folder, or begin it.
 
         Raises:
+            HilumError: a link, a pipe or a device is in the place of the journal.
             OSError: the folder is not writable.
         """
-        self._path = out / JOURNAL
-        begun = json.dumps({"hilum": __version__, **asdict(rendering)}) + "\n"
-        lines = (
-            self._path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
-            if self._path.is_file()
-            else []
-        )
-        lines = [line for line in lines if line.endswith("\n")]  # the last may be cut where the run was killed
-        self.known = _known(lines[1:]) if lines[:1] == [begun] else {}
-        if not self.known:
-            lines = [begun]
-        self._path.write_text("".join(lines), encoding="utf-8")
-        self._file = self._path.open("a", encoding="utf-8")
+        self.known: dict[tuple[str, str], Picture] = {}
+        begun = json.dumps({"hilum": __version__, **asdict(rendering)})
+        self._lines = SealedLines(out / JOURNAL, begun, self._take)
 
     def add(self, pictures: Iterable[tuple[str, Picture]]) -> None:
         """Note what was written; each with its folder."""
-        lines = [
-            json.dumps([folder, asdict(picture)]) + "\n"
-            for folder, picture in pictures
-            if picture.source_sha256 and (folder, picture.image_id) not in self.known
-        ]
-        if lines:
-            self._file.write("".join(lines))
-            self._file.flush()
+        for folder, picture in pictures:
+            if picture.source_sha256 and (folder, picture.image_id) not in self.known:
+                self._lines.add(json.dumps([folder, asdict(picture)]))
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        self._lines.close()
 
-
-def _known(lines: list[str]) -> dict[tuple[str, str], Picture]:
-    known = {}
-    try:
-        for line in lines:
-            folder, values = json.loads(line)
-            picture = Picture(
-                **values
-                | {name: tuple(values[name]) for name in ("size_wh", "source_size_wh")}
-                | {"tags": Tags(**values["tags"])}
-            )
-            known[folder, picture.image_id] = picture
-    except (ValueError, TypeError, KeyError):  # the disk lost a part of it: what it tells no more is done again
-        return {}
-    return known
+    def _take(self, line: str) -> bool:
+        try:
+            folder, picture = check(parse_json(line, JOURNAL), _LINE, JOURNAL)
+        except HilumError:
+            return False
+        named = picture.file_name in {f"{picture.image_id}.{ending}" for ending in ("jpg", "png")}
+        if not named or min(*picture.size_wh, *picture.source_size_wh) < 1:
+            return False
+        self.known[folder, picture.image_id] = picture
+        return True

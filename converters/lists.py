@@ -1,13 +1,14 @@
 """Read lists that name images: ids, one a line or as a column of a CSV."""
 
-import csv
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from hilum.documents import csv_lines, read_text
 from hilum.errors import HilumError
 
 ID_COLUMNS = ("patientid", "image_id")
 _SHOWN = 10
+_MAX_BYTES = 1 << 26
 
 
 def read_id_list(path: Path) -> dict[str, int]:
@@ -69,14 +70,8 @@ def refuse_unknown(path: Path, lines: Mapping[str, int], known: Mapping[str, obj
 
 def _read(path: Path) -> list[tuple[int, list[str]]]:
     """The lines that are not empty, numbered as an editor shows them."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            return [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
-    except OSError as error:
-        raise HilumError(f"{path}: cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise HilumError(f"{path}: is no text in UTF-8 with ids or comma-separated columns") from error
+    lines = csv_lines(read_text(path, _MAX_BYTES), str(path))
+    return [(number, cells) for number, cells in lines if any(cell.strip() for cell in cells)]
 
 
 def _columns(

@@ -25,10 +25,10 @@ from hilum.converters.header import (
 )
 from hilum.converters.jpeg import JpegStream
 from hilum.converters.plain import read_plain
-from hilum.converters.source import SourceFile
+from hilum.converters.source import MAX_FILE_BYTES, SourceFile
 from hilum.converters.yolo import boxes_to_yolo
 from hilum.errors import HilumError
-from hilum.files import write_atomically
+from hilum.files import read_regular, write_atomically
 
 if TYPE_CHECKING:
     import numpy as np
@@ -298,8 +298,8 @@ def _tags_and_patient(header: Header, key: bytes | None) -> tuple[Tags, str]:
 
 def _is_there(job: Job, known: Picture) -> bool:
     try:
-        return _sha256(Path(job.pictures, known.file_name).read_bytes()) == known.sha256
-    except OSError:
+        return _sha256(read_regular(Path(job.pictures, known.file_name), MAX_FILE_BYTES)) == known.sha256
+    except (OSError, HilumError):
         return False
 
 

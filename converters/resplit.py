@@ -17,8 +17,10 @@ from typing import Any, Literal
 
 from hilum import __version__
 from hilum.converters import rsna
+from hilum.converters.annotations import CocoBox, CocoImage
 from hilum.converters.coco import CATEGORIES, coco_json
 from hilum.converters.lists import read_id_list, read_named_ids, refuse, refuse_unknown
+from hilum.converters.record import CONVERSION, PARENT, read_conversion
 from hilum.converters.splits import (
     DEFAULT_SHARES,
     LEAVES,
@@ -29,10 +31,11 @@ from hilum.converters.splits import (
     deal_folds,
     split_by_group,
 )
-from hilum.datasets.folder import CONVERSION, PARENT, SPLITS, Dataset
+from hilum.datasets.folder import SPLITS, Dataset
 from hilum.datasets.leaks import Facts, facts_of, leak_check
+from hilum.documents import shown
 from hilum.errors import HilumError
-from hilum.files import csv_text, locked, write_atomically
+from hilum.files import csv_text, locked, read_regular, write_atomically
 
 By = Literal["patient", "image"]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -89,8 +92,8 @@ class _Image:
     """An image of the dataset folder as it stands there: its rows and entries are passed on, not made anew."""
 
     row: dict[str, str]
-    coco: dict[str, Any]
-    boxes: list[dict[str, Any]]
+    coco: CocoImage
+    boxes: list[CocoBox]
 
     @property
     def image_id(self) -> str:
@@ -196,9 +199,12 @@ def read_patients(path: Path, data: Dataset) -> dict[str, str]:
         HilumError: not readable as a map, or it knows none of the images.
     """
     try:
-        owner = rsna.read_patients(path.read_bytes(), str(path))
+        content = read_regular(path, rsna.MAX_BYTES)
     except OSError as error:
         raise HilumError(f"{path}: cannot be read: {error.strerror}") from error
+    except HilumError as error:
+        raise HilumError(f"{path}: {error}") from error
+    owner = rsna.read_patients(content, str(path))
     respelt = rsna.match_case(owner, data.metadata)
     named = {respelt.get(image_id, image_id): patient for image_id, patient in owner.items()}
     patients = {image_id: patient for image_id, patient in named.items() if image_id in data.metadata}
@@ -214,8 +220,8 @@ def _refuse_taken(folders: Sequence[Path], *, overwrite: bool) -> None:
         if not folder.exists() and not folder.is_symlink():
             continue
         try:
-            ours = PARENT in json.loads((folder / CONVERSION).read_text(encoding="utf-8"))
-        except (OSError, ValueError, TypeError):
+            ours = PARENT in read_conversion(folder)
+        except HilumError:
             ours = False
         if not ours or folder.is_symlink():
             problems.append(f"{folder}: exists and is no split of hilum's; give another name")
@@ -229,19 +235,18 @@ def _read_images(data: Dataset, patients: Mapping[str, str]) -> list[_Image]:
     """All images of the folder, in the order of their COCO ids."""
     images = []
     for name in SPLITS:
-        path = data.annotations_path(name)
-        try:
-            coco = json.loads(path.read_bytes())
-            boxes: dict[int, list[dict[str, Any]]] = {image["id"]: [] for image in coco["images"]}
-            for annotation in coco["annotations"]:
-                boxes[annotation["image_id"]].append(annotation)
-            for image in coco["images"]:
-                row = data.metadata[Path(image["file_name"]).stem]
-                row = {**row, "patient": patients.get(row["image_id"], row["patient"])}
-                images.append(_Image(row, image, boxes[image["id"]]))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise HilumError(f"{path}: damaged ({type(error).__name__}: {error}); convert again") from error
-    return sorted(images, key=lambda image: int(image.coco["id"]))
+        coco, image_ids = data.coco(name)
+        boxes: dict[int, list[CocoBox]] = {image["id"]: [] for image in coco["images"]}
+        for annotation in coco["annotations"]:
+            boxes[annotation["image_id"]].append(annotation)
+        for image_id, image in zip(image_ids, coco["images"], strict=True):
+            row = data.metadata[image_id]
+            row = {**row, "patient": patients.get(image_id, row["patient"])}
+            images.append(_Image(row, image, boxes[image["id"]]))
+    twice = [image_id for image_id, count in Counter(image.image_id for image in images).items() if count > 1]
+    if twice:
+        raise HilumError(f"{data.path}: {shown(twice[0])} is in two of its splits; convert again")
+    return sorted(images, key=lambda image: image.coco["id"])
 
 
 def _deal(images: Sequence[_Image], kind: Kind, seed: int, path: Path) -> list[list[str]]:

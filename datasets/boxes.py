@@ -5,6 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+LARGEST_PX = 1e6
+"""No coordinate of a box in any picture is further from 0."""
+
 
 def xyxy_to_xywh(boxes_xyxy: NDArray[Any]) -> NDArray[np.float64]:
     """(N, 4) left, top, right, bottom to left, top, width, height."""

@@ -1,25 +1,26 @@
 """Read a dataset folder: which images are in a split, where their opacities are, whose they are."""
 
-import csv
 import hashlib
-import io
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hilum.converters.annotations import Coco, read_annotations
+from hilum.converters.record import CONVERSION, PARENT, Conversion, read_conversion
 from hilum.datasets.boxes import xywh_to_xyxy, xyxy_to_xywh
 from hilum.datasets.letterbox import Letterbox
+from hilum.documents import MAX_CSV_BYTES, MAX_JSON_BYTES, read_csv, shown
 from hilum.errors import HilumError
+from hilum.files import read_regular
 
 SplitName = Literal["train", "val", "holdout"]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
-CONVERSION = "conversion.json"
-PARENT = "parent_fingerprint"  # in the record of a further split: the data that it was made from
+_AGAIN = "convert again"
+_MAX_CELL = 256  # characters in metadata.csv
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class Dataset:
     """
 
     path: Path
-    conversion: dict[str, Any]
+    conversion: Conversion
 
     @classmethod
     def open(cls, path: Path) -> "Dataset":
@@ -96,12 +97,8 @@ class Dataset:
                 named = f"there are {', '.join(there)}" if there else "there is none yet"
                 raise HilumError(f"{path}: {what}; {named}; `hilum split {root} NAME ...` makes one")
             raise HilumError(f"{path}: {what}; `hilum convert SRC {path}` makes one")
-        try:
-            conversion = json.loads(marker.read_text(encoding="utf-8"))
-            complete = conversion["complete"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise HilumError(f"{marker}: cannot be read as a conversion record; convert again") from error
-        if not complete:
+        conversion = read_conversion(path)
+        if not conversion["complete"]:
             raise HilumError(f"{path}: its conversion was interrupted; run the same `hilum convert` again")
         data = cls(path, conversion)
         if data.is_further_split:
@@ -133,24 +130,37 @@ class Dataset:
     @property
     def patients_known(self) -> bool:
         """Whether it was said whose the images are. Only some splits are by patient: see `datasets/leaks.py`."""
-        return bool(self.conversion.get("patients_known"))
+        return self.conversion.get("patients_known", False)
 
     def patients_shared(self, name: SplitName) -> int:
         """How many times a patient of a split is in another one too, as the leak check of a further split found."""
-        shared: dict[str, int] = self.conversion.get("patients_on_both_sides") or {}
-        return sum(count for pair, count in shared.items() if name in pair.split("-"))
+        shared = self.conversion.get("patients_on_both_sides", {})
+        return sum(count or 0 for pair, count in shared.items() if name in pair.split("-"))
 
     @cached_property
     def fingerprint(self) -> str:
         """Changes when any picture, box, class or split changes; ultralytics' caches beside the labels do not count."""
         digest = hashlib.sha256()
-        for name in ["metadata.csv", *(f"annotations/{split}.json" for split in SPLITS)]:
-            digest.update(_read_bytes(self.path / name))
+        for path in [self.path / "metadata.csv", *map(self.annotations_path, SPLITS)]:
+            try:
+                digest.update(read_regular(path, max(MAX_CSV_BYTES, MAX_JSON_BYTES)))
+            except OSError as error:
+                raise HilumError(f"{path}: cannot be read: {error.strerror}; {_AGAIN}") from error
+            except HilumError as error:
+                raise HilumError(f"{path}: {error}; {_AGAIN}") from error
         return digest.hexdigest()[:16]
 
     def annotations_path(self, name: SplitName) -> Path:
         """The COCO file of a split."""
         return self.path / "annotations" / f"{name}.json"
+
+    def coco(self, name: SplitName) -> tuple[Coco, list[str]]:
+        """The COCO file of a split, and the ids of its images.
+
+        Raises:
+            HilumError: a file of the folder is missing or damaged.
+        """
+        return read_annotations(self.annotations_path(name), self.metadata, remedy=_AGAIN)
 
     def split(self, name: SplitName) -> Split:
         """Read one split.
@@ -158,30 +168,24 @@ class Dataset:
         Raises:
             HilumError: a file of the folder is missing or damaged.
         """
-        source = self.annotations_path(name)
-        try:
-            coco = json.loads(_read_bytes(source))
-            images = coco["images"]
-            boxes: dict[int, list[list[float]]] = {image["id"]: [] for image in images}
-            for annotation in coco["annotations"]:
-                boxes[annotation["image_id"]].append(annotation["bbox"])
-            names = [Path(image["file_name"]) for image in images]
-            rows = [self.metadata[name.stem] for name in names]
-            return Split(
-                name=name,
-                coco_ids=tuple(image["id"] for image in images),
-                image_ids=tuple(name.stem for name in names),
-                paths=tuple(self.root / "images" / name for name in names),
-                sizes_wh=np.array([(i["width"], i["height"]) for i in images], np.int64).reshape(-1, 2),
-                boxes_xyxy=tuple(xywh_to_xyxy(np.array(boxes[i["id"]])) for i in images),
-                classes=tuple(row["class"] for row in rows),
-                patients=tuple(f"patient {i['patient']}" if i["patient"] else f"image {i['image_id']}" for i in rows),
-                views=tuple(row.get("view") or "" for row in rows),
-                sexes=tuple(row.get("sex") or "" for row in rows),
-                ages_years=tuple(row.get("age_years") or "" for row in rows),
-            )
-        except (ValueError, KeyError, TypeError) as error:
-            raise HilumError(f"{source}: damaged ({type(error).__name__}: {error}); convert again") from error
+        coco, image_ids = self.coco(name)
+        images, rows, folder = coco["images"], [self.metadata[image_id] for image_id in image_ids], self.root / "images"
+        boxes: dict[int, list[list[float]]] = {image["id"]: [] for image in images}
+        for annotation in coco["annotations"]:
+            boxes[annotation["image_id"]].append(annotation["bbox"])
+        return Split(
+            name=name,
+            coco_ids=tuple(image["id"] for image in images),
+            image_ids=tuple(image_ids),
+            paths=tuple(folder / image["file_name"] for image in images),
+            sizes_wh=np.array([(i["width"], i["height"]) for i in images], np.int64).reshape(-1, 2),
+            boxes_xyxy=tuple(xywh_to_xyxy(np.array(boxes[i["id"]])) for i in images),
+            classes=tuple(row["class"] for row in rows),
+            patients=tuple(f"patient {i['patient']}" if i["patient"] else f"image {i['image_id']}" for i in rows),
+            views=tuple(row.get("view") or "" for row in rows),
+            sexes=tuple(row.get("sex") or "" for row in rows),
+            ages_years=tuple(row.get("age_years") or "" for row in rows),
+        )
 
     def unlabelled(self) -> list[Path]:
         """The pictures without labels (the challenge's test images), sorted by name."""
@@ -190,12 +194,16 @@ class Dataset:
     @cached_property
     def metadata(self) -> dict[str, dict[str, str]]:
         """The rows of `metadata.csv` by image id, in the order of the file."""
-        text = _read_bytes(self.path / "metadata.csv").decode("utf-8")
-        return {row["image_id"]: row for row in csv.DictReader(io.StringIO(text, newline=""))}
-
-
-def _read_bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise HilumError(f"{path}: cannot be read ({error.strerror}); convert again") from error
+        path = self.path / "metadata.csv"
+        rows: dict[str, dict[str, str]] = {}
+        for row in read_csv(path, ("image_id", "class", "patient"), remedy=_AGAIN):
+            if row["image_id"] in rows:
+                raise HilumError(f"{path}: image_id: {shown(row['image_id'])} has two rows; {_AGAIN}")
+            if (longest := max(row.values(), key=len)) and len(longest) > _MAX_CELL:
+                column = next(key for key, value in row.items() if value is longest)
+                raise HilumError(
+                    f"{path}: {column} of {shown(row['image_id'])}: {len(longest):,} characters, at most {_MAX_CELL} "
+                    f"are read; {_AGAIN}"
+                )
+            rows[row["image_id"]] = row
+        return rows

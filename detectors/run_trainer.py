@@ -23,7 +23,7 @@ from hilum.detectors.yolo_config import YOLOConfig
 from hilum.detectors.yolo_network import build_network
 from hilum.errors import HilumError
 from hilum.run import MODEL, START
-from hilum.training.checkpoint import load_checkpoint, save_checkpoint, save_weights
+from hilum.training.checkpoint import load_checkpoint, save_checkpoint, save_weights, take_up
 from hilum.training.log import EpochLog
 
 
@@ -53,14 +53,16 @@ class RunTrainer(CompetitionTrainer):
         state = load_checkpoint(self._run)
         if state is not None:
             network = _bare(self.model)
-            network.load_state_dict(state["network"])
-            self.ema.ema.load_state_dict(state["average"])
-            self.ema.updates = state["updates"]
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.scaler.load_state_dict(state["scaler"])
-            self.best_fitness = state["best"]
-            self.stopper.best_fitness, self.stopper.best_epoch = state["best"], state["best_epoch"]
-            self.start_epoch = state["epochs"]
+            like = {
+                "network": network.state_dict(),
+                "average": self.ema.ema.state_dict(),
+                "updates": self.ema.updates,
+                "scaler": self.scaler.state_dict(),
+            }
+            progress = take_up(self._run, state, like, self.optimizer, self._take)
+            self.best_fitness = progress["best"]
+            self.stopper.best_fitness, self.stopper.best_epoch = progress["best"], progress["best_epoch"]
+            self.start_epoch = progress["epochs"]
             # YOLO26 weighs its two heads by the epoch.
             criterion: Any = network.init_criterion()  # type: ignore[operator]
             if hasattr(criterion, "update"):
@@ -69,6 +71,12 @@ class RunTrainer(CompetitionTrainer):
             network.criterion = criterion
         if RANK in {-1, 0}:
             self._log = EpochLog(self._run, self.epochs, done=self.start_epoch)
+
+    def _take(self, state: dict[str, Any]) -> None:
+        _bare(self.model).load_state_dict(state["network"])
+        self.ema.ema.load_state_dict(state["average"])
+        self.ema.updates = state["updates"]
+        self.scaler.load_state_dict(state["scaler"])
 
     def _model_train(self) -> None:
         """Seed everything random in the epoch that starts, so that it does not depend on those before it."""

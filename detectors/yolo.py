@@ -83,7 +83,7 @@ class YOLODetector:
                 save_file(tensors, run / START)
             write_atomically(run / MODEL, yaml.safe_dump(architecture, sort_keys=False))
         state = load_checkpoint(run)
-        if state is None or not state["finished"]:
+        if state is None or state.get("finished") is not True:
             del state
             _train(config, data, run)
         if not (run / "weights.safetensors").is_file():

@@ -1,19 +1,43 @@
 """What changed between two benchmarks on the same data: paired, name by name and image by image."""
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import AfterValidator, with_config
+from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
 
 from hilum.datasets.folder import Dataset, Split
+from hilum.documents import RECORD, read_json
 from hilum.errors import HilumError
 from hilum.eval.answer import Answer
 from hilum.eval.benchmark import RESULTS
 from hilum.eval.bootstrap import Resampled, bootstrap_ratios
 from hilum.eval.measures import scores_of
 from hilum.eval.predictions import read_answer
-from hilum.run import read_json
+
+
+def _name_of_folder(name: str) -> str:
+    if Path(name).name != name or name == ".." or "\0" in name:
+        raise ValueError("expected the name of a folder below predictions, without a path")
+    return name
+
+
+@with_config(RECORD)
+class _Entry(TypedDict):
+    """A row of a benchmark; a baseline has no backend."""
+
+    name: Annotated[str, AfterValidator(_name_of_folder)]
+    backend: str | None
+
+
+@with_config(RECORD)
+class _Results(TypedDict):
+    """What is read of a benchmark's `results.json`."""
+
+    data_fingerprint: str
+    entries: list[_Entry]
 
 
 def compare_benchmarks(new: Path, old: Path, data: Dataset) -> list[dict[str, Any]]:
@@ -29,8 +53,8 @@ def compare_benchmarks(new: Path, old: Path, data: Dataset) -> list[dict[str, An
     holdout = data.split("holdout")
     measured: list[dict[str, tuple[Resampled, NDArray[np.float64]]]] = []
     for folder in (new, old):
-        results = read_json(folder / RESULTS)
-        if results.get("data_fingerprint") != data.fingerprint:
+        results = read_json(folder / RESULTS, _Results)
+        if results["data_fingerprint"] != data.fingerprint:
             raise HilumError(f"{folder}: was made on other data or another split than {data.path}; nothing is paired")
         names = [entry["name"] for entry in results["entries"] if entry["backend"] is not None]
         answers = {name: read_answer(folder / "predictions" / name / "holdout", holdout)[0] for name in names}

@@ -11,17 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import with_config
+from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
 
 from hilum import __version__
 from hilum.compose.ensemble import check_origin
 from hilum.config import ExperimentConfig
 from hilum.datasets.boxes import xyxy_to_xywh
 from hilum.datasets.folder import Dataset, Split
+from hilum.documents import MAX_RECORD_BYTES, RECORD, read_json
 from hilum.errors import HilumError
 from hilum.eval.answer import Answer, Threshold, everywhere, has_opacity, image_thresholds, nothing
 from hilum.eval.baselines import average_boxes, empty_mask
 from hilum.eval.bootstrap import Resampled
-from hilum.eval.cost import describe_machine, measure_cost
+from hilum.eval.cost import Cost, describe_machine, measure_cost
 from hilum.eval.measures import Measures, measure
 from hilum.eval.pictures import choose_images, draw_comparison
 from hilum.eval.predictions import read_answer
@@ -36,7 +39,8 @@ from hilum.run import (
     OPERATING_POINT,
     is_complete,
     network_files,
-    read_json,
+    read_environment,
+    read_operating_point,
     run_config,
     write_json,
 )
@@ -49,6 +53,14 @@ NOTHING = "nothing predicted"
 RESULTS = "results.json"
 SCORE = "competition score"
 CHOSEN_ON_VAL = "epochs, operating points and thresholds were chosen on val"
+
+
+@with_config(RECORD)
+class _KeptCost(TypedDict):
+    """A run's `cost.json`: what it cost, and what was measured for that."""
+
+    of: dict[str, Any]
+    cost: Cost
 
 
 @dataclass(frozen=True)
@@ -148,9 +160,9 @@ def benchmark(
             "seed": config.seed,
             "cost": _cost(predictor, run, holdout, dicoms, kept / "cost.json", cost_seconds),
             "log": read_log(run),
-            "val_figure": read_json(run / OPERATING_POINT).get("figure", SCORE),
+            "val_figure": read_operating_point(run).get("figure", SCORE),
             "pretraining": config.pretraining,
-            "trained_by": read_json(run / ENVIRONMENT).get("code") or "unknown",
+            "trained_by": read_environment(run).get("code") or "unknown",
             "reported": getattr(getattr(config, "report", None), "model_dump", dict)(),
         }
         measures = measure(holdout, answers["holdout"], thresholds)
@@ -194,7 +206,7 @@ def _check_reusable(run: Path, config: ExperimentConfig, data: Dataset) -> None:
     if begun and has_learned(run) and not same_experiment(run, config, data):
         raise HilumError(
             f"{run}: a run of another config, other data or another version ({run_config(run).backend}, "
-            f"hilum {read_json(run / ENVIRONMENT).get('hilum')}); delete it or give another --out"
+            f"hilum {read_environment(run).get('hilum')}); delete it or give another --out"
         )
 
 
@@ -211,7 +223,7 @@ def _other_code(run: Path) -> str:
     """What to say of a run that other code trained, or began to: this code may not train it alike."""
     if not (run / ENVIRONMENT).is_file():
         return ""
-    about = read_json(run / ENVIRONMENT)
+    about = read_environment(run)
     if (code := about.get("code")) == source_digest():
         return ""
     return f", trained by other code of hilum {about.get('hilum')} (digest {code or 'unknown'}, now {source_digest()})"
@@ -250,12 +262,12 @@ def _cost(
         "code": source_digest(),
     }
     if path.is_file():
-        kept = read_json(path)
-        if kept.get("of") == of:
-            return dict(kept["cost"])
-    cost = measure_cost(predictor, run, split.paths, dicoms, seconds=seconds).to_json()
-    write_json(path, {"of": of, "cost": cost})
-    return dict(read_json(path)["cost"])  # as another time
+        kept = read_json(path, _KeptCost, at_most=MAX_RECORD_BYTES, remedy="delete it, and it is measured anew")
+        if kept["of"] == of:
+            return kept["cost"].to_json()
+    cost = measure_cost(predictor, run, split.paths, dicoms, seconds=seconds)
+    write_json(path, {"of": of, "cost": cost.to_json()})
+    return cost.to_json()
 
 
 def _names_and_sizes(paths: Sequence[Path]) -> str:

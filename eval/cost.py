@@ -20,6 +20,7 @@ from torch.utils.hooks import RemovableHandle
 
 from hilum.backend import Backend
 from hilum.datasets.pictures import read_picture
+from hilum.documents import OrNaN
 from hilum.errors import HilumError
 from hilum.eval.peak_memory import PeakMemory, peak_memory
 from hilum.predict import Image, Predictor
@@ -50,7 +51,7 @@ class Latency:
     p50_ms: float
     p95_ms: float
     calls: int
-    outside_network: float
+    outside_network: OrNaN
 
 
 @dataclass(frozen=True)
@@ -93,10 +94,10 @@ class Cost:
     from_arrays: Throughput
     from_files: Throughput
     parameters: int
-    flops: float
+    flops: OrNaN
     weights_bytes: int
     peak_memory: PeakMemory
-    training_seconds: float
+    training_seconds: OrNaN
     batch_size: int = BATCH_SIZE
 
     def to_json(self) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from hilum.eval.benchmark import AVERAGE, NOTHING, predict_split
 from hilum.eval.measures import measure
 from hilum.eval.predictions import read_answer
 from hilum.predict import load
-from hilum.run import CONFIG, ENVIRONMENT, read_json
+from hilum.run import CONFIG, read_environment
 from hilum.source_digest import source_digest
 
 _CROSS_FITTED = "cross-fitted over patients on this very split, as no other was predicted"
@@ -93,7 +93,7 @@ def _of_run(
     predictor = load(run)
     answer = predict_split(predictor, truth)
     elsewhere = predict_split(predictor, other) if other is not None and len(other) else None
-    if read_json(run / ENVIRONMENT).get("data_fingerprint") == data.fingerprint:
+    if read_environment(run).get("data_fingerprint") == data.fingerprint:
         seen = {"train": "was trained", "val": "had its epoch and operating point chosen"}.get(truth.name)
         flatters = [f"{run} {seen} on {truth.name}, so these figures flatter; those of holdout do not"] if seen else []
         return answer, elsewhere, "epochs and operating point were chosen on val", flatters

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGKILL
 
+from hilum.documents import OrNaN
 from hilum.errors import HilumError
 
 
@@ -23,7 +24,7 @@ class PeakMemory:
     """
 
     resident_bytes: int
-    gpu_bytes: float
+    gpu_bytes: OrNaN
 
 
 def peak_memory(run: Path, files: Sequence[Path]) -> PeakMemory:

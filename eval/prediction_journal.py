@@ -6,17 +6,34 @@ and not in memory: of boxes above a confidence of 0 there can be 100 an image.
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, NamedTuple, Self
 
 import numpy as np
+from pydantic import Field, TypeAdapter
 from supervision import Detections
 
+from hilum.documents import check, parse_json
+from hilum.errors import HilumError
 from hilum.predict import Result
+from hilum.sealed_lines import SealedLines
 
 JOURNAL = ".predictions.jsonl"
+
+
+class _Line(NamedTuple):
+    """An image's line: what `Result` holds, as JSON."""
+
+    image_id: str
+    xyxy: list[Annotated[list[float], Field(min_length=4, max_length=4)]]
+    confidence: list[float]
+    image_probability: float | None
+    error: str | None
+
+
+_LINE = TypeAdapter(_Line)
 
 
 class PredictionJournal:
@@ -37,42 +54,35 @@ class PredictionJournal:
             image_ids: of the images, in their order.
 
         Raises:
+            HilumError: a link, a pipe or a device is in the place of the journal.
             OSError: the folder is not writable.
         """
         self.done = self.failed = self.boxes = 0
         self._path = folder / JOURNAL
-        begun = json.dumps(made_with).encode() + b"\n"
-        length = 0
-        with suppress(FileNotFoundError), self._path.open("rb") as file:
-            if file.readline() == begun:
-                length = len(begun)
-                # The last line may be cut where the run was killed, and the disk may have lost others.
-                for image_id, line in zip(image_ids, file, strict=False):
-                    result = _read(line)
-                    if result is None or result.image_id != image_id:
-                        break
-                    self._count(result)
-                    length += len(line)
-        self._file = self._path.open("ab")
-        self._file.truncate(length)
-        if not length:
-            self._file.write(begun)
+        expected = iter(image_ids)
+
+        def take(line: str) -> bool:
+            result = _read(line)
+            if result is None or result.image_id != next(expected, None):
+                return False
+            self._count(result)
+            return True
+
+        self._lines = SealedLines(self._path, json.dumps(made_with), take)
 
     def add(self, result: Result) -> None:
         """Note what was found in the next image."""
         found = result.detections
-        values = [result.image_id, found.xyxy.tolist(), found.confidence.tolist(), float(result.image_probability)]
-        self._file.write(json.dumps([*values, result.error]).encode() + b"\n")
-        self._file.flush()
+        probability = float(result.image_probability)
+        values = [found.xyxy.tolist(), found.confidence.tolist(), None if math.isnan(probability) else probability]
+        self._lines.add(json.dumps([result.image_id, *values, result.error]))
         self._count(result)
 
     def results(self) -> Iterator[Result]:
         """What was found in each image, in order, read one at a time."""
-        with self._path.open("rb") as file:
-            file.readline()
-            for line in file:
-                if result := _read(line):
-                    yield result
+        for line in self._lines:
+            if result := _read(line):
+                yield result
 
     def remove(self) -> None:
         """Everything has been written elsewhere."""
@@ -82,7 +92,7 @@ class PredictionJournal:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        self._lines.close()
 
     def _count(self, result: Result) -> None:
         self.done += 1
@@ -102,15 +112,17 @@ def digest_of_files(paths: Iterable[Path]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _read(line: bytes) -> Result | None:
-    """A line's result; None where it is cut or damaged."""
+def _read(line: str) -> Result | None:
+    """A line's result; None where it is none."""
     try:
-        image_id, xyxy, confidence, probability, error = json.loads(line)
-        found = Detections(
-            xyxy=np.array(xyxy, np.float64).reshape(-1, 4),
-            confidence=np.array(confidence, np.float64),
-            class_id=np.zeros(len(confidence), int),
-        )
-        return Result(image_id, found, probability, error) if line.endswith(b"\n") else None
-    except (ValueError, TypeError):
+        image_id, xyxy, confidence, probability, error = check(parse_json(line, JOURNAL), _LINE, JOURNAL)
+    except HilumError:
         return None
+    if len(xyxy) != len(confidence):
+        return None
+    found = Detections(
+        xyxy=np.array(xyxy, np.float64).reshape(-1, 4),
+        confidence=np.array(confidence, np.float64),
+        class_id=np.zeros(len(confidence), int),
+    )
+    return Result(image_id, found, math.nan if probability is None else probability, error)

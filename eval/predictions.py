@@ -1,17 +1,18 @@
 """Read predictions on a split, whoever wrote them: a predictions folder, COCO results or a submission."""
 
-import csv
-import json
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, Field, TypeAdapter
 
+from hilum.datasets.boxes import LARGEST_PX
 from hilum.datasets.folder import Split
+from hilum.documents import check, read_csv, read_json, shown
 from hilum.errors import HilumError
 from hilum.eval.answer import Answer
 from hilum.eval.predictions_folder import ABOUT, CATEGORY, IMAGES, RESULTS, TABLE, read_about
@@ -19,6 +20,27 @@ from hilum.eval.problems import MOST_LINES, Problems
 from hilum.eval.submission import Predictions, image_name, reaches_out, read_submission
 
 _Names = Callable[[Any], str | None]
+_AGAIN = "predict again"
+
+
+class _Predicted(BaseModel):
+    """A row of `images.csv`."""
+
+    status: Literal["predicted"]
+    coco_id: int = Field(ge=0, lt=1 << 53)
+    image_id: str
+    probability: float = Field(allow_inf_nan=False)
+
+
+class _Failed(BaseModel):
+    """A row of an image that could not be read."""
+
+    status: Literal["failed"]
+    error: str
+
+
+_ANYTHING: Final = TypeAdapter[Any](Any)
+_ROW: Final = TypeAdapter[_Predicted | _Failed](Annotated[_Predicted | _Failed, Field(discriminator="status")])
 
 
 def read_answer(
@@ -117,23 +139,24 @@ def _read_images(path: Path, problems: Problems) -> tuple[dict[int, str], dict[s
     """Returns the names of the images that were predicted, by number, and their probabilities, by name."""
     names: dict[int, str] = {}
     probability: dict[str, float] = {}
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            for values in reader:
-                number, name = int(values["coco_id"]), values["image_id"]
-                row = f"{path}, row {reader.line_num} ({name})"
-                if values["status"] != "predicted":
-                    problems.add("images that were not predicted", f"{row}: not predicted: {values['error']}")
-                elif name in probability:
-                    problems.add("images that were there already", f"{row}: is there twice; the first one counts")
-                elif number in names:
-                    raise HilumError(f"{row}: coco_id {number} is that of {names[number]} too; predict again")
-                else:
-                    names[number] = name
-                    probability[name] = float(values["probability"])
-    except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
-        raise HilumError(f"{path}: not the table of a predictions folder ({type(error).__name__})") from error
+    for row_number, values in enumerate(read_csv(path, ("image_id", "status"), remedy=_AGAIN), start=2):
+        name = values["image_id"]
+        row = f"{path}, row {row_number} ({shown(name, quote=False)})"
+        try:
+            each = check(values, _ROW, row)
+        except HilumError as error:
+            raise HilumError("\n".join(f"{line}; {_AGAIN}" for line in str(error).splitlines())) from error
+        if isinstance(each, _Failed):
+            problems.add(
+                "images that were not predicted", f"{row}: not predicted: {shown(each.error, 200, quote=False)}"
+            )
+        elif name in probability:
+            problems.add("images that were there already", f"{row}: is there twice; the first one counts")
+        elif each.coco_id in names:
+            raise HilumError(f"{row}: coco_id {each.coco_id} is that of {names[each.coco_id]} too; {_AGAIN}")
+        else:
+            names[each.coco_id] = name
+            probability[name] = each.probability
     return names, probability
 
 
@@ -174,16 +197,11 @@ def _number(name: str) -> int | None:
 
 
 def _read_coco(path: Path, find: _Names, sizes_wh: Mapping[str, tuple[int, int]], problems: Problems) -> Predictions:
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise HilumError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, RecursionError) as error:
-        raise HilumError(f"{path}: cannot be read as JSON ({type(error).__name__})") from error
+    entries = read_json(path, _ANYTHING, finite=False)  # each entry is judged by itself
     if isinstance(entries, dict) and "annotations" in entries:
         raise HilumError(f"{path}: is a COCO data set, which holds the truth; give COCO results, a list of objects")
     if not isinstance(entries, list):
-        raise HilumError(f"{path}: expected COCO results, a list of objects, found {type(entries).__name__}")
+        raise HilumError(f"{path}: expected COCO results, a list of objects")
 
     opacity: Any = CATEGORY
     categories = {_category(entry, None) for entry in entries} - {None}
@@ -198,6 +216,7 @@ def _read_coco(path: Path, find: _Names, sizes_wh: Mapping[str, tuple[int, int]]
             fine = (
                 len(box) == 4
                 and all(map(math.isfinite, [*box, score]))
+                and -LARGEST_PX <= min(box) <= max(box) <= LARGEST_PX
                 and isinstance(image, int | float | str)
                 and not isinstance(image, bool)
             )
@@ -206,7 +225,7 @@ def _read_coco(path: Path, find: _Names, sizes_wh: Mapping[str, tuple[int, int]]
         if not fine:
             problems.add(
                 "entries that are not COCO results",
-                f"{where}: expected image_id, bbox [x, y, width, height] and score, finite numbers; left out",
+                f"{where}: expected image_id, bbox [x, y, width, height] in pixels and score, finite numbers; left out",
             )
             continue
         try:
@@ -216,7 +235,7 @@ def _read_coco(path: Path, find: _Names, sizes_wh: Mapping[str, tuple[int, int]]
         if name is None:
             problems.add(
                 "boxes of images that are not among those looked at",
-                f"{where}: image_id {str(image)[:80]} is not among those looked at; left out",
+                f"{where}: image_id {shown(image, quote=False)} is not among those looked at; left out",
             )
             continue
         where = f"{where} ({name})"
@@ -235,9 +254,10 @@ def _read_coco(path: Path, find: _Names, sizes_wh: Mapping[str, tuple[int, int]]
             problems.add("scores outside 0..1", f"{where}: score {score:g} is outside 0..1; kept as it is")
         if name in sizes_wh and reaches_out(box, sizes_wh[name]):
             width, height = sizes_wh[name]
+            written = shown(entry["bbox"], quote=False)
             problems.add(
                 "boxes that reach out of their image",
-                f"{where}: bbox {entry['bbox']} reaches out of the {width} x {height} image; kept as it is",
+                f"{where}: bbox {written} reaches out of the {width} x {height} image; kept as it is",
             )
         found.setdefault(name, []).append((box, score))
     return {name: _arrays(boxes) for name, boxes in found.items()}

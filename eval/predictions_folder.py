@@ -7,17 +7,32 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from pydantic import with_config
+from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
+
 from hilum.datasets.boxes import xyxy_to_xywh
-from hilum.errors import HilumError
+from hilum.documents import MAX_RECORD_BYTES, RECORD, Share, read_json
 from hilum.files import replacing
 from hilum.predict import Result
-from hilum.run import read_json, write_json
+from hilum.run import write_json
 
 RESULTS = "predictions.json"
 TABLE = "predictions.csv"
 IMAGES = "images.csv"
 ABOUT = "about.json"
 CATEGORY = 1  # opacity, the only one there is
+
+
+@with_config(RECORD)
+class About(TypedDict, total=False):
+    """What `about.json` says of predictions; see `write_predictions`. Any of it may be missing or null."""
+
+    run: str | None
+    hilum: str | None
+    confidence: Share | None
+    floor: Share | None
+    split: str | None
+    data_fingerprint: str | None
 
 
 def write_predictions(
@@ -70,14 +85,9 @@ def read_about(folder: Path) -> dict[str, Any]:
     """Read what a predictions folder was made with; empty where nobody wrote it.
 
     Raises:
-        HilumError: `about.json` is damaged, or `confidence` or `floor` in it is not a number from 0 to 1.
+        HilumError: `about.json` is damaged, or a key that `About` knows is of another type; one line a problem.
     """
     path = folder / ABOUT
     if not path.exists():
         return {}
-    about = read_json(path)
-    for key in ("confidence", "floor"):
-        value = about.get(key)
-        if value is not None and not (type(value) in {int, float} and 0 <= value <= 1):
-            raise HilumError(f"{path}: {key}: expected a number from 0 to 1, found {value!r}")
-    return about
+    return {**read_json(path, About, at_most=MAX_RECORD_BYTES, remedy="predict again")}

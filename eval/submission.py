@@ -6,17 +6,17 @@ no box. `patientId` names an image, not a patient.
 Source: https://www.kaggle.com/c/rsna-pneumonia-detection-challenge/overview/evaluation
 """
 
-import csv
 import math
 import re
 from collections.abc import Mapping, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hilum.datasets.boxes import LARGEST_PX
+from hilum.documents import MAX_CSV_BYTES, csv_lines, read_text
 from hilum.errors import HilumError
 from hilum.eval.competition import flatten_boxes, flatten_confidence
 from hilum.eval.problems import Problems
@@ -66,61 +66,54 @@ def read_submission(
     predictions: Predictions = {}
     problems = Problems(path.name)
     row_of: dict[str, int] = {}
-    try:
-        # utf-8-sig drops a byte-order mark.
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            first = file.readline()
-            separator = max(",;\t", key=first.count)  # a comma, unless another one is more frequent
-            # A blank before a quote would otherwise make the quote part of the value.
-            reader = csv.reader(chain([first], file), delimiter=separator, skipinitialspace=True)
-            header = next(reader, [])
-            id_column, string_column = _columns(path, header)
-            if separator != ",":
-                name = {";": "semicolons", "\t": "tabs"}[separator]
-                problems.add("separators", f"{path.name}, row 1: columns separated by {name}; a submission has commas")
-            for values in reader:
-                if not any(value.strip() for value in values):
-                    continue
-                row = f"{path.name}, row {reader.line_num}"
-                written = values[id_column].strip() if id_column < len(values) else ""
-                if not written:
-                    problems.add("rows without an id", f"{row}: no {COLUMNS[0]}; row skipped")
-                    continue
-                image_id = image_name(written, sizes_wh)
-                row = f"{row} ({image_id})"
-                if sizes_wh is not None and image_id not in sizes_wh:
-                    problems.add("rows of other images", f"{row}: is not among the images to score; row skipped")
-                    continue
-                if image_id in row_of:
-                    problems.add(
-                        "rows of images that were there already",
-                        f"{row}: was in row {row_of[image_id]} already; row skipped",
-                    )
-                    continue
-                if string_column >= len(values):
-                    problems.add(f"rows without {COLUMNS[1]}", f"{row}: no {COLUMNS[1]} column; row skipped")
-                    continue
-                words = values[string_column].split()
-                if len(words) % 5:
-                    problems.add(
-                        "rows with a wrong number of values",
-                        f"{row}: {len(words)} values, expected five a box; row skipped",
-                    )
-                    continue
-                if image_id != written:
-                    problems.add("ids that are paths", f"{row}: the id is '{written}'; read without the rest")
-                if beyond := [value.strip() for value in values[len(header) :] if value.strip()]:
-                    problems.add(
-                        "rows with more cells than the header",
-                        f"{row}: '{separator.join(beyond)[:80]}' after the last column; left out",
-                    )
-                row_of[image_id] = reader.line_num
-                size_wh = None if sizes_wh is None else sizes_wh[image_id]
-                predictions[image_id] = _boxes(words, row, size_wh, problems)
-    except OSError as error:
-        raise HilumError(f"{path}: cannot be read ({error.strerror})") from error
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise HilumError(f"{path}: not a CSV file in UTF-8: {error}") from error
+    text = read_text(path, MAX_CSV_BYTES)
+    separator = max(",;\t", key=text.partition("\n")[0].count)  # a comma, unless another one is more frequent
+    # A blank before a quote would otherwise make the quote part of the value.
+    lines = csv_lines(text, str(path), delimiter=separator, skip_blanks=True)
+    _, header = next(lines, (1, list[str]()))
+    id_column, string_column = _columns(path, header)
+    if separator != ",":
+        name = {";": "semicolons", "\t": "tabs"}[separator]
+        problems.add("separators", f"{path.name}, row 1: columns separated by {name}; a submission has commas")
+    for line, values in lines:
+        if not any(value.strip() for value in values):
+            continue
+        row = f"{path.name}, row {line}"
+        written = values[id_column].strip() if id_column < len(values) else ""
+        if not written:
+            problems.add("rows without an id", f"{row}: no {COLUMNS[0]}; row skipped")
+            continue
+        image_id = image_name(written, sizes_wh)
+        row = f"{row} ({image_id})"
+        if sizes_wh is not None and image_id not in sizes_wh:
+            problems.add("rows of other images", f"{row}: is not among the images to score; row skipped")
+            continue
+        if image_id in row_of:
+            problems.add(
+                "rows of images that were there already",
+                f"{row}: was in row {row_of[image_id]} already; row skipped",
+            )
+            continue
+        if string_column >= len(values):
+            problems.add(f"rows without {COLUMNS[1]}", f"{row}: no {COLUMNS[1]} column; row skipped")
+            continue
+        words = values[string_column].split()
+        if len(words) % 5:
+            problems.add(
+                "rows with a wrong number of values",
+                f"{row}: {len(words)} values, expected five a box; row skipped",
+            )
+            continue
+        if image_id != written:
+            problems.add("ids that are paths", f"{row}: the id is '{written}'; read without the rest")
+        if beyond := [value.strip() for value in values[len(header) :] if value.strip()]:
+            problems.add(
+                "rows with more cells than the header",
+                f"{row}: '{separator.join(beyond)[:80]}' after the last column; left out",
+            )
+        row_of[image_id] = line
+        size_wh = None if sizes_wh is None else sizes_wh[image_id]
+        predictions[image_id] = _boxes(words, row, size_wh, problems)
     return predictions, problems.lines()
 
 
@@ -217,7 +210,8 @@ def _boxes(
         except ValueError:
             numbers = [math.nan]
         # float() takes 1_000, which no other reader of the file would.
-        if not all(map(math.isfinite, numbers)) or any("_" in word for word in five):
+        far = max(map(abs, numbers[1:]), default=0.0) > LARGEST_PX
+        if far or not all(map(math.isfinite, numbers)) or any("_" in word for word in five):
             problems.add(
                 "boxes that are not five finite numbers",
                 f"{box}: '{' '.join(five)[:80]}' is not five finite numbers; box skipped",

@@ -1,9 +1,6 @@
 """Every labelled image of a dataset folder as one table, in memory, for pages that describe it."""
 
-import csv
-import math
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +9,11 @@ from numpy.typing import NDArray
 
 from hilum.converters.rsna import OPACITY
 from hilum.datasets.folder import SPLITS, Dataset
+from hilum.documents import read_csv, shown
 from hilum.errors import HilumError
 
 METADATA = "metadata.csv"
+_LARGEST = 1_000_000  # of an age or a spacing, the wrong ones too
 NORMAL, OTHER_FINDING = "Normal", "No Lung Opacity / Not Normal"
 _HEALTHY_FIRST = (NORMAL, OTHER_FINDING, "No opacity")
 _OPACITY_LAST = ("other classes", "class unknown", "Opacity", OPACITY)
@@ -94,11 +93,13 @@ def read_collection(dataset: Dataset) -> Collection:
                 values.append(float(text or "nan"))
             except ValueError as error:
                 raise HilumError(
-                    f"{dataset.path / METADATA}: image {image_id}: {column} is {text[:20]!r}, expected a number"
+                    f"{dataset.path / METADATA}: image {shown(image_id, quote=False)}: {column} is {text[:20]!r}, "
+                    "expected a number"
                 ) from error
-            if math.isinf(values[-1]):
+            if abs(values[-1]) > _LARGEST:
                 raise HilumError(
-                    f"{dataset.path / METADATA}: image {image_id}: {column} is infinite, expected a number"
+                    f"{dataset.path / METADATA}: image {shown(image_id, quote=False)}: {column} is {text[:20]!r}, "
+                    f"expected a number of at most {_LARGEST:,}"
                 )
         return np.array(values, np.float64)
 
@@ -149,18 +150,10 @@ def read_left_out(dataset: Dataset) -> list[tuple[str, str]]:
     """What was left out and why, a row each, without the names of images and files, which may be names of people."""
     source = dataset.path / "left_out.csv"
     found = []
-    for row in _csv_rows(source) if source.is_file() else ():
+    for row in read_csv(source, remedy="convert again") if source.is_file() else ():
         reason = row.get("reason") or ""
         for name in (row.get("image_id"), row.get("file")):
             reason = reason.replace(name, "(name)") if name else reason
         words = ["(name)" if "(name)" in word or word.lower().endswith(".dcm") else word for word in reason.split()]
         found.append((row.get("what") or "?", " ".join(words)))
     return found
-
-
-def _csv_rows(path: Path) -> Iterator[dict[str, str]]:
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            yield from csv.DictReader(file)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise HilumError(f"{path}: cannot be read as CSV ({type(error).__name__}); convert again") from error

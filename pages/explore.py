@@ -1,6 +1,5 @@
 """`hilum explore`: what is in a dataset folder and what can mislead in it, as one page to read before training."""
 
-import json
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -12,7 +11,8 @@ from numpy.typing import NDArray
 from hilum import __version__
 from hilum.converters.lists import read_named_ids
 from hilum.converters.progress import Progress, no_progress
-from hilum.datasets.folder import CONVERSION, SPLITS, Dataset
+from hilum.converters.record import CONVERSION, read_conversion
+from hilum.datasets.folder import SPLITS, Dataset
 from hilum.errors import HilumError
 from hilum.files import PARTIAL
 from hilum.pages import explore_boxes as boxes
@@ -114,10 +114,10 @@ def _stage1_split(dataset: Dataset, images: Collection) -> NDArray[np.bool_] | N
     records = [dataset.path / CONVERSION, *sorted(dataset.root.glob(f"splits/*/{CONVERSION}"))]
     for record in records:
         try:
-            if json.loads(record.read_text(encoding="utf-8")).get("kind") == "stage1":
+            if read_conversion(record.parent).get("kind") == "stage1":
                 held_out = set(Dataset.open(record.parent).split("holdout").image_ids)
                 return np.array([image_id in held_out for image_id in images.image_ids], bool)
-        except (OSError, ValueError, AttributeError, HilumError):
+        except HilumError:
             continue  # a split that is damaged or out of date is no reason not to describe the data
     return None
 
@@ -161,7 +161,8 @@ def _check_out(out: Path) -> None:
     entries = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
     strange = [name for name in entries if name not in ours and not name.endswith(PARTIAL)]
     index = out / INDEX
-    if not strange and index.is_file() and GENERATOR not in index.read_text(encoding="utf-8", errors="replace")[:2000]:
-        strange = [INDEX]
+    if not strange and index.is_file():
+        with index.open("rb") as file:
+            strange = [] if GENERATOR.encode() in file.read(2000) else [INDEX]
     if strange:
         raise HilumError(f"{out}: holds {strange[0]}, not of an earlier page; give a new or an empty folder")

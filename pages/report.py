@@ -5,9 +5,12 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from hilum.documents import MAX_RECORD_BYTES
+from hilum.errors import HilumError
 from hilum.eval.benchmark import AVERAGE, SCORE, Benchmark
 from hilum.eval.mistakes import Kind
 from hilum.eval.tables import pointed_out, reported_on, scattered_latency
+from hilum.files import read_regular
 from hilum.pages import report_answer as answer
 from hilum.pages import report_figures as figures
 from hilum.pages import report_tables as tables
@@ -392,8 +395,8 @@ def _split_made(results: Values) -> str:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
+        return read_regular(path, MAX_RECORD_BYTES).decode(errors="replace").strip()
+    except (OSError, HilumError):
         return ""
 
 

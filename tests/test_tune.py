@@ -138,7 +138,7 @@ def test_other_data_are_told(run: Path, dataset: Path) -> None:
         ({"threshold": 1.5}, r"boxes\.threshold: .*less than 1"),
         ({"connectivity": 6}, r"boxes\.connectivity: "),
         ({"treshold": 0.5}, r"boxes\.treshold: "),
-        ([1], "boxes: expected parameters by name"),
+        ([1], "boxes: input should be a valid dictionary"),
     ],
 )
 def test_a_damaged_operating_point_is_named(run: Path, boxes: Any, what: str) -> None:

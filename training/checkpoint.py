@@ -1,18 +1,27 @@
 """Store weights and training state so that a kill at any moment leaves the last whole one."""
 
 import io
+import os
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field, TypeAdapter, with_config
 from safetensors.torch import load, save
+from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
 
 from hilum import __version__
+from hilum.documents import RECORD, Count, check, shown
 from hilum.errors import HilumError
-from hilum.files import write_atomically
+from hilum.files import open_regular, read_regular, write_atomically
 from hilum.run import WEIGHTS
+from hilum.training.state import check_like, check_optimizer_state
+from hilum.weights_file import MAX_HEADER_BYTES
 
 CHECKPOINT = "checkpoint.pt"
+_AGAIN = "delete it to train from the start"
 _FORMAT = 1  # of a checkpoint's envelope and of the states inside: raised when an older one could not be resumed
 
 
@@ -29,8 +38,9 @@ def load_weights(network: torch.nn.Module, run: Path) -> None:
         HilumError: the file is missing, damaged, or of another network.
     """
     path = run / WEIGHTS
+    size = sum(tensor.nbytes for tensor in network.state_dict().values())
     try:
-        network.load_state_dict(load(path.read_bytes()))
+        network.load_state_dict(load(read_regular(path, size + MAX_HEADER_BYTES)))
     except OSError as error:
         raise HilumError(f"{path}: cannot be read ({error.strerror}); train again") from error
     except Exception as error:
@@ -45,8 +55,22 @@ def save_checkpoint(state: dict[str, Any], run: Path) -> None:
     write_atomically(run / CHECKPOINT, buffer.getvalue())
 
 
+@with_config(RECORD)
+class Progress(TypedDict):
+    """How far a training has come: epochs done, the best score, and its epoch, from 1; 0 where none counts yet."""
+
+    epochs: Annotated[int, Field(ge=1, le=1 << 53)]
+    best: float | None
+    best_epoch: Count
+
+
+_PROGRESS = TypeAdapter(Progress)
+
+
 def load_checkpoint(run: Path) -> dict[str, Any] | None:
     """What `save_checkpoint` wrote, or None. Only tensors and plain values are unpickled (`weights_only`).
+
+    Who takes it up checks it with `take_up`.
 
     Raises:
         HilumError: the file is damaged, or another version of hilum wrote it.
@@ -55,14 +79,70 @@ def load_checkpoint(run: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
+        check_archive(path)
         stored = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise HilumError(f"{path}: damaged; delete it to train from the start") from error
+        raise HilumError(f"{path}: damaged; {_AGAIN}") from error
     if not isinstance(stored, dict) or stored.get("format") != _FORMAT:
         other = stored.get("hilum") if isinstance(stored, dict) else None
+        version = shown(other, quote=False) if isinstance(other, str) else "of an unknown version"
         raise HilumError(
-            f"{path}: written by hilum {other or 'of an unknown version'}, in a form that {__version__} does not read; "
+            f"{path}: written by hilum {version}, in a form that {__version__} does not read; "
             "go on with that version, or delete the file to train from the start"
         )
-    state: dict[str, Any] = stored["state"]
+    state = stored.get("state")
+    if not isinstance(state, dict):
+        raise HilumError(f"{path}: state: expected a table; damaged; {_AGAIN}")
     return state
+
+
+def check_archive(path: Path) -> None:
+    """Make sure that a file of PyTorch's is whole, and holds no more than its own size: PyTorch packs nothing.
+
+    Raises:
+        ValueError: it is not.
+        zipfile.BadZipFile: it is no archive.
+        OSError: it cannot be read.
+    """
+    with open_regular(path) as file, zipfile.ZipFile(file) as archive:
+        parts = archive.infolist()
+        size = os.fstat(file.fileno()).st_size
+        if any(part.compress_type != zipfile.ZIP_STORED for part in parts) or sum(p.file_size for p in parts) > size:
+            raise ValueError("holds more than its own size")
+        if (damaged := archive.testzip()) is not None:
+            raise ValueError(f"{damaged} is damaged")
+
+
+def take_up(
+    run: Path,
+    state: dict[str, Any],
+    like: dict[str, Any],
+    optimizer: torch.optim.Optimizer,
+    take: Callable[[dict[str, Any]], None],
+) -> Progress:
+    """Check a checkpoint's state, whole, and then take it.
+
+    Args:
+        run: the run folder.
+        state: what `load_checkpoint` found.
+        like: what would be stored now beside `optimizer` and the progress, by name.
+        optimizer: which goes on.
+        take: takes the state, but for the optimizer's.
+
+    Raises:
+        HilumError: something is missing, or of another network or training; it is named.
+    """
+    path = run / CHECKPOINT
+    try:
+        for key, value in like.items():
+            check_like(state.get(key), value, key)
+        check_optimizer_state(state.get("optimizer"), optimizer, "optimizer")
+        progress = check({key: state[key] for key in Progress.__annotations__ if key in state}, _PROGRESS, "progress")
+        take(state)
+        optimizer.load_state_dict(state["optimizer"])
+    except (HilumError, RuntimeError, TypeError, ValueError, KeyError) as error:
+        reason = f" ({str(error).splitlines()[0]})" if isinstance(error, HilumError) else ""
+        raise HilumError(
+            f"{path}: of another network or training than config.yaml says, or damaged{reason}; {_AGAIN}"
+        ) from error
+    return progress

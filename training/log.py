@@ -3,15 +3,34 @@
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field, TypeAdapter, with_config
 from rich.console import Console
+from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
 
+from hilum.documents import RECORD, Count, read_json_lines
 from hilum.errors import HilumError
 from hilum.files import write_atomically
 
 LOG = "log.jsonl"
 TENSORBOARD = "tensorboard"
+_MAX_LOG_BYTES = 1 << 26
+_LARGEST = 1e30  # of a figure: sums and axes of a drawing stay finite
+_Figure = Annotated[float, Field(ge=-_LARGEST, le=_LARGEST)]
+
+
+@with_config(RECORD)
+class Epoch(TypedDict):
+    """A line of the log; further figures are kept as they are."""
+
+    epoch: Count
+    train_loss: _Figure
+    val_score: _Figure | None
+    seconds: Annotated[float, Field(ge=0, le=_LARGEST)]
+
+
+_EPOCH = TypeAdapter(Epoch)
 
 
 class EpochLog:
@@ -83,16 +102,13 @@ def _summary_writer() -> Any:
 
 
 def read_log(run: Path) -> list[dict[str, Any]]:
-    """The epochs of a run, oldest first; a half-written last line (a killed run) is left out."""
+    """The epochs of a run, oldest first; a half-written last line (a killed run) is left out.
+
+    Raises:
+        HilumError: a whole line is no epoch; it is named.
+    """
     path = run / LOG
-    lines: list[dict[str, Any]] = []
-    if path.is_file():
-        for text in path.read_text(encoding="utf-8").splitlines():
-            try:
-                line = json.loads(text)
-            except ValueError:
-                break
-            if not isinstance(line, dict) or not {"epoch", "train_loss", "val_score", "seconds"} <= line.keys():
-                break
-            lines.append(line)
-    return lines
+    if not path.is_file():
+        return []
+    remedy = "take the line out; its epoch is trained, and only not drawn"
+    return [{**line} for line in read_json_lines(path, _EPOCH, at_most=_MAX_LOG_BYTES, remedy=remedy)]

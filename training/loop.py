@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from hilum.errors import HilumError
 from hilum.training.average import MovingAverage
-from hilum.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint, save_weights
+from hilum.training.checkpoint import load_checkpoint, save_checkpoint, save_weights, take_up
 from hilum.training.distributed import (
     all_sum,
     averaging_gradients,
@@ -215,20 +215,21 @@ def _resume(
     run: Path, network: nn.Module, optimizer: torch.optim.Optimizer, average: MovingAverage | None
 ) -> tuple[int, float, int]:
     """Take the state of the run's checkpoint, if any; epochs done, best score, its epoch (from 1)."""
-    state: dict[str, Any] | None = load_checkpoint(run)
+    state = load_checkpoint(run)
     if state is None:
         return 0, float("-inf"), 0
-    try:
+    like: dict[str, Any] = {"network": network.state_dict()}
+    if average is not None:
+        like["average"] = average.state_dict()
+
+    def take(state: dict[str, Any]) -> None:
         network.load_state_dict(state["network"])
-        optimizer.load_state_dict(state["optimizer"])
         if average is not None:
             average.load_state_dict(state["average"])
-        return state["epochs"], state["best"], state["best_epoch"]
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise HilumError(
-            f"{run / CHECKPOINT}: of another network or training than config.yaml says; "
-            "delete it to train from the start"
-        ) from error
+
+    progress = take_up(run, state, like, optimizer, take)
+    best = progress["best"]
+    return progress["epochs"], float("-inf") if best is None else best, progress["best_epoch"]
 
 
 def _to(part: Any, device: torch.device) -> Any:

@@ -1,5 +1,6 @@
 """Weights that were trained elsewhere, read from a file and never unpickled."""
 
+import zipfile
 from pathlib import Path
 from typing import Any, Final
 
@@ -8,6 +9,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from hilum.errors import HilumError
+from hilum.training.checkpoint import check_archive
 
 _KEYS: Final = ("state_dict", "model_state_dict", "model")  # where training scripts put them, beside other things
 
@@ -28,6 +30,8 @@ def read_tensors(path: Path, key: str, choices: str) -> dict[str, Tensor]:
     if not path.is_file():
         raise HilumError(f"{key}: {path}: no such file; expected {choices}, or the path of a file of weights")
     try:
+        if zipfile.is_zipfile(path):
+            check_archive(path)
         stored: Any = (
             load_file(path)
             if path.suffix == ".safetensors"

@@ -6,26 +6,33 @@ that. Whatever is wrong is one line with the file and the key; a parser never ru
 
 import csv
 import io
-import json
 import math
-import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import from_json
 
 from hilum.errors import HilumError
 from hilum.files import read_regular
+from hilum.yaml_loader import MAX_DEPTH, TOO_DEEP, BoundedLoader
 
 MAX_JSON_BYTES: Final = 1 << 29  # 100,000 images with a hundred boxes each take some 300 MB
+MAX_RECORD_BYTES: Final = 1 << 24  # of a file that says how others were made
 MAX_YAML_BYTES: Final = 1 << 20
 MAX_CSV_BYTES: Final = 1 << 29
-_MAX_DEPTH = 64
-_MAX_NODES = 20_000  # of a YAML document, with every alias written out
 _SHOWN = 80  # characters of a value in a message
-_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+
+RECORD: Final = ConfigDict(extra="allow", strict=True)
+"""For models of what hilum writes: known keys have their types, and a later version's keys are kept."""
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0, le=1 << 53)]
+OrNaN = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
+"""JSON has no word for NaN: `write_json` makes it null, and this the other way round."""
 
 Model = TypeVar("Model")
 
@@ -39,62 +46,66 @@ def read_text(path: Path, at_most: int) -> str:
     return _decoded(_content(path, at_most), str(path))
 
 
-def read_json(path: Path, model: type[Model] | TypeAdapter[Model], *, at_most: int = MAX_JSON_BYTES) -> Model:
+def read_json(
+    path: Path,
+    model: type[Model] | TypeAdapter[Model],
+    *,
+    at_most: int = MAX_JSON_BYTES,
+    finite: bool = True,
+    remedy: str = "",
+) -> Model:
     """Read a JSON document of a known shape.
 
     Args:
         path: the file.
         model: what it must hold: a pydantic model, a dataclass, or any type that pydantic knows.
         at_most: bytes.
+        finite: as in `parse_json`.
+        remedy: what to do where it is wrong; said at the end of each line.
 
     Raises:
         HilumError: not readable, not JSON, or of another shape; one line a problem, with the file and the key.
     """
-    return check(parse_json(_content(path, at_most), str(path)), model, str(path))
+    with _advising(remedy):
+        return check(parse_json(_content(path, at_most), str(path), finite=finite), model, str(path))
 
 
-def parse_json(content: bytes | str, where: str) -> Any:
+def parse_json(content: bytes | str, where: str, *, finite: bool = True) -> Any:
     """Parse JSON (RFC 8259), whose numbers must be finite and fit 64 bits, and whose text must be Unicode.
 
     Args:
         content: UTF-8.
         where: what messages name as the source.
+        finite: False where whoever asks judges each number: NaN, Infinity and numbers out of range come as they are.
 
     Raises:
         HilumError: anything else.
     """
     text = content if isinstance(content, str) else _decoded(content, where)
     try:
-        values = json.loads(text, parse_float=_finite, parse_int=_whole, parse_constant=_no_number)
-        if _SURROGATE.search(text.encode()):
-            json.dumps(values, ensure_ascii=False).encode()
-    except RecursionError as error:
-        raise HilumError(f"{where}: not read as JSON: nested too deeply") from error
+        values = from_json(text.encode(), allow_inf_nan=not finite)
+        _check_values(values, finite=finite)
     except UnicodeEncodeError as error:
         raise HilumError(f"{where}: not read as JSON: half a character (a lone surrogate)") from error
-    except json.JSONDecodeError as error:
-        raise HilumError(f"{where}: not valid JSON in line {error.lineno}: {error.msg}") from error
     except ValueError as error:
-        raise HilumError(f"{where}: not read as JSON: {error}") from error
+        reason = TOO_DEEP if "recursion" in str(error) else str(error)
+        raise HilumError(f"{where}: not read as JSON: {reason}") from error
     return values
 
 
-def read_json_lines(path: Path, *, at_most: int = MAX_JSON_BYTES) -> Iterator[Any]:
-    """The values of a file with one JSON document a line, up to the first line that is damaged or lacks its end.
-
-    A run that was killed leaves half a line, and a disk may lose more.
+def read_json_lines(
+    path: Path, model: type[Model] | TypeAdapter[Model], *, at_most: int = MAX_JSON_BYTES, remedy: str = ""
+) -> list[Model]:
+    """Read a file with one JSON document of a known shape a line; half a last line, of a killed run, is left out.
 
     Raises:
-        HilumError: not there, not a regular file, or too large.
+        HilumError: not readable, or any other line is damaged or of another shape; with its number and the key.
     """
-    for line in _content(path, at_most).splitlines(keepends=True):
-        try:
-            value = parse_json(line, str(path))
-        except HilumError:
-            return
-        if not line.endswith(b"\n"):
-            return
-        yield value
+    adapter = model if isinstance(model, TypeAdapter) else TypeAdapter(model)
+    with _advising(remedy):
+        lines = _content(path, at_most).split(b"\n")[:-1]
+        named = ((f"{path}: line {number}", line) for number, line in enumerate(lines, start=1))
+        return [check(parse_json(line, where), adapter, where) for where, line in named]
 
 
 def read_yaml(path: Path) -> dict[Any, Any]:
@@ -117,44 +128,69 @@ def parse_yaml(content: bytes | str, where: str) -> Any:
     """
     text = content if isinstance(content, str) else _decoded(content, where)
     try:
-        return yaml.load(text, Loader=_BoundedLoader)  # noqa: S506 - a SafeLoader
+        return yaml.load(text, Loader=BoundedLoader)  # noqa: S506 - a SafeLoader
     except RecursionError as error:
-        raise HilumError(f"{where}: not read as YAML: nested too deeply") from error
+        raise HilumError(f"{where}: not read as YAML: {TOO_DEEP}") from error
     except (yaml.YAMLError, ValueError, TypeError, OverflowError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f" in line {mark.line + 1}" if mark else ""
         raise HilumError(f"{where}: not valid YAML{line}: {_first_line(error)}") from error
 
 
-def read_csv(path: Path, columns: Sequence[str] = (), *, at_most: int = MAX_CSV_BYTES) -> list[dict[str, str]]:
+def read_csv(
+    path: Path, columns: Sequence[str] = (), *, at_most: int = MAX_CSV_BYTES, remedy: str = ""
+) -> list[dict[str, str]]:
     """Read a table that hilum wrote: a header, then rows of text as wide as it.
 
     Args:
         path: the file.
         columns: which must be there.
         at_most: bytes.
+        remedy: what to do where it is wrong; said at the end of each line.
 
     Raises:
         HilumError: not readable, a column is missing, or a row is wider or narrower than the header.
     """
-    text = _decoded(_content(path, at_most), str(path))
-    if "\0" in text:
-        raise HilumError(f"{path}: not a table: it holds zero bytes")
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    try:
-        header = next(reader, [])
+    with _advising(remedy):
+        lines = csv_lines(read_text(path, at_most), str(path), strict=True)
+        _, header = next(lines, (1, list[str]()))
         if missing := [name for name in columns if name not in header]:
             raise HilumError(f"{path}: column {', '.join(missing)} is missing; found {shown(', '.join(header))}")
         rows = []
-        for cells in reader:
-            if len(cells) != len(header):
+        for number, cells in lines:
+            if cells and len(cells) != len(header):
                 raise HilumError(
-                    f"{path}: line {reader.line_num}: expected {len(header)} cells as in the header, found {len(cells)}"
+                    f"{path}: line {number}: expected {len(header)} cells as in the header, found {len(cells)}"
                 )
-            rows.append(dict(zip(header, cells, strict=True)))
+            if cells:
+                rows.append(dict(zip(header, cells, strict=True)))
+        return rows
+
+
+def csv_lines(
+    text: str, where: str, *, delimiter: str = ",", strict: bool = False, skip_blanks: bool = False
+) -> Iterator[tuple[int, list[str]]]:
+    """The cells of each line of a table, and the line's number as an editor shows it: of a quoted cell its last.
+
+    Args:
+        text: of the whole table.
+        where: what messages name as the source.
+        delimiter: between cells.
+        strict: refuse quotation marks that are out of place.
+        skip_blanks: in front of a cell.
+
+    Raises:
+        HilumError: zero bytes, or a cell of more than 131,072 characters; with `strict` a stray quotation mark.
+    """
+    if "\0" in text:
+        raise HilumError(f"{where}: not a table: it holds zero bytes")
+    source = io.StringIO(text, newline="")
+    reader = csv.reader(source, delimiter=delimiter, strict=strict, skipinitialspace=skip_blanks)
+    try:
+        for cells in reader:
+            yield reader.line_num, cells
     except csv.Error as error:
-        raise HilumError(f"{path}: line {reader.line_num}: not a table: {error}") from error
-    return rows
+        raise HilumError(f"{where}: line {reader.line_num}: not a table: {error}") from error
 
 
 def check(values: Any, model: type[Model] | TypeAdapter[Model], where: str) -> Model:
@@ -208,92 +244,60 @@ def _decoded(content: bytes, where: str) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise HilumError(f"{where}: line {line}: not text in UTF-8") from error
+        number = content.count(b"\n", 0, error.start) + 1
+        line = f", in line {number}" if b"\n" in content else ""
+        raise HilumError(f"{where}: not text in UTF-8{line}") from error
 
 
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"{text[:20]} is larger than a number can be")
-    return value
+@contextmanager
+def _advising(remedy: str) -> Iterator[None]:
+    """Say at the end of each line of an error what to do."""
+    try:
+        yield
+    except HilumError as error:
+        if not remedy:
+            raise
+        raise HilumError("\n".join(f"{line}; {remedy}" for line in str(error).splitlines())) from error
 
 
-def _whole(text: str) -> int:
-    if len(text) > 20 or not -(1 << 63) <= (value := int(text)) < 1 << 64:
-        raise ValueError(f"{text[:20]}... is larger than a whole number of 64 bits")
-    return value
+def _check_values(values: Any, *, finite: bool) -> None:
+    """Make sure, level by level, that nothing is nested too deeply and no number is out of range.
+
+    Raises:
+        ValueError: something is; with its key.
+    """
+    level, depth = [values], 0
+    while level:
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise ValueError(TOO_DEEP)
+        inner: list[Any] = []
+        for value in level:
+            kind = type(value)
+            if kind is float:
+                if finite and not math.isfinite(value):
+                    raise ValueError(f"{_key_of(value, values)}larger than a number can be")
+            elif kind is dict:
+                inner.extend(value.values())
+            elif kind is list:
+                inner.extend(value)
+            elif kind is int and finite and not -(1 << 63) <= value < 1 << 64:
+                raise ValueError(f"{_key_of(value, values)}larger than a whole number of 64 bits")
+        level = inner
 
 
-def _no_number(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no number in JSON")
+def _key_of(wanted: object, values: Any, key: str = "") -> str:
+    """The key of a value inside plain ones, for a message: `images.3.width: `; nothing where it is alone."""
+    pairs = values.items() if isinstance(values, dict) else enumerate(values) if isinstance(values, list) else ()
+    for name, value in pairs:
+        its = f"{key}.{name}" if key else str(name)
+        if value is wanted:
+            return f"{shown(its, quote=False)}: "
+        if found := _key_of(wanted, value, its):
+            return found
+    return ""
 
 
 def _first_line(error: Exception) -> str:
     text = str(getattr(error, "problem", None) or error).strip().splitlines()
     return shown(text[0], quote=False) if text else type(error).__name__
-
-
-class _BoundedLoader(yaml.SafeLoader):
-    """YAML takes the last of two equal keys without a word, and a few aliases of aliases fill any memory."""
-
-    def get_single_data(self) -> Any:
-        node = self.get_single_node()
-        if node is None:
-            return None
-        _count(node, {})
-        return self.construct_document(node)
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        self._depth = getattr(self, "_depth", 0) + 1
-        if self._depth > _MAX_DEPTH:
-            raise ValueError(f"nested more than {_MAX_DEPTH} deep")
-        node = super().compose_node(parent, index)
-        self._depth -= 1
-        return node
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                problem = f"key {shown(key)} is given twice"
-                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
-        if len(node.value) > 80 or not -(1 << 63) <= (value := super().construct_yaml_int(node)) < 1 << 64:
-            raise ValueError("a whole number of more than 64 bits")
-        return value
-
-    def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
-        value = super().construct_yaml_float(node)
-        if not math.isfinite(value):
-            raise ValueError(f"{shown(node.value)} is no finite number")
-        return value
-
-
-_BoundedLoader.add_constructor("tag:yaml.org,2002:int", _BoundedLoader.construct_yaml_int)
-_BoundedLoader.add_constructor("tag:yaml.org,2002:float", _BoundedLoader.construct_yaml_float)
-
-
-def _count(node: yaml.Node, known: dict[int, int]) -> int:
-    """Nodes of a document, an aliased one as often as it is named.
-
-    Raises:
-        ValueError: more than a config has, or a node that holds itself.
-    """
-    count = known.get(id(node))
-    if count is None:
-        known[id(node)] = _MAX_NODES + 1  # until it is counted: whoever meets it inside itself finds it too large
-        inner = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
-        count = 1
-        for part in inner if isinstance(node, yaml.CollectionNode) else ():
-            count += _count(part, known)
-            if count > _MAX_NODES:
-                break
-        known[id(node)] = count
-    if count > _MAX_NODES:
-        raise ValueError(f"more than {_MAX_NODES:,} values, with those that aliases repeat")
-    return count

@@ -35,7 +35,7 @@ from hilum.run import (
     Format,
     exported_format,
     parameter_count,
-    read_json,
+    read_environment,
     run_config,
     write_json,
 )
@@ -106,7 +106,7 @@ def export(run: Path, kind: Format, out: Path, *, overwrite: bool = False) -> fl
             "parameters": parameter_count(run),
             "versions": {name: version(name) for name in _MADE_BY[kind]},
         }
-        write_json(partial / ENVIRONMENT, read_json(run / ENVIRONMENT) | {EXPORTED: about})
+        write_json(partial / ENVIRONMENT, {**read_environment(run), EXPORTED: about})
         difference = _difference(load_exported(partial), example, expected, sorts=sorts)
         if difference is not None and not difference <= _TOLERANCE:
             raise HilumError(
@@ -126,7 +126,7 @@ def _check_free(out: Path, run: Path, *, overwrite: bool) -> None:
         return
     if not overwrite:
         raise HilumError(f"{out}: is there already; give a new folder, or --overwrite to replace an exported run")
-    exported = (out / ENVIRONMENT).is_file() and EXPORTED in read_json(out / ENVIRONMENT)
+    exported = (out / ENVIRONMENT).is_file() and EXPORTED in read_environment(out)
     if out.resolve() == run.resolve() or not exported:
         raise HilumError(f"{out}: is not an exported run, and is not overwritten; give a new folder")
 

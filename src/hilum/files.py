@@ -9,7 +9,7 @@ import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 from hilum.errors import HilumError
 
@@ -29,16 +29,28 @@ def read_regular(path: Path | str, at_most: int) -> bytes:
         HilumError: it is not a regular file, or larger; the reason alone, for the caller knows which file.
         OSError: it is not there, or cannot be read.
     """
-    with open(path, "rb", opener=_without_waiting) as file:
-        about = os.fstat(file.fileno())
-        if not stat.S_ISREG(about.st_mode):
-            raise HilumError("a pipe or a device; a regular file is expected")
-        if about.st_size > at_most:
-            raise HilumError(f"{_size(about.st_size)}; at most {_size(at_most)} are read")
-        content = file.read(about.st_size + 1)  # one more, which is there if the file grew meanwhile
-    if len(content) > about.st_size:
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > at_most:
+            raise HilumError(f"{_size(size)}; at most {_size(at_most)} are read")
+        content = file.read(size + 1)  # one more, which is there if the file grew meanwhile
+    if len(content) > size:
         raise HilumError("it grows while it is read; wait until it is whole")
     return content
+
+
+@contextmanager
+def open_regular(path: Path | str) -> Iterator[BinaryIO]:
+    """A regular file, open for reading; anything else is refused before it is waited on.
+
+    Raises:
+        HilumError: it is not a regular file; the reason alone.
+        OSError: it is not there, or cannot be read.
+    """
+    with open(path, "rb", opener=_without_waiting) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise HilumError("a pipe or a device; a regular file is expected")
+        yield file
 
 
 def _without_waiting(path: str, flags: int) -> int:

@@ -4,13 +4,16 @@ import hashlib
 import json
 import math
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, Required, TypeVar
 
-from pydantic import ValidationError
+from pydantic import ValidationError, with_config
+from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
 
 from hilum.config import ExperimentConfig, Table, load_config
+from hilum.documents import MAX_RECORD_BYTES, RECORD, Count, Share, problems, read_json
 from hilum.errors import HilumError
 from hilum.files import write_atomically
+from hilum.weights_file import read_header
 
 CONFIG = "config.yaml"
 WEIGHTS = "weights.safetensors"
@@ -20,10 +23,51 @@ MODEL = "model.yaml"  # the architecture, of a backend whose config does not giv
 START = "start.safetensors"  # what training starts with, until it is whole
 OUTPUTS = "ultralytics"  # its own; it empties this folder before it trains on several GPUs
 MEMBERS = "members"  # folder of the runs that a composed run is made of
-EXPORTED = "exported"  # what `environment.json` says of the export that made a run
+EXPORTED: Final = "exported"  # what `environment.json` says of the export that made a run
 Format = Literal["onnx", "openvino"]
 # What an exported run has in the place of its weights.
 FORMATS: Final[dict[Format, tuple[str, ...]]] = {"onnx": ("model.onnx",), "openvino": ("model.xml", "model.bin")}
+
+
+@with_config(RECORD)
+class Exported(TypedDict, total=False):
+    """Of an exported run: which values its network had, and the digest of each file."""
+
+    format: str
+    sha256: dict[str, str]
+    parameters: Count
+    versions: dict[str, str]
+
+
+@with_config(RECORD)
+class Environment(TypedDict, total=False):
+    """What `environment.json` holds: what a run was trained with, and on; in the order in which it is written."""
+
+    hilum: str
+    code: str
+    python: str
+    system: str
+    device: str
+    versions: dict[str, str]
+    seed: int
+    data_fingerprint: str
+    patients_known: bool
+    pretraining: str | None
+    exported: Exported
+
+
+@with_config(RECORD)
+class OperatingPointRecord(TypedDict, total=False):
+    """What `operating_point.json` holds: what was chosen on val; null stands for a figure that is not finite."""
+
+    confidence: Required[Share]
+    boxes: dict[str, Any]
+    composition: Any
+    figure: str
+    val_score: float | None
+    val_images: Count
+    untuned_val_score: float | None
+    data_fingerprint: str
 
 
 def check_run(run: Path) -> None:
@@ -73,19 +117,23 @@ def run_config(run: Path) -> ExperimentConfig:
     return load_config(str(run / CONFIG), trust=None)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
+def read_environment(run: Path) -> Environment:
+    """What a run was trained with, and on.
 
     Raises:
-        HilumError: not readable, or not an object.
+        HilumError: the record is missing or damaged; one line a problem.
     """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise HilumError(f"{path}: cannot be read as JSON ({type(error).__name__})") from error
-    if not isinstance(values, dict):
-        raise HilumError(f"{path}: expected a JSON object, found {type(values).__name__}")
-    return values
+    return read_json(run / ENVIRONMENT, Environment, at_most=MAX_RECORD_BYTES, remedy="train again")
+
+
+def read_operating_point(run: Path) -> OperatingPointRecord:
+    """What was chosen on val.
+
+    Raises:
+        HilumError: the record is missing or damaged; one line a problem.
+    """
+    remedy = "tune or train again"
+    return read_json(run / OPERATING_POINT, OperatingPointRecord, at_most=MAX_RECORD_BYTES, remedy=remedy)
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
@@ -103,17 +151,13 @@ def _null_for_nan(value: Any) -> Any:
 
 def data_fingerprints(run: Path) -> set[str | None]:
     """Of the data that the run was trained on, and of those that its operating point was chosen on."""
-    trained = read_json(run / ENVIRONMENT).get("data_fingerprint")
-    return {trained, read_json(run / OPERATING_POINT).get("data_fingerprint", trained)}
+    trained = read_environment(run).get("data_fingerprint")
+    return {trained, read_operating_point(run).get("data_fingerprint", trained)}
 
 
 def operating_confidence(run: Path) -> float:
     """The confidence from which on boxes are kept, as chosen on val."""
-    path = run / OPERATING_POINT
-    value = read_json(path).get("confidence")
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 1:
-        raise HilumError(f"{path}: confidence: expected a number from 0 to 1, got {value!r}")
-    return float(value)
+    return read_operating_point(run)["confidence"]
 
 
 TableT = TypeVar("TableT", bound=Table)
@@ -126,15 +170,12 @@ def operating_boxes(run: Path, untuned: TableT) -> TableT:
         HilumError: the file holds others than the config has, or values out of their range.
     """
     path = run / OPERATING_POINT
-    tuned = read_json(path).get("boxes", {}) if path.is_file() else {}
-    if not isinstance(tuned, dict):
-        raise HilumError(f"{path}: boxes: expected parameters by name, got {tuned!r}")
+    tuned = read_operating_point(run).get("boxes", {}) if path.is_file() else {}
     try:
         return untuned.model_validate({**untuned.model_dump(), **tuned})
     except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        name = ".".join(str(part) for part in problem["loc"])
-        raise HilumError(f"{path}: boxes.{name}: {problem['msg']}; `hilum tune` writes it anew") from error
+        lines = [f"{path}: boxes.{line}; tune or train again" for line in problems(error)]
+        raise HilumError("\n".join(lines)) from error
 
 
 def weights_files(run: Path) -> list[Path]:
@@ -168,26 +209,12 @@ def parameter_count(run: Path) -> int:
 
 
 def _exported_values(run: Path) -> int:
-    path = run / ENVIRONMENT
-    about = read_json(path).get(EXPORTED)
-    count = about.get("parameters") if isinstance(about, dict) else None
-    if not isinstance(count, int):
-        raise HilumError(f"{path}: {EXPORTED}.parameters: expected a whole number, got {count!r}; export again")
+    count = read_environment(run).get("exported", Exported()).get("parameters")
+    if count is None:
+        raise HilumError(f"{run / ENVIRONMENT}: {EXPORTED}.parameters: this key is missing; export again")
     return count
 
 
 def _values_in(path: Path) -> int:
-    try:
-        with path.open("rb") as file:
-            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        count = 0
-        for name, tensor in header.items():
-            if name == "__metadata__" or tensor["dtype"].startswith(("I", "U")):
-                continue
-            size = 1
-            for side in tensor["shape"]:
-                size *= side
-            count += size
-    except (OSError, ValueError, KeyError, TypeError, MemoryError) as error:
-        raise HilumError(f"{path}: not a safetensors file ({type(error).__name__})") from error
-    return count
+    header = read_header(path)
+    return sum(math.prod(each["shape"]) for each in header.values() if not each["dtype"].startswith(("I", "U")))

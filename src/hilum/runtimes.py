@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hilum.errors import HilumError
-from hilum.run import ENVIRONMENT, EXPORTED, FORMATS, exported_format, read_json
+from hilum.run import FORMATS, exported_format, read_environment
 
 _Call = Callable[[NDArray[Any]], Sequence[NDArray[Any]]]
 _LOOPS: Final = {"If", "Loop", "TensorIterator"}
@@ -125,10 +125,9 @@ def digest(content: bytes) -> str:
 
 
 def _check_digests(run: Path, contents: dict[Path, bytes]) -> None:
-    about = read_json(run / ENVIRONMENT).get(EXPORTED)
-    known = about.get("sha256") if isinstance(about, dict) else None
+    known = read_environment(run).get("exported", {}).get("sha256", {})
     for path, content in contents.items():
-        if not isinstance(known, dict) or known.get(path.name) != digest(content):
+        if known.get(path.name) != digest(content):
             raise HilumError(f"{path}: damaged, or not the file that was exported; export again")
 
 

@@ -24,7 +24,8 @@ from hilum.run import (
     OUTPUTS,
     START,
     is_complete,
-    read_json,
+    operating_confidence,
+    read_environment,
     run_config,
     weights_files,
     write_json,
@@ -101,7 +102,7 @@ def _train(config: ExperimentConfig, data: Dataset, run: Path) -> Predictor:
             write_operating_point(Predictor(backend, 0.0), data, run)  # makes the run whole, so it comes last
             (run / CHECKPOINT).unlink(missing_ok=True)
         wait()
-    return Predictor(backend, read_json(run / OPERATING_POINT)["confidence"])
+    return Predictor(backend, operating_confidence(run))
 
 
 def write_operating_point(predictor: Predictor, data: Dataset, run: Path) -> None:
@@ -125,7 +126,7 @@ def same_experiment(run: Path, config: ExperimentConfig, data: Dataset) -> bool:
     """Whether a run was started with this config, on this data, by this version."""
     if not (run / CONFIG).is_file() or not (run / ENVIRONMENT).is_file():
         return False
-    environment = read_json(run / ENVIRONMENT)
+    environment = read_environment(run)
     try:
         stored = run_config(run)  # read, not compared as text: the order of its keys says nothing
     except HilumError:
@@ -165,7 +166,7 @@ def has_learned(run: Path) -> bool:
     if there <= {ENVIRONMENT}:  # killed while it was begun
         return False
     # CONFIG alone is a file of the user's.
-    if not {CONFIG, ENVIRONMENT} <= there <= _BEFORE_LEARNING or "hilum" not in read_json(run / ENVIRONMENT):
+    if not {CONFIG, ENVIRONMENT} <= there <= _BEFORE_LEARNING or "hilum" not in read_environment(run):
         return True
     members = (run / MEMBERS).iterdir() if MEMBERS in there else ()
     return (LOG in there and (run / LOG).stat().st_size > 0) or any(map(has_learned, members))
@@ -185,7 +186,7 @@ def _claim(run: Path, config: ExperimentConfig, data: Dataset) -> None:
         halves = {path.name for path in run.iterdir() if _HALF_WRITTEN.fullmatch(path.name)}  # what a kill left
         complete, same = is_complete(run), same_experiment(run, config, data)
         if not complete and not same and has_learned(run):
-            begun = read_json(run / ENVIRONMENT).get("hilum") if (run / ENVIRONMENT).is_file() else __version__
+            begun = read_environment(run).get("hilum") if (run / ENVIRONMENT).is_file() else __version__
             versions = "" if begun == __version__ else f" (hilum {begun} began it, this is {__version__})"
             keys = _differing(run, config)
             differs = f", which differs in {', '.join(keys)}," if keys else ""

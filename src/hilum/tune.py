@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 from hilum.datasets.folder import Dataset
 from hilum.errors import HilumError
 from hilum.predict import Predictor, load, predict_all
-from hilum.run import ENVIRONMENT, OPERATING_POINT, read_json, write_json
+from hilum.run import OPERATING_POINT, read_environment, write_json
 from hilum.training.validation import OperatingPoint, best_operating_point
 
 _ROUNDING = 1e-12  # two different scores lie further apart
@@ -106,6 +106,6 @@ def tune(run: Path, data: Dataset, progress: Callable[[int, int], None] | None =
         },
     )
     problems = []
-    if read_json(run / ENVIRONMENT).get("data_fingerprint") != data.fingerprint:
+    if read_environment(run).get("data_fingerprint") != data.fingerprint:
         problems.append(f"{run} was trained on other data or another split: this val may hold images of its train")
     return Tuning(untuned, chosen, points, len(val), problems)

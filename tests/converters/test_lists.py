@@ -44,8 +44,9 @@ def test_what_is_no_list_is_said_line_by_line(write):
     assert problems(read_id_list, write("patientId,x\n,3\n")) == ["line 2: expected one image id, found ''"]
     for text in ("", "\n\n", "patientId\n"):
         assert problems(read_id_list, write(text)) == ["names no image"]
-    assert problems(read_id_list, write("\xe9", "latin-1")) == [
-        "is no text in UTF-8 with ids or comma-separated columns"
+    assert problems(read_id_list, write("a\n\xe9", "latin-1")) == ["not text in UTF-8, in line 2"]
+    assert problems(read_id_list, write("a\n" + "b" * 200_000)) == [
+        "line 2: not a table: field larger than field limit (131072)"
     ]
 
 

@@ -88,9 +88,9 @@ def test_the_fingerprint_follows_the_content_and_nothing_else(data, tmp_path):
     ("record", "message"),
     [
         ('{"complete": false}', "interrupted"),
-        ("{}", "cannot be read"),
-        ("[]", "cannot be read"),
-        ("{", "cannot be read"),
+        ("{}", "conversion.json: complete: this key is missing; convert again"),
+        ("[]", "conversion.json: input should be a valid dictionary; convert again"),
+        ("{", "conversion.json: not read as JSON: .*; convert again"),
     ],
 )
 def test_a_folder_that_is_not_whole_is_refused(data, record, message):
@@ -106,10 +106,18 @@ def test_what_is_no_dataset_folder_is_refused_with_the_remedy(tmp_path):
         Dataset.open(tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"images": []}', '{"images": [{"id": 1}], "annotations": []}'])
-def test_a_damaged_annotation_file_is_named(data, content):
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("{", "not read as JSON: .*"),
+        ("[]", "input should be a valid dictionary"),
+        ('{"images": []}', "annotations: this key is missing"),
+        ('{"images": [{"id": 1}], "annotations": []}', r"images\.0\.file_name: this key is missing"),
+    ],
+)
+def test_a_damaged_annotation_file_is_named(data, content, problem):
     (data / "annotations" / "val.json").write_text(content)
-    with pytest.raises(HilumError, match=r"val.json: damaged"):
+    with pytest.raises(HilumError, match=rf"val\.json: {problem}; convert again"):
         Dataset.open(data).split("val")
 
 

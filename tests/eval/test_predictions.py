@@ -309,8 +309,8 @@ def test_a_submission(split: Split, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("a.json", "{", "cannot be read as JSON"),
-        ("a.json", "[" * 100_000, "cannot be read as JSON"),
+        ("a.json", "{", "not read as JSON: EOF"),
+        ("a.json", "[" * 100_000, "not read as JSON: nested more than 64 deep"),
         ("a.json", "{}", "a list of objects"),
         ("a.json", '{"images": [], "annotations": []}', "is a COCO data set, which holds the truth; give COCO results"),
         ("a.json", "[]", "none of the"),

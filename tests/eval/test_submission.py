@@ -276,14 +276,21 @@ def test_a_file_without_the_columns(read, text, found):
     assert "\n" not in message
 
 
-@pytest.mark.parametrize("data", [b"\xff\xfe\x00PK", b'patientId,PredictionString\na,"' + b"1 " * 200_000])
-def test_a_file_that_is_no_csv_text(read, data):
-    with pytest.raises(HilumError, match=r"sub\.csv: not a CSV file in UTF-8: .+"):
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"\xff\xfe\x00PK", "not text in UTF-8"),
+        (b'patientId,PredictionString\na,"' + b"1 " * 200_000, "line 2: not a table: field larger than"),
+        (b"patientId,PredictionString\na,\0", "not a table: it holds zero bytes"),
+    ],
+)
+def test_a_file_that_is_no_csv_text(read, data, why):
+    with pytest.raises(HilumError, match=rf"sub\.csv: {why}"):
         read(data)
 
 
 def test_a_file_that_is_not_there(tmp_path):
-    with pytest.raises(HilumError, match=r"none\.csv: cannot be read \(No such file"):
+    with pytest.raises(HilumError, match=r"none\.csv: cannot be read: No such file"):
         read_submission(tmp_path / "none.csv")
 
 

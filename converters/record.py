@@ -1,0 +1,52 @@
+"""The record of a dataset folder, `conversion.json`: how it came about, and whether it is whole."""
+
+from pathlib import Path
+from typing import Any, Final, Required
+
+from pydantic import with_config
+from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
+
+from hilum.documents import MAX_RECORD_BYTES, RECORD, Count, read_json
+
+CONVERSION: Final = "conversion.json"
+PARENT: Final = "parent_fingerprint"  # in the record of a further split: the data that it was made from
+
+
+@with_config(RECORD)
+class Conversion(TypedDict, total=False):
+    """What `hilum convert` and `hilum split` write; all but `complete` is missing from a record of neither.
+
+    Attributes:
+        complete: whether all has been written.
+        hilum: the version that wrote it.
+        source: name of what was converted.
+        images: labelled ones.
+        patients_known: whether it was said whose the images are.
+        images_without_patient: how many of them are of nobody known.
+        parent_fingerprint: of the data that a further split was made from.
+        kind, seed, options: how a further split was made.
+        patients_on_both_sides: of a further split, by pair of splits: "train-val"; None where no patient is known.
+        left_out: how many were left out, by what or why.
+    """
+
+    complete: Required[bool]
+    hilum: str
+    source: str
+    images: Count
+    patients_known: bool
+    images_without_patient: Count
+    parent_fingerprint: str
+    kind: str
+    seed: int
+    options: dict[str, Any]
+    patients_on_both_sides: dict[str, Count | None]
+    left_out: dict[str, Count]
+
+
+def read_conversion(folder: Path) -> Conversion:
+    """Read the record of a dataset folder.
+
+    Raises:
+        HilumError: it is missing or damaged; one line a problem.
+    """
+    return read_json(folder / CONVERSION, Conversion, at_most=MAX_RECORD_BYTES, remedy="convert again")
