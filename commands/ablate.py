@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from hilum.commands.options import Split
-from hilum.commands.terminal import bar
+from hilum.commands.terminal import bar, table
 from hilum.errors import HilumError
 
 
@@ -38,7 +38,7 @@ def ablate(
     """
     from hilum.datasets.folder import Dataset
     from hilum.eval.ablation import ablation
-    from hilum.eval.tables import print_additions
+    from hilum.eval.tables import addition_table
     from hilum.run import write_json
 
     if len(more) % 2:
@@ -53,7 +53,8 @@ def ablate(
     with bar("folds") as progress:
         rows = ablation(pairs, before=earlier, name=split, progress=progress)
     images = sum(len(each.split(split)) for _, each in pairs)
-    print_additions(rows, f"{', '.join(str(each) for each, _ in pairs)} on {images:,} images of {split}")
+    title = f"{', '.join(str(each) for each, _ in pairs)} on {images:,} images of {split}"
+    table(*addition_table(rows), title=title, figures=True)
     if json:
         named = {name: [each.name for each in those] for name, those in earlier.items()}
         runs = [each.name for each, _ in pairs]

@@ -108,7 +108,8 @@ class Dataset:
             try:
                 parent = cls.open(data.root)
             except HilumError as error:
-                raise HilumError(f"{path}: a split of the dataset two folders up; {error}") from error
+                what = f"{path}: a split of the dataset two folders up"
+                raise HilumError(*(f"{what}; {line}" for line in error.lines)) from error
             if parent.is_further_split or parent.fingerprint != conversion[PARENT]:
                 again = f"hilum split {data.root} {path.resolve().name} ... --overwrite"
                 raise HilumError(f"{path}: {data.root} has been converted anew since it was split; `{again}` splits it")
