@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from hilum.commands.arguments import DATA, RUN, check_order
 from hilum.commands.options import Split
 from hilum.commands.terminal import bar, table
 from hilum.errors import HilumError
@@ -43,6 +44,7 @@ def ablate(
 
     if len(more) % 2:
         raise HilumError(f"{more[-1]}: a run without its data; expected hilum ablate RUN DATA RUN DATA ...")
+    check_order("ablate", (RUN, run), (DATA, data), *zip((RUN, DATA) * len(more), more, strict=False))
     pairs = [(run, Dataset.open(data)), *((a, Dataset.open(b)) for a, b in zip(more[::2], more[1::2], strict=True))]
     earlier: dict[str, list[Path]] = {}
     for row in before:

@@ -3,6 +3,7 @@
 import shlex
 from pathlib import Path
 
+from hilum.commands.arguments import CONFIG_OR_RUN, DATA, check_order
 from hilum.commands.options import Positive
 from hilum.commands.pictures import picture_paths
 from hilum.commands.terminal import complain, say, table
@@ -50,6 +51,7 @@ def benchmark(
 
     if not configs and against is None:
         raise HilumError("no config given; for example: hilum benchmark DATA resnet unet yolo26n")
+    check_order("benchmark", (DATA, data), *((CONFIG_OR_RUN, config) for config in configs))
     # All configs are read before anything is trained: a typing error in the last shall not cost the first's hours.
     runs = {config for config in configs if _is_run(config)}
     names = [

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal
 
+from hilum.commands.arguments import NEW_DATA, SOURCE, check_order
 from hilum.commands.options import Positive, Seed
 from hilum.commands.process_pool import process_pool
 from hilum.commands.terminal import bar, complain, table
@@ -66,6 +67,7 @@ def convert(
 
     if dask is not None and workers:
         raise HilumError("--workers counts processes of this machine; with --dask the cluster says how many there are")
+    check_order("convert", (SOURCE, src), (NEW_DATA, data))
     rendering = Rendering(window, bits, size, format)
     pool = (
         process_pool(workers, None, "hilum.converters.picture")

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from hilum.commands.arguments import ANSWERS, DATA, check_order
 from hilum.commands.options import Share, Split
 from hilum.commands.terminal import complain, say, table
 
@@ -30,6 +31,7 @@ def evaluate(
     from hilum.eval.tables import findings, notes, score_table, table_rows
     from hilum.run import write_json
 
+    check_order("evaluate", (ANSWERS, predictions), (DATA, data))
     results, problems = run(predictions, Dataset.open(data), split, confidence)
     complain(*problems)
     table(*score_table(table_rows(results)), title=f"{predictions} on {split}", figures=True)

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter, validators
 
+from hilum.commands.arguments import DATA, NAME, check_order
 from hilum.commands.options import Seed
 from hilum.commands.terminal import complain, say, table
 from hilum.errors import HilumError
@@ -72,6 +73,7 @@ def split(
     from hilum.datasets.folder import Dataset
     from hilum.datasets.leaks import check_dataset
 
+    check_order("split", (DATA, data), *(() if name is None else ((NAME, name),)))
     every = {
         "--by": by,
         "--shares": shares,

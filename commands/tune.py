@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from hilum.commands.arguments import DATA, RUN, check_order
 from hilum.commands.terminal import bar, complain, say, table
 
 
@@ -18,6 +19,7 @@ def tune(run: Path, data: Path) -> None:
     from hilum.datasets.folder import Dataset
     from hilum.tune import tune as run_tuning
 
+    check_order("tune", (RUN, run), (DATA, data))
     with bar("tuning") as progress:
         tuning = run_tuning(run, Dataset.open(data), progress)
     complain(*tuning.problems)

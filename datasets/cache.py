@@ -129,8 +129,7 @@ def _append(file: int, path: Path, pictures: Sequence[Path], size: int, done: in
     left = (len(pictures) - done) * size**2
     console.print(
         f"{printable(str(path))}: decoding {len(pictures) - done:,} pictures once, to {size} px; it "
-        f"takes {_bytes(left)} of disk"
-        + (f", {done:,} are there" if done else "")
+        f"takes {_bytes(left)} of disk" + (f", {done:,} are there" if done else "")
     )
     free = shutil.disk_usage(path.parent).free
     if free < left:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from hilum.datasets.boxes import xywh_to_xyxy, xyxy_to_xywh
 from hilum.datasets.letterbox import Letterbox
 from hilum.errors import HilumError
+from hilum.kinds import mistaken
 
 SplitName = Literal["train", "val", "holdout"]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
@@ -95,7 +96,9 @@ class Dataset:
                 there = sorted(split.parent.name for split in path.parent.glob(f"*/{CONVERSION}"))
                 named = f"there are {', '.join(there)}" if there else "there is none yet"
                 raise HilumError(f"{path}: {what}; {named}; `hilum split {root} NAME ...` makes one")
-            raise HilumError(f"{path}: {what}; `hilum convert SRC {path}` makes one")
+            raise HilumError(
+                mistaken(path, "a dataset folder") or f"{path}: {what}; `hilum convert SRC {path}` makes one"
+            )
         try:
             conversion = json.loads(marker.read_text(encoding="utf-8"))
             complete = conversion["complete"]

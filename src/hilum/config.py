@@ -17,6 +17,7 @@ from hilum.backend import backend_class
 from hilum.config_problems import ConfigError, Origin, Override, Problem, explain
 from hilum.documents import parse_yaml, read_yaml, shown
 from hilum.errors import HilumError
+from hilum.kinds import mistaken
 
 SHIPPED = Path(__file__).parent / "configs"
 # What a table is said to be by: where one of these is given over a base, the base's others do not count.
@@ -59,6 +60,8 @@ def find_config(source: str) -> Path:
     shipped = SHIPPED / f"{source.removesuffix('.yaml')}.yaml"
     if _is_file(shipped) and shipped.resolve().is_relative_to(SHIPPED.resolve()):
         return shipped
+    if mistake := mistaken(path, "a config"):
+        raise HilumError(mistake)
     near = get_close_matches(source, shipped_configs(), 1)
     hint = f"did you mean '{near[0]}'?" if near else f"shipped are {', '.join(shipped_configs())}"
     raise HilumError(f"config '{source}': neither a YAML file nor the name of a shipped config; {hint}")

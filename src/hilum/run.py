@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from hilum.config import ExperimentConfig, Table, load_config
 from hilum.errors import HilumError
 from hilum.files import write_atomically
+from hilum.kinds import mistaken
 
 CONFIG = "config.yaml"
 WEIGHTS = "weights.safetensors"
@@ -39,6 +40,8 @@ def check_run(run: Path) -> None:
     if not run.is_dir():
         raise HilumError(f"{run}: no such run folder; `hilum train CONFIG DATA {run}` makes one")
     if missing := _missing(run):
+        if mistake := mistaken(run, "a run folder"):
+            raise HilumError(mistake)
         raise HilumError(
             f"{run}: not a finished run, {', '.join(missing)} missing; the same `hilum train` again goes on with it"
         )
