@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from hilum.commands.arguments import DATA, RUN, check_order
 from hilum.commands.options import Split
-from hilum.commands.terminal import bar
+from hilum.commands.terminal import bar, table
 from hilum.errors import HilumError
 
 
@@ -38,11 +39,12 @@ def ablate(
     """
     from hilum.datasets.folder import Dataset
     from hilum.eval.ablation import ablation
-    from hilum.eval.tables import print_additions
+    from hilum.eval.tables import addition_table
     from hilum.run import write_json
 
     if len(more) % 2:
         raise HilumError(f"{more[-1]}: a run without its data; expected hilum ablate RUN DATA RUN DATA ...")
+    check_order("ablate", (RUN, run), (DATA, data), *zip((RUN, DATA) * len(more), more, strict=False))
     pairs = [(run, Dataset.open(data)), *((a, Dataset.open(b)) for a, b in zip(more[::2], more[1::2], strict=True))]
     earlier: dict[str, list[Path]] = {}
     for row in before:
@@ -53,7 +55,8 @@ def ablate(
     with bar("folds") as progress:
         rows = ablation(pairs, before=earlier, name=split, progress=progress)
     images = sum(len(each.split(split)) for _, each in pairs)
-    print_additions(rows, f"{', '.join(str(each) for each, _ in pairs)} on {images:,} images of {split}")
+    title = f"{', '.join(str(each) for each, _ in pairs)} on {images:,} images of {split}"
+    table(*addition_table(rows), title=title, figures=True)
     if json:
         named = {name: [each.name for each in those] for name, those in earlier.items()}
         runs = [each.name for each, _ in pairs]

@@ -3,9 +3,10 @@
 import shlex
 from pathlib import Path
 
+from hilum.commands.arguments import CONFIG_OR_RUN, DATA, check_order
 from hilum.commands.options import Positive
 from hilum.commands.pictures import picture_paths
-from hilum.commands.terminal import complain, say
+from hilum.commands.terminal import complain, say, table
 from hilum.errors import HilumError
 
 
@@ -44,12 +45,13 @@ def benchmark(
     from hilum.datasets.folder import Dataset
     from hilum.eval.against import compare_benchmarks
     from hilum.eval.benchmark import benchmark as run
-    from hilum.eval.tables import print_differences, print_table, table_rows
+    from hilum.eval.tables import difference_table, score_table, table_rows
     from hilum.pages.report import write_report
     from hilum.run import write_json
 
     if not configs and against is None:
         raise HilumError("no config given; for example: hilum benchmark DATA resnet unet yolo26n")
+    check_order("benchmark", (DATA, data), *((CONFIG_OR_RUN, config) for config in configs))
     # All configs are read before anything is trained: a typing error in the last shall not cost the first's hours.
     runs = {config for config in configs if _is_run(config)}
     names = [
@@ -72,12 +74,13 @@ def benchmark(
         dicoms = picture_paths(dicom) if dicom else []
         found = run(dataset, loaded, out, seeds=seeds, tell=complain, dicoms=dicoms, command=command)
         write_report(out / "report.html", found)
-        print_table(table_rows(found.results), f"{data}, holdout")
+        table(*score_table(table_rows(found.results)), title=f"{data}, holdout", figures=True)
         files = ("report.html", "table.md", "table.csv", "results.json", "comparison.png")
-        say("\n".join(str(out / name) for name in files))
+        say(*(str(out / name) for name in files))
     if against:
         differences = compare_benchmarks(out, against, dataset)
-        print_differences(differences, f"{out} against {against}, competition score on holdout")
+        title = f"{out} against {against}, competition score on holdout"
+        table(*difference_table(differences), title=title)
         write_json(out / "against.json", {"against": against.name, "differences": differences})
 
 

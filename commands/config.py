@@ -16,6 +16,6 @@ def config(name: str | None = None, *overrides: str) -> None:
     from hilum.config import dump_config, load_config, shipped_configs
 
     if name is None:
-        say("\n".join(shipped_configs()))
+        say(*shipped_configs())
     else:
-        say(dump_config(load_config(name, overrides)), end="")
+        say(*dump_config(load_config(name, overrides)).removesuffix("\n").split("\n"))

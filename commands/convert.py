@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any, Literal
 
+from hilum.commands.arguments import NEW_DATA, SOURCE, check_order
 from hilum.commands.options import Positive, Seed
 from hilum.commands.process_pool import process_pool
-from hilum.commands.terminal import bar, complain
+from hilum.commands.terminal import bar, complain, table
 from hilum.errors import HilumError
 
 
@@ -66,6 +67,7 @@ def convert(
 
     if dask is not None and workers:
         raise HilumError("--workers counts processes of this machine; with --dask the cluster says how many there are")
+    check_order("convert", (SOURCE, src), (NEW_DATA, data))
     rendering = Rendering(window, bits, size, format)
     pool = (
         process_pool(workers, None, "hilum.converters.picture")
@@ -88,10 +90,7 @@ def convert(
 
 
 def _print_conversion(data: Path, record: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("", str(data), title_justify="left")
+    rows = []
     for label, key in [
         ("rows in the label table", "label_rows"),
         ("images", "images"),
@@ -101,14 +100,12 @@ def _print_conversion(data: Path, record: dict[str, Any]) -> None:
         ("JPEG streams kept untouched", "untouched_jpeg"),
     ]:
         if record["images"] or key in {"unlabelled_images", "untouched_jpeg"}:
-            table.add_row(label, f"{record[key]:,}")
-    for name, count in record["classes"].items():
-        table.add_row(f"class {name}", f"{count:,}")
+            rows.append((label, f"{record[key]:,}"))
+    rows += [(f"class {name}", f"{count:,}") for name, count in record["classes"].items()]
     for name, counts in record["splits"].items() if record["images"] else ():
-        table.add_row(f"split {name}", f"{counts['images']:,} images, {counts['positive_images']:,} with opacity")
-    for what, count in record["left_out"].items():
-        table.add_row(f"left out: {what}", f"{count:,}")
-    Console().print(table)
+        rows.append((f"split {name}", f"{counts['images']:,} images, {counts['positive_images']:,} with opacity"))
+    rows += [(f"left out: {what}", f"{count:,}") for what, count in record["left_out"].items()]
+    table(("", str(data)), rows)
     if not record["images"]:
         complain(f"{data / 'sources.csv'} and the key lead back to the files: do not share them with the pictures")
     elif not record["patients_known"]:

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from hilum.commands.arguments import ANSWERS, DATA, check_order
 from hilum.commands.options import Share, Split
-from hilum.commands.terminal import complain, say
+from hilum.commands.terminal import complain, say, table
 
 
 def evaluate(
@@ -27,13 +28,13 @@ def evaluate(
     """
     from hilum.datasets.folder import Dataset
     from hilum.eval.evaluate import evaluate as run
-    from hilum.eval.tables import findings, notes, print_table, table_rows
+    from hilum.eval.tables import findings, notes, score_table, table_rows
     from hilum.run import write_json
 
+    check_order("evaluate", (ANSWERS, predictions), (DATA, data))
     results, problems = run(predictions, Dataset.open(data), split, confidence)
-    for problem in problems:
-        complain(problem)
-    print_table(table_rows(results), f"{predictions} on {split}")
-    say("\n".join([*findings(results), *notes(results)]))
+    complain(*problems)
+    table(*score_table(table_rows(results)), title=f"{predictions} on {split}", figures=True)
+    say(*findings(results), *notes(results))
     if json:
         write_json(json, results)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from hilum.commands.arguments import DATA, check_order
 from hilum.commands.terminal import bar, say
 
 
@@ -19,6 +20,7 @@ def explore(data: Path, *, out: Path | None = None, stage1: Path | None = None) 
     """
     from hilum.pages.explore import explore as run
 
+    check_order("explore", (DATA, data))
     with bar("exploring") as progress:
         page = run(data, out, stage1=stage1, progress=progress)
     say(f"{page}")

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
+from hilum.commands.arguments import RUN, check_order
 from hilum.commands.terminal import say
 
 
@@ -28,6 +29,7 @@ def export(
     """
     from hilum.export import export as run_export
 
+    check_order("export", (RUN, run))
     folder = out or Path(f"{run.absolute()}-{format}" if run.name in {"", ".."} else f"{run}-{format}")
     difference = run_export(run, format, folder, overwrite=overwrite)
     compared = "only its outputs' shapes were compared" if difference is None else f"to {difference:.1g} of the value"

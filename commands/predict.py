@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter, validators
 
 from hilum import __version__
+from hilum.commands.arguments import IMAGES, NEW_PREDICTIONS, RUN, check_order
 from hilum.commands.options import Positive, Share, Split
 from hilum.commands.pictures import picture_names, picture_paths
 from hilum.commands.terminal import bar, complain, say
@@ -57,6 +58,7 @@ def predict(
     from hilum.run import run_digest
     from hilum.source_digest import source_digest
 
+    check_order("predict", (RUN, run), (IMAGES, images), (NEW_PREDICTIONS, out))
     if (out / "conversion.json").exists() or (out / "config.yaml").exists():
         raise HilumError(f"{out}: is a dataset or a run folder; give OUT a folder of its own")
     coco_ids = None

@@ -1,13 +1,13 @@
 """`hilum split`: split a dataset folder anew, or say what leaks in it."""
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter, validators
 
+from hilum.commands.arguments import DATA, NAME, check_order
 from hilum.commands.options import Seed
-from hilum.commands.terminal import complain, say
+from hilum.commands.terminal import complain, say, table
 from hilum.errors import HilumError
 
 
@@ -73,6 +73,7 @@ def split(
     from hilum.datasets.folder import Dataset
     from hilum.datasets.leaks import check_dataset
 
+    check_order("split", (DATA, data), *(() if name is None else ((NAME, name),)))
     every = {
         "--by": by,
         "--shares": shares,
@@ -127,34 +128,30 @@ def split(
 
 
 def _print_leaks(data: Any, leaks: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     from hilum.datasets.leaks import leak_warnings
 
-    console = Console() if sys.stdout.isatty() else Console(width=150)
     sides = leaks["splits"]
     say(str(data.path))
-    table = Table("", *sides)
-    table.add_row("images", *(f"{side['images']:,}" for side in sides.values()))
+    rows = [["images", *(f"{side['images']:,}" for side in sides.values())]]
     if leaks["patients_known"]:
-        table.add_row("patients", *(f"{side['patients']:,}" for side in sides.values()))
-    table.add_row("with opacity", *(_share(side["with_opacity"], side["images"]) for side in sides.values()))
+        rows.append(["patients", *(f"{side['patients']:,}" for side in sides.values())])
+    rows.append(["with opacity", *(_share(side["with_opacity"], side["images"]) for side in sides.values())])
     for what, key in [("class", "classes"), ("view", "views")]:
         for value in sorted({value for side in sides.values() for value in side[key]}):
             cells = (_share(side[key].get(value, 0), side["images"]) for side in sides.values())
-            table.add_row(f"{what} {value}", *cells)
-    console.print(table)
-    table = Table("on both sides of", "patients", "their images", "identical pictures")
+            rows.append([f"{what} {value}", *cells])
+    table(["", *sides], rows)
+    rows = []
     for pair in leaks["pairs"]:
         known = pair["patients"] is not None
-        table.add_row(
+        row = [
             " and ".join(pair["between"]),
             f"{pair['patients']:,}" if known else "not known",
             " and ".join(f"{count:,}" for count in pair["their_images"]) if known else "not known",
             "not known" if pair["same_pictures"] is None else f"{pair['same_pictures']:,}",
-        )
-    console.print(table)
+        ]
+        rows.append(row)
+    table(["on both sides of", "patients", "their images", "identical pictures"], rows)
     if data.is_further_split:
         for reason, count in data.conversion.get("left_out", {}).items():
             say(f"{count:,} images are in none of them, listed in {data.path / 'left_out.csv'}: each {reason}")

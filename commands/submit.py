@@ -3,6 +3,7 @@
 from collections import Counter
 from pathlib import Path
 
+from hilum.commands.arguments import IMAGES, NEW_FILE, RUN, check_order
 from hilum.commands.options import Share
 from hilum.commands.pictures import picture_paths
 from hilum.commands.terminal import bar, complain, say
@@ -31,6 +32,7 @@ def submit(run: Path, images: Path, out: Path, *, confidence: Share = None, over
     from hilum.eval.submission import write_submission
     from hilum.predict import load
 
+    check_order("submit", (RUN, run), (IMAGES, images), (NEW_FILE, out))
     dataset = (images / "conversion.json").is_file()
     paths = Dataset.open(images).unlabelled() if dataset else picture_paths(images)
     if not paths:

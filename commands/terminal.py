@@ -1,18 +1,47 @@
-"""What commands write: results to standard output, what is only told on the way to standard error."""
+"""What commands write: results to standard output, what is only told on the way to standard error.
+
+Names that stand in it may be anybody's. Nothing in them reaches a terminal that it would obey, and none breaks a line.
+"""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
+from hilum.printable import one_line, printable
 
-def say(text: str, end: str = "\n") -> None:
-    """Write a result to standard output."""
-    sys.stdout.write(text + end)
+_WIDE = 10_000  # columns; a pipe or a log file has no width of its own, and rich would fold names to 80
 
 
-def complain(line: str) -> None:
-    """Write what is wrong, and does not stop the command, to standard error."""
-    sys.stderr.write(f"hilum: {line}\n")
+def say(*lines: str) -> None:
+    """Write lines of a result to standard output."""
+    sys.stdout.write("".join(f"{printable(line)}\n" for line in lines))
+
+
+def complain(*lines: str) -> None:
+    """Write lines on what is wrong to standard error."""
+    sys.stderr.write("".join(f"hilum: {one_line(line)}\n" for line in lines))
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "", figures: bool = False) -> None:
+    """Write a table to standard output.
+
+    Args:
+        header: the heading of every column.
+        rows: a cell a column.
+        title: of the table.
+        figures: all columns but the first hold figures, which stand at the right.
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(title=Text(printable(title)) if title else None, title_justify="left")
+    for number, heading in enumerate(header):
+        shown.add_column(Text(printable(heading)), justify="right" if figures and number else "left", overflow="fold")
+    for row in rows:
+        shown.add_row(*(Text(printable(cell)) for cell in row))
+    console = Console(markup=False, highlight=False)
+    (console if console.is_terminal else Console(width=_WIDE)).print(shown)
 
 
 @contextmanager
@@ -22,6 +51,7 @@ def bar(what: str) -> Iterator[Callable[[int, int], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
         task = shown.add_task(what, total=None)
         yield lambda done, total: shown.update(task, completed=done, total=total)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from hilum.commands.arguments import CONFIG, DATA, NEW_RUN, check_order
 from hilum.commands.terminal import say
 from hilum.errors import HilumError
 
@@ -33,6 +34,7 @@ def train(config: str, data: Path, run: Path, *overrides: str, trust: bool = Fal
 
     if "=" in run.name:
         raise HilumError(f"'{run}' was read as RUN, which seems to be forgotten: hilum train CONFIG DATA RUN key=value")
+    check_order("train", (CONFIG, config), (DATA, data), (NEW_RUN, run))
     with processes():
         run_training(load_config(config, overrides, trust=trust), Dataset.open(data), run)
         if not is_first():

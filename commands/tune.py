@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from hilum.commands.terminal import bar, complain, say
+from hilum.commands.arguments import DATA, RUN, check_order
+from hilum.commands.terminal import bar, complain, say, table
 
 
 def tune(run: Path, data: Path) -> None:
@@ -15,31 +16,28 @@ def tune(run: Path, data: Path) -> None:
     data
         Dataset folder that it was trained on.
     """
-    from rich.console import Console
-    from rich.table import Table
-
     from hilum.datasets.folder import Dataset
     from hilum.tune import tune as run_tuning
 
+    check_order("tune", (RUN, run), (DATA, data))
     with bar("tuning") as progress:
         tuning = run_tuning(run, Dataset.open(data), progress)
-    for problem in tuning.problems:
-        complain(problem)
+    complain(*tuning.problems)
     untuned, chosen = tuning.untuned, tuning.chosen
-    table = Table("on val", "untuned", "tuned")
-    table.add_row("competition score", f"{untuned.score:.3f}", f"{chosen.score:.3f}")
-    table.add_row("boxes are kept at confidence >=", f"{untuned.confidence:.3f}", f"{chosen.confidence:.3f}")
-    for name, value in untuned.parameters.items():
-        table.add_row(f"boxes.{name}", f"{value}", f"{chosen.parameters[name]}")
-    Console().print(table)
+    rows = [
+        ("competition score", f"{untuned.score:.3f}", f"{chosen.score:.3f}"),
+        ("boxes are kept at confidence >=", f"{untuned.confidence:.3f}", f"{chosen.confidence:.3f}"),
+        *((f"boxes.{name}", f"{value}", f"{chosen.parameters[name]}") for name, value in untuned.parameters.items()),
+    ]
+    table(("on val", "untuned", "tuned"), rows)
     if len(tuning.points) == 1:
         say(f"{run}: its backend has nothing to tune but the confidence")
         return
-    table = Table("boxes.", "value (* tuned)", "score, others as tuned", "best score, any others")
+    effects = []
     for name, value, alone, best in tuning.effects():
         mark = " *" if chosen.parameters[name] == value else ""
-        table.add_row(name, f"{value}{mark}", f"{alone:.3f}", f"{best:.3f}")
-    Console().print(table)
+        effects.append((name, f"{value}{mark}", f"{alone:.3f}", f"{best:.3f}"))
+    table(("boxes.", "value (* tuned)", "score, others as tuned", "best score, any others"), effects)
     say(
         f"{run}: {len(tuning.points):,} combinations on {tuning.val_images:,} images of val; the best of so many "
         f"flatters, hilum evaluate {run} {data} tells the score of holdout"

@@ -10,7 +10,7 @@ from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator, mod
 from hilum.compose.adjustments import GateMode
 from hilum.compose.views import View
 from hilum.config import ExperimentConfig, Table, nested_config
-from hilum.errors import HilumError
+from hilum.config_problems import ConfigError, Problem
 from hilum.run import ENVIRONMENT, read_environment
 
 GATE = "gate"
@@ -186,7 +186,7 @@ class ComposedConfig(ExperimentConfig):
     @classmethod
     def _read_parts(cls, values: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         """Read the configs inside, and name all that is wrong in any of them at once."""
-        problems: list[str] = []
+        problems: list[Problem] = []
         trust = (info.context or {}).get("trust", False)
 
         def read(part: Any, where: str) -> Any:
@@ -194,8 +194,8 @@ class ComposedConfig(ExperimentConfig):
                 return part
             try:
                 return {**part, "config": nested_config(part["config"], f"{where}.config", trust=trust)}
-            except HilumError as error:
-                problems.append(str(error))
+            except ConfigError as error:
+                problems.extend(error.problems)
                 return part
 
         read_values = dict(values)
@@ -203,7 +203,7 @@ class ComposedConfig(ExperimentConfig):
             read_values["members"] = {name: read(part, f"members.{name}") for name, part in members.items()}
         read_values |= {name: read(values.get(name), name) for name in (LUNGS, GATE)}
         if problems:
-            raise HilumError("\n".join(problems))
+            raise ConfigError(problems)
         return read_values
 
     @field_validator("members")

@@ -124,7 +124,7 @@ class Composed:
                 check_folds(data, part.folds)
                 check_start(part.config, data)
             except HilumError as error:
-                raise HilumError(f"{name}: {error}") from error
+                raise error.within(name) from error
 
     @classmethod
     def train(cls, config: ComposedConfig, data: Dataset, run: Path) -> Self:
@@ -137,7 +137,7 @@ class Composed:
         """
         _check_runs(config, data)  # also of an interrupted training: they may have changed since
         jobs = list(_jobs(config, run))
-        console = Console(stderr=True, highlight=False)
+        console = Console(stderr=True, highlight=False, markup=False)
         for number, job in enumerate(jobs, start=1):
             if is_first():
                 console.print(f"{job.folder.name}, {number} of {len(jobs)}")

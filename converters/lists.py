@@ -55,7 +55,7 @@ def refuse(path: Path, problems: list[str]) -> None:
     """
     if problems:
         more = [f"{path}: and {len(problems) - _SHOWN:,} more like these"] if len(problems) > _SHOWN else []
-        raise HilumError("\n".join([*(f"{path}: {problem}" for problem in problems[:_SHOWN]), *more]))
+        raise HilumError(*(f"{path}: {problem}" for problem in problems[:_SHOWN]), *more)
 
 
 def refuse_unknown(path: Path, lines: Mapping[str, int], known: Mapping[str, object], where: Path) -> None:

@@ -228,7 +228,7 @@ def _refuse_taken(folders: Sequence[Path], *, overwrite: bool) -> None:
         elif not overwrite:
             problems.append(f"{folder}: exists; --overwrite replaces it")
     if problems:
-        raise HilumError("\n".join(problems))
+        raise HilumError(*problems)
 
 
 def _read_images(data: Dataset, patients: Mapping[str, str]) -> list[_Image]:

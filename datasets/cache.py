@@ -19,6 +19,7 @@ from hilum.datasets.folder import SPLITS, Dataset, SplitName
 from hilum.datasets.letterbox import Letterbox
 from hilum.datasets.pictures import read_picture
 from hilum.errors import HilumError
+from hilum.printable import printable
 
 FOLDER = "cache"
 _AT_ONCE = 256  # pictures that are decoded before they are written
@@ -124,11 +125,11 @@ def _build(path: Path, header: bytes, pictures: Sequence[Path], size: int) -> No
 
 
 def _append(file: int, path: Path, pictures: Sequence[Path], size: int, done: int) -> None:
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     left = (len(pictures) - done) * size**2
     console.print(
-        f"{path}: decoding {len(pictures) - done:,} pictures once, to {size} px; it takes {_bytes(left)} of disk"
-        + (f", {done:,} are there" if done else "")
+        f"{printable(str(path))}: decoding {len(pictures) - done:,} pictures once, to {size} px; it "
+        f"takes {_bytes(left)} of disk" + (f", {done:,} are there" if done else "")
     )
     free = shutil.disk_usage(path.parent).free
     if free < left:

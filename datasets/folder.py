@@ -16,6 +16,7 @@ from hilum.datasets.letterbox import Letterbox
 from hilum.documents import MAX_CSV_BYTES, MAX_JSON_BYTES, read_csv, shown
 from hilum.errors import HilumError
 from hilum.files import read_regular
+from hilum.kinds import mistaken
 
 SplitName = Literal["train", "val", "holdout"]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
@@ -96,7 +97,9 @@ class Dataset:
                 there = sorted(split.parent.name for split in path.parent.glob(f"*/{CONVERSION}"))
                 named = f"there are {', '.join(there)}" if there else "there is none yet"
                 raise HilumError(f"{path}: {what}; {named}; `hilum split {root} NAME ...` makes one")
-            raise HilumError(f"{path}: {what}; `hilum convert SRC {path}` makes one")
+            raise HilumError(
+                mistaken(path, "a dataset folder") or f"{path}: {what}; `hilum convert SRC {path}` makes one"
+            )
         conversion = read_conversion(path)
         if not conversion["complete"]:
             raise HilumError(f"{path}: its conversion was interrupted; run the same `hilum convert` again")
@@ -105,7 +108,8 @@ class Dataset:
             try:
                 parent = cls.open(data.root)
             except HilumError as error:
-                raise HilumError(f"{path}: a split of the dataset two folders up; {error}") from error
+                what = f"{path}: a split of the dataset two folders up"
+                raise HilumError(*(f"{what}; {line}" for line in error.lines)) from error
             if parent.is_further_split or parent.fingerprint != conversion[PARENT]:
                 again = f"hilum split {data.root} {path.resolve().name} ... --overwrite"
                 raise HilumError(f"{path}: {data.root} has been converted anew since it was split; `{again}` splits it")

@@ -40,6 +40,8 @@ _REFUSED: Final = {
     "single_cls": "there is one class",
 }
 
+_THEIRS: Final[list[Any]] = sorted(vars(get_cfg()).keys() - _OURS.keys() - _REFUSED.keys())
+
 
 class Training(Table):
     """How long, and in which steps.
@@ -92,7 +94,7 @@ class YOLOConfig(ExperimentConfig):
     interpolation: Interpolation = "area"
     train: Training
     boxes: Boxes = Boxes()
-    ultralytics: dict[str, Any] = Field(default_factory=dict)
+    ultralytics: dict[str, Any] = Field(default_factory=dict, json_schema_extra={"keys": _THEIRS})
 
     @property
     def from_checkpoint(self) -> bool:

@@ -140,7 +140,7 @@ def benchmark(
             try:
                 check_start(config, data)
             except HilumError as error:
-                raise HilumError(f"{group}: {error}") from error
+                raise error.within(group) from error
     baselines = {NOTHING: nothing(holdout), AVERAGE: everywhere(average_boxes(training, holdout))}
     entries = [
         Entry(name, name, answer, measure(holdout, answer, {}), None, {"backend": None})

@@ -238,7 +238,7 @@ def _read(paths: Sequence[Path]) -> list[NDArray[np.uint8]]:
         except HilumError as error:
             bad.append(f"{path}: {error}")
     if bad:
-        raise HilumError("\n".join(bad))
+        raise HilumError(*bad)
     return arrays
 
 

@@ -10,6 +10,8 @@ from hilum.eval.pictures import NOT_A_DEVICE
 from hilum.files import csv_text
 
 Row = dict[str, str]
+Cells = tuple[list[str], list[list[str]]]
+"""A header, and rows as wide as it."""
 MASK_ROW = "all-background mask"
 _SCATTERED = 3
 
@@ -219,58 +221,39 @@ def _seeds(groups: Sequence[Mapping[str, Any]]) -> list[str]:
     return [told] if known else []
 
 
-def print_table(rows: Sequence[Row], title: str) -> None:
-    """Print the table to the terminal, one line a figure: it is wider than most terminals."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left")
-    table.add_column("")
+def score_table(rows: Sequence[Row]) -> Cells:
+    """Header and rows for a terminal, one row a figure: a column a figure would be wider than most terminals."""
     rows = filled(rows)
-    for row in rows:
-        table.add_column(row["name"], justify="right", overflow="fold")
-    for key in list(rows[0])[1:]:
-        table.add_row(key, *(row[key] for row in rows))
-    console = Console()
-    # A pipe or a log file has no width of its own; rich would take 80 columns and fold names.
-    (console if console.is_terminal else Console(width=40 + 26 * len(rows))).print(table)
+    return ["", *(row["name"] for row in rows)], [[key, *(row[key] for row in rows)] for key in list(rows[0])[1:]]
 
 
-def print_differences(differences: Sequence[Mapping[str, Any]], title: str) -> None:
-    """Print what changed between two benchmarks."""
-    from rich.console import Console
-    from rich.table import Table
-
-    headings = ("", "new [95%]", "old [95%]", "difference, paired [95%]", "images better", "worse", "alike")
-    table = Table(*headings, title=title, title_justify="left")
-    for each in differences:
-        parts = (_interval(each["new"]), _interval(each["old"]), _interval(each["difference"], signed=True))
-        images = (f"{each['images'][how]:,}" for how in ("better", "worse", "alike"))
-        table.add_row(each["name"], *parts, *images)
-    console = Console()
-    (console if console.is_terminal else Console(width=130)).print(table)
+def difference_table(differences: Sequence[Mapping[str, Any]]) -> Cells:
+    """Header and rows of what changed between two benchmarks."""
+    header = ["", "new [95%]", "old [95%]", "difference, paired [95%]", "images better", "worse", "alike"]
+    return header, [
+        [
+            each["name"],
+            *(_interval(each["new"]), _interval(each["old"]), _interval(each["difference"], signed=True)),
+            *(f"{each['images'][how]:,}" for how in ("better", "worse", "alike")),
+        ]
+        for each in differences
+    ]
 
 
-def print_additions(rows: Sequence[Mapping[str, Any]], title: str) -> None:
-    """Print what each part of a composition adds (`hilum.eval.ablation`)."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left")
-    table.add_column("")
-    for heading in ("score [95%]", "added, paired [95%]", "AP 0.40:0.75", "box sensitivity", "FP / image", "on val"):
-        table.add_column(heading, justify="right")
-    for row in rows:
-        table.add_row(
+def addition_table(rows: Sequence[Mapping[str, Any]]) -> Cells:
+    """Header and rows of what each part of a composition adds (`hilum.eval.ablation`)."""
+    header = ["", "score [95%]", "added, paired [95%]", "AP 0.40:0.75", "box sensitivity", "FP / image", "on val"]
+    return header, [
+        [
             row["name"],
             _interval(row["score"]),
             _interval(row["added"], signed=True),
             _number(row["ap_competition"], 3),
             *(_number(row[name]["estimate"], 3) for name in ("sensitivity", "false_positives_per_image")),
             _number(sum(fold["val_score"] for fold in row["folds"]) / len(row["folds"]), 3),
-        )
-    console = Console()
-    (console if console.is_terminal else Console(width=130)).print(table)
+        ]
+        for row in rows
+    ]
 
 
 def _interval(value: Mapping[str, float | None] | None, *, signed: bool = False) -> str:

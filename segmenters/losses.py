@@ -3,6 +3,7 @@
 The losses take logits and compute in float32, whatever the network ran in, so that sums over millions of pixels hold.
 """
 
+import inspect
 from collections.abc import Callable
 
 import torch
@@ -238,6 +239,11 @@ LOSSES: dict[str, Loss] = {
     "focal": focal_loss,
 }
 """The losses by the name a config gives them; their further arguments are a config's `loss_options`."""
+
+
+def options_of(loss: Loss) -> list[str]:
+    """The names of a loss's further arguments."""
+    return list(inspect.signature(loss).parameters)[2:]
 
 
 def _check_same_shape(prediction: Tensor, mask: Tensor) -> None:

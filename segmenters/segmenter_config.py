@@ -1,10 +1,9 @@
 """What a segmenter is told: its training, its way from maps to boxes, and what the report says of an attempt."""
 
-import inspect
 from abc import abstractmethod
 from difflib import get_close_matches
 from functools import partial
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Final, Literal, NamedTuple, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -12,11 +11,13 @@ from torch import nn
 
 from hilum.config import ExperimentConfig, Table
 from hilum.datasets.augmentation import Augmentation
-from hilum.segmenters.losses import LOSSES, Loss
+from hilum.segmenters.losses import LOSSES, Loss, options_of
 from hilum.segmenters.masks_to_boxes import Confidence, Connectivity
 
 Precision = Literal["auto", "float32", "bfloat16"]
 BFLOAT16: dict[Precision, bool | None] = {"auto": None, "float32": False, "bfloat16": True}
+
+_LOSS_OPTIONS: Final[list[Any]] = sorted({name for loss in LOSSES.values() for name in options_of(loss)})
 
 
 class Training(Table):
@@ -37,7 +38,7 @@ class Training(Table):
     learning_rate: float = Field(default=1e-3, gt=0)
     schedule: Literal["cosine", "constant"] = "cosine"
     loss: Literal["iou_bce", "bce", "iou", "dice", "dice_bce", "tversky", "focal"] = "iou_bce"
-    loss_options: dict[str, float] = Field(default_factory=dict)
+    loss_options: dict[str, float] = Field(default_factory=dict, json_schema_extra={"keys": _LOSS_OPTIONS})
     image_loss: float = Field(default=0.0, ge=0)
     patience: int = Field(default=0, ge=0, description="stop after so many epochs without a better score; 0: never")
     ema: float = Field(default=0.0, ge=0, lt=1, description="decay of the moving average that is kept; 0: none")
@@ -53,7 +54,7 @@ class Training(Table):
 
     @model_validator(mode="after")
     def _check_loss(self) -> Self:
-        known = list(inspect.signature(LOSSES[self.loss]).parameters)[2:]
+        known = options_of(LOSSES[self.loss])
         for name in self.loss_options:
             if name not in known:
                 near = get_close_matches(name, known, 1)

@@ -107,7 +107,7 @@ def check_options(architecture: str, encoder: str, options: dict[str, Any]) -> N
     for name in options:
         if name not in known:
             hint = _nearest(name, known) or f"there are {', '.join(known)}"
-            raise ValueError(f"options: {architecture} with {encoder} has no '{name}'; {hint}")
+            raise ValueError(f"options.{name}: {architecture} with {encoder} has no '{name}'; {hint}")
 
 
 def hub_address(encoder: str) -> tuple[str, str | None]:

@@ -172,7 +172,7 @@ def test_a_folder_that_is_no_dataset(tmp_path):
 
 
 def test_mistyped_configs(dataset, tmp_path):
-    assert "did you mean 'epochs'?" in complaint("train", "resnet", dataset, tmp_path / "r", "train.epoch=3")
+    assert "did you mean 'train.epochs'?" in complaint("train", "resnet", dataset, tmp_path / "r", "train.epoch=3")
     assert "train.epochs" in complaint("train", "resnet", dataset, tmp_path / "r", "train.epochs=many")
     assert "did you mean 'resnet'?" in complaint("train", "resnett", dataset, tmp_path / "r")
     assert "did you mean 'unet'?" in complaint("train", "unet", dataset, tmp_path / "r", "backend=unett")

@@ -85,17 +85,139 @@ def test_shipped_names_include_those_in_folders():
 @pytest.mark.parametrize(
     ("key", "message"),
     [
-        ("model.dephth=3", "model.dephth: unknown key; did you mean 'depth'?"),
-        ("image_sizes=3", "image_sizes: unknown key; did you mean 'image_size'?"),
-        ("train.learning_rat=1", "train.learning_rat: unknown key; did you mean 'learning_rate'?"),
-        ("train.zzz=1", "train.zzz: unknown key; known here: "),
+        ("model.dephth=3", "did you mean 'model.depth'?"),
+        ("image_sizes=3", "did you mean 'image_size'?"),
+        ("train.learning_rat=1", "did you mean 'train.learning_rate'?"),
+        ("epochs=3", "did you mean 'train.epochs'?"),
+        ("learning_rates=3", "did you mean 'train.learning_rate'?"),
+        ("alpha=3", "did you mean 'train.loss_options.alpha'?"),
+        ("train.flips=1", "did you mean 'augmentation.flip'?"),
+        ("train.zzz=1", "known here: "),
     ],
 )
-def test_an_unknown_key_is_named_with_the_nearest_right_one(key, message):
+def test_an_unknown_key_is_blamed_on_its_override_with_the_nearest_whole_one(key, message):
     with pytest.raises(HilumError) as caught:
         load_config("unet", [key])
-    assert message in str(caught.value)
-    assert "unet.yaml: " in str(caught.value)
+    assert str(caught.value).startswith(f"override '{key}': ")
+    assert f"unknown key; {message}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("model: {dephth: 3}", "model.dephth: unknown key; did you mean 'depth'?"),
+        ("image_sizes: 3", "image_sizes: unknown key; did you mean 'image_size'?"),
+        ("epochs: 3", "epochs: unknown key; did you mean 'train.epochs'?"),
+    ],
+)
+def test_an_unknown_key_of_a_file_is_named_with_the_nearest_right_one(write, text, message):
+    path = write(f"base: unet\n{text}\n")
+    with pytest.raises(HilumError) as caught:
+        load_config(path)
+    assert str(caught.value) == f"{path}: {message}"
+
+
+def test_a_value_is_blamed_on_whoever_gave_it(write):
+    path = write("base: unet\nimage_size: 1\ntrain: {loss_options: {gamma: 2}}\n")
+    with pytest.raises(HilumError) as caught:
+        load_config(path, ["train.epochs=many", "seed=-1", "train.batch_size=4"])
+    size, epochs, seed = sorted(caught.value.lines)
+    assert size.startswith(f"{path}: image_size: ")
+    assert epochs == "override 'seed=-1': seed: input should be greater than or equal to 0, got -1"
+    assert seed.startswith("override 'train.epochs=many': ")
+    assert seed.endswith("got 'many'")
+    with pytest.raises(HilumError) as caught:
+        load_config(path, ["image_size=64", "train.loss=bce"])
+    assert str(caught.value).startswith(f"{path} with override 'train.loss=bce': train: loss_options: the loss 'bce'")
+
+
+@pytest.mark.parametrize("override", ["epochs=3", "members.unet.config.epochs=3", "lr0=0.1"])
+def test_keys_of_configs_inside_are_found_too(override):
+    pytest.importorskip("ultralytics")
+    with pytest.raises(HilumError) as caught:
+        load_config("sample/winners", [override])
+    said, _, hint = str(caught.value).partition("; ")
+    assert said == f"override '{override}': unknown key"
+    inside = "ultralytics.lr0" if override.startswith("lr0") else "train.epochs"
+    part = "unet" if "unet" in override else "yolo"
+    assert f"'members.{part}.config.{inside}'" in hint.removeprefix("did you mean")
+
+
+def test_what_a_base_gave_is_said_to_come_from_there_and_null_takes_it_away(write):
+    parent = write("base: unet\nmodel: {dephth: 3}\n", "parent.yaml")
+    child = write("base: parent.yaml\nseed: 3\n", "child.yaml")
+    with pytest.raises(HilumError) as caught:
+        load_config(child)
+    wrong = "model.dephth: unknown key; did you mean 'depth'?"
+    assert (
+        str(caught.value)
+        == f"{child}: {wrong}; it comes from the base {parent}, and `model.dephth: null` leaves it out"
+    )
+    write("base: parent.yaml\nseed: 3\nmodel: {dephth: null}\n", "child.yaml")
+    assert load_config(child).seed == 3
+    assert load_config(parent, ["model.dephth=null"]) == load_config("unet")
+
+
+def test_options_of_a_base_that_another_architecture_lacks_are_named(write):
+    pytest.importorskip("segmentation_models_pytorch")
+    parent = write(
+        "base: sample/segmenter\nmodel: {architecture: Unet, options: {decoder_channels: [16, 8, 8, 8, 8]}}\n", "a.yaml"
+    )
+    child = write("base: a.yaml\nmodel: {architecture: FPN}\n", "b.yaml")
+    with pytest.raises(HilumError) as caught:
+        load_config(child)
+    (line,) = caught.value.lines
+    assert line.startswith(f"{child}: model: options.decoder_channels: FPN with ")
+    assert f"it comes from the base {parent}, and `model.options.decoder_channels: null` leaves it out" in line
+    write("base: a.yaml\nmodel: {architecture: FPN, options: {decoder_channels: null}}\n", "b.yaml")
+    assert "decoder_channels" not in load_config(child).model.options
+    with pytest.raises(HilumError) as caught:
+        load_config(parent, ["model.architecture=FPN"])
+    assert str(caught.value).startswith(
+        f"{parent} with override 'model.architecture=FPN': model: options.decoder_channels"
+    )
+
+
+COMPOSED = """
+backend: compose
+members:
+  a: {config: {base: sample/unet, seed: 3, image_size: 64}, folds: 2, weight: 0.5}
+  b: {config: sample/unet}
+  c: {run: runs/c}
+"""
+
+
+@pytest.mark.parametrize(
+    ("members", "overrides"),
+    [
+        ("a: {run: runs/a}", []),
+        ("a: {config: sample/resnet}", []),
+        ("a: {config: {base: sample/resnet}}", []),
+        ("a: {config: {seed: 4}}", []),
+        ("b: {config: {seed: 4}}", []),
+        ("c: {config: sample/unet}", []),
+        ("", ["members.a.run=runs/a"]),
+        ("", ["members.a={run: runs/a}"]),
+        ("", ["members.b.config.seed=4"]),
+        ("", ["members.c.config=sample/unet"]),
+    ],
+)
+def test_what_says_anew_what_a_part_is_takes_away_what_it_was(write, members, overrides):
+    write(COMPOSED, "parent.yaml")
+    found = load_config(write(f"base: parent.yaml\nmembers: {{{members}}}\n"), overrides).members
+    (said,) = overrides or [members]
+    part = found[said.removeprefix("members.")[0]]
+    if "runs/a" in said:
+        assert (part.config, part.run, part.folds) == (None, "runs/a", 1)
+        assert part.weight == (1 if "={" in said else 0.5)
+    elif "resnet" in said:
+        assert (part.config, part.folds, part.weight) == (load_config("sample/resnet"), 2, 0.5)
+    elif "seed" in said:
+        size = load_config("sample/unet").image_size
+        assert (part.config.backend, part.config.seed) == ("unet", 4)
+        assert part.config.image_size == (64 if said.startswith("a") else size)
+    else:
+        assert (part.config, part.run) == (load_config("sample/unet"), None)
 
 
 def test_all_that_is_wrong_is_said_at_once():
@@ -103,9 +225,9 @@ def test_all_that_is_wrong_is_said_at_once():
         load_config("unet", ["model.dephth=3", "seed=-1", "train.epochs=many", "nothing=1"])
     lines = str(caught.value).splitlines()
     assert len(lines) == 4
-    assert all("unet.yaml: " in line for line in lines)
-    assert any("seed: " in line and line.endswith("got -1") for line in lines)
-    assert any("train.epochs: " in line and line.endswith("got 'many'") for line in lines)
+    assert all(line.startswith("override '") for line in lines)
+    assert any("seed=-1" in line and line.endswith("got -1") for line in lines)
+    assert any("train.epochs=many" in line and line.endswith("got 'many'") for line in lines)
 
 
 def test_bad_yaml_is_named_with_its_line(write):

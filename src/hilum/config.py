@@ -5,21 +5,27 @@ keys are named at once.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, Final, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hilum.backend import backend_class
-from hilum.documents import parse_yaml, read_yaml
+from hilum.config_problems import ConfigError, Origin, Override, Problem, explain
+from hilum.documents import parse_yaml, read_yaml, shown
 from hilum.errors import HilumError
+from hilum.kinds import mistaken
 
 SHIPPED = Path(__file__).parent / "configs"
 # Names of earlier versions, a file for each size of each network.
 _ONCE_SHIPPED = re.compile(r"yolo/((yolo|rtdetr)[\w-]+)(\.yaml)?")
+# What a table is said to be by: where one of these is given over a base, the base's others do not count.
+_ALTERNATIVES: Final[dict[str, set[str]]] = {"run": {"config", "folds"}, "config": {"run"}}
+_Layers = list[tuple[str, dict[str, Any]]]  # a config's file and its bases, by name, the config itself last
 
 
 class Table(BaseModel):
@@ -52,11 +58,13 @@ def find_config(source: str) -> Path:
         HilumError: neither a file nor a shipped name.
     """
     path = Path(source)
-    if path.is_file():
+    if _is_file(path):
         return path
     shipped = SHIPPED / f"{source.removesuffix('.yaml')}.yaml"
-    if shipped.is_file() and shipped.resolve().is_relative_to(SHIPPED.resolve()):
+    if _is_file(shipped) and shipped.resolve().is_relative_to(SHIPPED.resolve()):
         return shipped
+    if mistake := mistaken(path, "a config"):
+        raise HilumError(mistake)
     if once := _ONCE_SHIPPED.fullmatch(source):
         base, model = "rtdetr" if once[2] == "rtdetr" else "yolo26n", f"{once[1]}.yaml"
         raise HilumError(
@@ -78,13 +86,13 @@ def load_config(source: str, overrides: Sequence[str] = (), *, trust: bool | Non
             None leaves it as it is written, in a run's own record, whose pickle is not read again.
 
     Raises:
-        HilumError: one line a problem, each with the file and the key.
+        HilumError: one line a problem, each with the file, or the override, and the key.
     """
     path = find_config(source)
-    values = _read(path, ())
-    for override in overrides:
-        _override(values, override)
-    return check_config(values, where=str(path), trust=trust)
+    *bases, (_, own) = layers = _read(path, ())
+    values = _merged(layers)
+    given = tuple(_override(values, override) for override in overrides)
+    return _checked(values, Origin(str(path), tuple(bases), own, given), trust)
 
 
 def check_config(values: Mapping[str, Any], where: str, *, trust: bool | None = False) -> ExperimentConfig:
@@ -93,22 +101,7 @@ def check_config(values: Mapping[str, Any], where: str, *, trust: bool | None = 
     Raises:
         HilumError: one line a problem; `where` names the source.
     """
-    name = values.get("backend")
-    if not isinstance(name, str):
-        raise HilumError(f"{where}: backend: expected the name of a backend, got {name!r}")
-    try:
-        model = backend_class(name).Config
-    except HilumError as error:
-        raise HilumError(f"{where}: {error}") from error
-    if trust is False and values.get("trust"):
-        raise HilumError(f"{where}: trust: is not taken from a file, which can come from anybody; say --trust")
-    trusted = {"trust": True} if trust and "trust" in model.model_fields else {}
-    try:
-        return model.model_validate({**values, **trusted}, context={"trust": trust})
-    except ValidationError as error:
-        raise HilumError("\n".join(f"{where}: {line}" for line in _explain(error, model))) from error
-    except HilumError as error:  # of a config inside this one
-        raise HilumError("\n".join(f"{where}: {line}" for line in str(error).splitlines())) from error
+    return _checked(values, Origin(where), trust)
 
 
 def nested_config(values: str | Mapping[str, Any], where: str, *, trust: bool | None = False) -> ExperimentConfig:
@@ -120,15 +113,62 @@ def nested_config(values: str | Mapping[str, Any], where: str, *, trust: bool | 
         trust: as in `load_config`.
 
     Raises:
-        HilumError: one line a problem.
+        ConfigError: what is wrong, as problems of the other one.
     """
+    place = tuple(where.split("."))
+    try:
+        *bases, (_, own) = layers = _nested(values)
+    except HilumError as error:
+        raise ConfigError(Problem((), (), line).within(place) for line in error.lines) from error
+    origin = Origin(where, tuple(bases), own)
+    try:
+        return _valid(_merged(layers), trust)
+    except ConfigError as error:
+        raise ConfigError(origin.told_of_base(problem).within(place) for problem in error.problems) from error
+
+
+def _nested(values: str | Mapping[str, Any]) -> _Layers:
     keys = {"base": values} if isinstance(values, str) else dict(values)
     base = keys.pop("base", None)
+    return [*(() if base is None else _read(find_config(str(base)), ())), ("", keys)]
+
+
+def _checked(values: Mapping[str, Any], origin: Origin, trust: bool | None) -> ExperimentConfig:
     try:
-        merged = keys if base is None else _merge(_read(find_config(str(base)), ()), keys)
+        return _valid(values, trust)
+    except ConfigError as error:
+        raise ConfigError(error.problems, map(origin.tell, error.problems)) from error
+
+
+def _valid(values: Mapping[str, Any], trust: bool | None) -> ExperimentConfig:
+    name = values.get("backend")
+    if not isinstance(name, str):
+        raise ConfigError([_problem("backend", f"backend: expected the name of a backend, got {shown(name)}")])
+    try:
+        model = backend_class(name).Config
     except HilumError as error:
-        raise HilumError(f"{where}: {error}") from error
-    return check_config(merged, where, trust=trust)
+        raise ConfigError([_problem("backend", str(error))]) from error
+    if trust is False and values.get("trust"):
+        what = "trust: is not taken from a file, which can come from anybody; say --trust"
+        raise ConfigError([_problem("trust", what)])
+    trusted = {"trust": True} if trust and "trust" in model.model_fields else {}
+    try:
+        return model.model_validate({**values, **trusted}, context={"trust": trust})
+    except ValidationError as error:
+        raise ConfigError(explain(error, model, values, _inner)) from error
+
+
+def _problem(key: str, said: str) -> Problem:
+    return Problem((key,), (key,), said)
+
+
+def _inner(model: type[BaseModel], values: Any) -> tuple[type[BaseModel], Any]:
+    """The model of a config inside another one is that of the backend which its values name."""
+    if model is ExperimentConfig and isinstance(values, Mapping | str):
+        with suppress(HilumError):
+            values = _merged(_nested(values))
+            return backend_class(str(values.get("backend"))).Config, values
+    return model, values
 
 
 def dump_config(config: ExperimentConfig) -> str:
@@ -151,18 +191,19 @@ def read_config(run: Path, model: type[ConfigT]) -> ConfigT:
     return config
 
 
-def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+def _read(path: Path, seen: tuple[Path, ...]) -> _Layers:
+    """A config's file and the bases that it goes on, the first of them first."""
     if path.resolve() in seen:
         raise HilumError(f"{path}: base: the file is its own base")
     values = _from_here(read_yaml(path), path.parent)
     base = values.pop("base", None)
     if base is None:
-        return values
+        return [(str(path), values)]
     try:
         found = find_config(str(base))
     except HilumError as error:
-        raise HilumError(f"{path}: base: {error}") from error
-    return _merge(_read(found, (*seen, path.resolve())), values)
+        raise error.within(f"{path}: base") from error
+    return [*_read(found, (*seen, path.resolve())), (str(path), values)]
 
 
 def _from_here(values: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -171,57 +212,71 @@ def _from_here(values: dict[str, Any], folder: Path) -> dict[str, Any]:
     for key, value in values.items():
         if isinstance(value, dict):
             found[key] = _from_here(value, folder)
-        elif key in {"base", "config"} and isinstance(value, str) and (folder / value).is_file():
+        elif key in {"base", "config"} and isinstance(value, str) and _is_file(folder / value):
             found[key] = str(folder / value)
     return found
 
 
-def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in over.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merge(merged[key], value) if both else value
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name longer than any file's
+        return False
+
+
+def _merged(layers: _Layers) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for _, values in layers:
+        merged = _merge(merged, values)
     return merged
 
 
-def _override(values: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    parts = key.strip().split(".")
-    if not equals or not all(parts):
-        raise HilumError(f"override '{override}': expected key=value or table.key=value")
-    value = parse_yaml(text, f"override '{override}'")
-    for part in parts[:-1]:
-        inner = values.get(part)
-        values[part] = dict(inner) if isinstance(inner, dict) else {}
-        values = values[part]
-    values[parts[-1]] = value
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Go on a base, table by table; null takes a key away that the base gave.
 
-
-def _explain(error: ValidationError, model: type[BaseModel]) -> Iterator[str]:
-    for problem in error.errors(include_url=False):
-        where = ".".join(str(part) for part in problem["loc"]) or "config"
-        if problem["type"] == "extra_forbidden":
-            known = _fields_at(model, problem["loc"][:-1])
-            near = get_close_matches(str(problem["loc"][-1]), known, 1)
-            hint = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(known)}"
-            yield f"{where}: unknown key; {hint}"
-        elif problem["type"] == "missing":
-            yield f"{where}: this key is missing"
+    What says anew what a table is, takes all away that the base's table was: see `_ALTERNATIVES`, and another `base` or
+    `backend` of a config inside.
+    """
+    merged = dict(base)
+    for key, given in over.items():
+        its, value = _as_table(key, base.get(key)), _as_table(key, given)
+        if value is None and its is not None:
+            merged.pop(key, None)
+        elif isinstance(value, dict) and isinstance(its, dict) and not (key == "config" and _is_another(value, its)):
+            _put(merged, key, _merge(its, value))
         else:
-            message = problem["msg"].removeprefix("Value error, ")
-            given = "" if isinstance(problem["input"], dict | list) else f", got {problem['input']!r}"
-            yield f"{where}: {message[0].lower()}{message[1:]}{given}"
+            _put(merged, key, value)
+    return merged
 
 
-def _fields_at(model: type[BaseModel], path: Sequence[int | str]) -> list[str]:
-    parts = iter(path)
-    for part in parts:
-        field = model.model_fields.get(str(part))
-        if field is not None and get_origin(field.annotation) is dict:
-            next(parts, None)  # a name of the user's
-        kinds = () if field is None else (field.annotation, *get_args(field.annotation))
-        inner = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
-        if not inner:
-            return []
-        model = inner[0]
-    return list(model.model_fields)
+def _put(values: dict[str, Any], key: str, value: Any) -> None:
+    for other in () if value is None else _ALTERNATIVES.get(key, ()):
+        values.pop(other, None)
+    values[key] = value
+
+
+def _is_another(config: Mapping[str, Any], base: Mapping[str, Any]) -> bool:
+    return any(base.get(key) != config[key] for key in ("base", "backend") if key in config)
+
+
+def _as_table(key: str, value: Any) -> Any:
+    """A config inside that is given by its name, as the table that means the same."""
+    return {"base": value} if key == "config" and isinstance(value, str) else value
+
+
+def _override(values: dict[str, Any], override: str) -> Override:
+    """Put a value in its place; tables on the way are made where there are none."""
+    given, equals, text = override.partition("=")
+    *tables, name = parts = tuple(given.strip().split("."))
+    if not equals or not all(parts):
+        raise HilumError(f"override {shown(override)}: expected key=value or table.key=value")
+    value = parse_yaml(text, f"override {shown(override)}")
+    for part in tables:
+        inner = _as_table(part, values.get(part))
+        _put(values, part, dict(inner) if isinstance(inner, dict) else {})
+        values = values[part]
+    if value is None and values.get(name) is not None:
+        del values[name]
+    else:
+        _put(values, name, value)
+    return Override(override, parts)

@@ -203,7 +203,7 @@ def check(values: Any, model: type[Model] | TypeAdapter[Model], where: str) -> M
     try:
         return adapter.validate_python(values)
     except ValidationError as error:
-        raise HilumError("\n".join(f"{where}: {problem}" for problem in problems(error))) from error
+        raise HilumError(*(f"{where}: {problem}" for problem in problems(error))) from error
 
 
 def problems(error: ValidationError, most: int = 10) -> list[str]:

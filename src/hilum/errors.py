@@ -1,5 +1,27 @@
 """The one exception whose message is written for the user: the command line prints it without a traceback."""
 
+from hilum.printable import one_line
+
 
 class HilumError(Exception):
-    """Says what was given, what was expected, where, and what to do; one line per problem."""
+    """Says what was given, what was expected, where, and what to do.
+
+    Args:
+        lines: one a problem. Names and values of the user's may stand in them as they are: what a terminal would obey
+            is escaped, a line break too, and what is very long is cut.
+    """
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__(*map(one_line, lines))
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """One a problem."""
+        return self.args
+
+    def __str__(self) -> str:
+        return "\n".join(self.args)
+
+    def within(self, where: object) -> "HilumError":
+        """The same problems, each with the place before it."""
+        return HilumError(*(f"{where}: {line}" for line in self.args))

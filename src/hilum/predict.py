@@ -84,7 +84,7 @@ def predict_all(predictor: Predictor, paths: Sequence[Path]) -> list[Result]:
     results = list(predictor.predict(paths, confidence=0.0))
     bad = [f"{path}: {result.error}" for path, result in zip(paths, results, strict=True) if result.error]
     if bad:
-        raise HilumError("\n".join(bad))
+        raise HilumError(*bad)
     return results
 
 

@@ -13,6 +13,7 @@ from hilum.config import ExperimentConfig, Table, load_config
 from hilum.documents import MAX_RECORD_BYTES, RECORD, Count, Share, problems, read_json
 from hilum.errors import HilumError
 from hilum.files import write_atomically
+from hilum.kinds import mistaken
 from hilum.weights_file import read_header
 
 CONFIG = "config.yaml"
@@ -83,6 +84,8 @@ def check_run(run: Path) -> None:
     if not run.is_dir():
         raise HilumError(f"{run}: no such run folder; `hilum train CONFIG DATA {run}` makes one")
     if missing := _missing(run):
+        if mistake := mistaken(run, "a run folder"):
+            raise HilumError(mistake)
         raise HilumError(
             f"{run}: not a finished run, {', '.join(missing)} missing; the same `hilum train` again goes on with it"
         )
