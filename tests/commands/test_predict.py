@@ -207,7 +207,7 @@ def test_memory_does_not_grow_with_the_number_of_images(backend: ManyBoxes, run:
 def test_only_commands_that_go_on_promise_it(
     command: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupted() -> None:
+    def interrupted(**_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("hilum.cli.app", interrupted)
