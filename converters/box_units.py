@@ -13,7 +13,8 @@ _RELATIVE = 1.5  # relative boxes of a network may reach out of their image; box
 _REACHES_OUT = 1.05  # of an image's width or height: what boxes that were not clipped hardly exceed
 _CORNERS_BEYOND = 0.25  # read as width and height, 72% of the challenge's corners reach out that far
 _CORNERS_PROPER = 0.95
-# Of the challenge's boxes 4% and 18% end within these shares of width and height, so that many do by no chance.
+# Of the challenge's boxes 4% and 18% end within these shares of width and height: so many different ones do by no
+# chance.
 _REDUCED = ((1 / 2, 4), (5 / 8, 8))
 _EXPECTED = "expected are left, top, width, height in pixels of the image"
 
@@ -77,8 +78,8 @@ def doubtful_units(boxes_xywh: NDArray[Any], sizes_wh: NDArray[Any]) -> str | No
             f"{_how_many_reach_out(boxes, sizes_wh)}; are they in pixels of a larger picture, or right and bottom in "
             f"place of width and height? {_EXPECTED}"
         )
-    reach = float(_reach(boxes, sizes_wh).max())
-    if any(reach <= share and len(boxes) >= least for share, least in _REDUCED):
+    reach, different = float(_reach(boxes, sizes_wh).max()), len(np.unique(boxes, axis=0))
+    if any(reach <= share and different >= least for share, least in _REDUCED):
         return (
             f"all {len(boxes):,} boxes lie within {reach:.0%} of width and height, at the left and top; are they in "
             f"pixels of a reduced picture? {_EXPECTED}"

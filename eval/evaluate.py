@@ -20,6 +20,7 @@ from hilum.eval.baselines import average_boxes, empty_mask
 from hilum.eval.benchmark import AVERAGE, NOTHING, predict_split
 from hilum.eval.measures import measure
 from hilum.eval.predictions import read_answer
+from hilum.eval.problems import question_units
 from hilum.predict import load
 from hilum.run import CONFIG, ENVIRONMENT, read_json
 from hilum.source_digest import source_digest
@@ -92,13 +93,15 @@ def _of_run(
 ) -> tuple[Answer, Answer | None, str, list[str]]:
     predictor = load(run)
     answer = predict_split(predictor, truth)
+    problems = question_units(str(run), answer.boxes_xywh, truth.sizes_wh)  # a plug-in may have others
     elsewhere = predict_split(predictor, other) if other is not None and len(other) else None
     if read_json(run / ENVIRONMENT).get("data_fingerprint") == data.fingerprint:
         seen = {"train": "was trained", "val": "had its epoch and operating point chosen"}.get(truth.name)
-        flatters = [f"{run} {seen} on {truth.name}, so these figures flatter; those of holdout do not"] if seen else []
-        return answer, elsewhere, "epochs and operating point were chosen on val", flatters
-    problem = f"{run} was trained on other data or another split: it may have seen these very images"
-    return answer, elsewhere, "epochs and operating point were chosen on another data set", [problem]
+        if seen:
+            problems.append(f"{run} {seen} on {truth.name}, so these figures flatter; those of holdout do not")
+        return answer, elsewhere, "epochs and operating point were chosen on val", problems
+    problems.append(f"{run} was trained on other data or another split: it may have seen these very images")
+    return answer, elsewhere, "epochs and operating point were chosen on another data set", problems
 
 
 def _of_file(
