@@ -14,6 +14,7 @@ from hilum.eval.answer import (
     has_opacity,
     image_thresholds,
     nothing,
+    positive_patients,
     with_chosen_confidence,
 )
 from hilum.eval.baselines import average_boxes, empty_mask
@@ -25,7 +26,7 @@ from hilum.predict import load
 from hilum.run import CONFIG, ENVIRONMENT, read_json
 from hilum.source_digest import source_digest
 
-_CROSS_FITTED = "cross-fitted over patients on this very split, as no other was predicted"
+_CROSS_FITTED = "cross-fitted over patients on this very split, as there was no other to choose on"
 _ENOUGH = 0.5  # what it holds of val, as a share of what it holds of the split, for val to choose on
 
 
@@ -94,7 +95,7 @@ def _of_run(
     predictor = load(run)
     answer = predict_split(predictor, truth)
     problems = question_units(str(run), answer.boxes_xywh, truth.sizes_wh)  # a plug-in may have others
-    elsewhere = predict_split(predictor, other) if other is not None and len(other) else None
+    elsewhere = predict_split(predictor, other) if other is not None and has_opacity(other).any() else None
     if read_json(run / ENVIRONMENT).get("data_fingerprint") == data.fingerprint:
         seen = {"train": "was trained", "val": "had its epoch and operating point chosen"}.get(truth.name)
         if seen:
@@ -123,6 +124,9 @@ def _of_file(
             held = f"{len(other) - elsewhere.missing} of {len(other)} images"
             its = [f"{source}: holds {held} of the {other.name} split, too few to choose on"]
             elsewhere = None
+        if elsewhere is not None and not has_opacity(other).any():
+            its = [f"{source}: no image of the {other.name} split shows opacity, so nothing can be chosen there"]
+            elsewhere = None
         problems += [line for line in its if line not in problems]
     if given or answer.least_is_given:
         return answer, elsewhere, "the operating point is that of the predictions folder", problems
@@ -130,6 +134,15 @@ def _of_file(
         return answer, elsewhere, "the operating point is the file's: all its boxes are the answer", problems
     on = None if elsewhere is None or other is None else (other, elsewhere)
     how = _CROSS_FITTED if on is None else "chosen on val"
+    if on is None and not (patients := positive_patients(truth)):
+        problems.append(
+            f"{source}: no image of the {truth.name} split shows opacity: no point to choose, all boxes kept"
+        )
+    elif on is None and patients == 1:
+        problems.append(
+            f"{source}: only one patient of the {truth.name} split has opacity: for its part no operating point can be "
+            "chosen on the other patients, so all boxes there are kept"
+        )
     return with_chosen_confidence(answer, truth, on), elsewhere, f"the operating point was {how}", problems
 
 
