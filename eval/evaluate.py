@@ -95,7 +95,7 @@ def _of_run(
     predictor = load(run)
     answer = predict_split(predictor, truth)
     problems = question_units(str(run), answer.boxes_xywh, truth.sizes_wh)  # a plug-in may have others
-    elsewhere = predict_split(predictor, other) if other is not None and has_opacity(other).any() else None
+    elsewhere = predict_split(predictor, other) if other is not None and other.shows_opacity else None
     if read_json(run / ENVIRONMENT).get("data_fingerprint") == data.fingerprint:
         seen = {"train": "was trained", "val": "had its epoch and operating point chosen"}.get(truth.name)
         if seen:
@@ -124,7 +124,7 @@ def _of_file(
             held = f"{len(other) - elsewhere.missing} of {len(other)} images"
             its = [f"{source}: holds {held} of the {other.name} split, too few to choose on"]
             elsewhere = None
-        if elsewhere is not None and not has_opacity(other).any():
+        if elsewhere is not None and not other.shows_opacity:
             its = [f"{source}: no image of the {other.name} split shows opacity, so nothing can be chosen there"]
             elsewhere = None
         problems += [line for line in its if line not in problems]
