@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 _RELATIVE = 1.5  # relative boxes of a network may reach out of their image; boxes in pixels are never that small
 _REACHES_OUT = 1.05  # of an image's width or height: what boxes that were not clipped hardly exceed
-_CORNERS_BEYOND = 0.25  # read as width and height, 72% of the challenge's corners reach out that far
-_CORNERS_PROPER = 0.95
+# Read as left, top, width, height, 72% of the challenge's corners reach out that far; in some of its parts fewer do.
+_CORNERS_BEYOND, _CORNERS_PROPER = 0.1, 0.95
 # Of the challenge's boxes 4% and 18% end within these shares of width and height: so many different ones do by no
 # chance.
 _REDUCED = ((1 / 2, 4), (5 / 8, 8))
