@@ -94,7 +94,8 @@ def _of_run(
 ) -> tuple[Answer, Answer | None, str, list[str]]:
     predictor = load(run)
     answer = predict_split(predictor, truth)
-    problems = question_units(str(run), answer.boxes_xywh, truth.sizes_wh)  # a plug-in may have others
+    question_units(str(run), answer.boxes_xywh, truth.sizes_wh)  # what is certain: a plug-in may have other units
+    problems: list[str] = []
     elsewhere = predict_split(predictor, other) if other is not None and other.shows_opacity else None
     if read_json(run / ENVIRONMENT).get("data_fingerprint") == data.fingerprint:
         seen = {"train": "was trained", "val": "had its epoch and operating point chosen"}.get(truth.name)

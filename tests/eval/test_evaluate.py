@@ -219,3 +219,16 @@ def test_a_split_without_opacity_keeps_all_boxes_and_says_so(data, tmp_path, mon
     )
     assert entry(results)["mistakes"]["boxes"]
     assert sum(map(len, (boxes for boxes, _ in noisy(split)))) == sum(entry(results)["mistakes"]["boxes"].values())
+
+
+def test_a_run_whose_backend_finds_relative_boxes_is_refused(data, tmp_path, monkeypatch):
+    def relative(predictor, split):
+        del predictor
+        shares = [boxes / np.tile(wh, 2) for boxes, wh in zip(split.boxes_xywh, split.sizes_wh, strict=True)]
+        return Answer(shares, [np.full(len(boxes), 0.9) for boxes in shares])
+
+    monkeypatch.setattr("hilum.eval.evaluate.load", lambda run: run)
+    monkeypatch.setattr("hilum.eval.evaluate.predict_split", relative)
+    (tmp_path / "config.yaml").touch()
+    with pytest.raises(HilumError, match=f"^{tmp_path}: all .* boxes lie within 1 px, as relative ones"):
+        evaluate(tmp_path, data, "train")
