@@ -142,8 +142,8 @@ class Dataset:
 
     def patients_shared(self, name: SplitName) -> int:
         """How many times a patient of a split is in another one too, as the leak check of a further split found."""
-        shared: dict[str, int] = self.conversion.get("patients_on_both_sides") or {}
-        return sum(count for pair, count in shared.items() if name in pair.split("-"))
+        shared: dict[str, int | None] = self.conversion.get("patients_on_both_sides") or {}
+        return sum(count or 0 for pair, count in shared.items() if name in pair.split("-"))
 
     @cached_property
     def fingerprint(self) -> str:
