@@ -14,7 +14,7 @@ from hilum.compose.fusion import Found, soft_nms, vote_average, weighted_box_fus
 from hilum.compose.lungs import lungs_first
 from hilum.config import Table
 from hilum.datasets.boxes import xyxy_to_xywh
-from hilum.eval.competition import best_confidence, threshold_curve
+from hilum.eval.competition import choose_confidence
 
 MOST_BOXES = 100
 """An image's answer has at most so many boxes, as that of a member."""
@@ -122,7 +122,7 @@ def adjust(heard: Heard, fused: Sequence[Found], parameters: Parameters) -> list
 def operating_point(truth_xywh: Sequence[NDArray[np.float64]], answers: Sequence[Found]) -> tuple[float, float]:
     """The confidence from which on boxes are best kept, and the competition score that this gives."""
     boxes = [xyxy_to_xywh(boxes) for boxes, _ in answers]
-    return best_confidence(threshold_curve(truth_xywh, boxes, [confidence for _, confidence in answers]))
+    return choose_confidence(truth_xywh, boxes, [confidence for _, confidence in answers])
 
 
 def choose_parameters(config: ComposedConfig, heard: Heard, truth_xywh: Sequence[NDArray[np.float64]]) -> Parameters:

@@ -18,7 +18,7 @@ from supervision import Detections
 from hilum.backend import IMAGE_PROBABILITY, Backend
 from hilum.compose.composed_config import GATE, LUNGS, ComposedConfig
 from hilum.compose.composition import Heard, Parameters, choose_parameters, compose, operating_point
-from hilum.compose.folds import check_folds, fold_datasets
+from hilum.compose.folds import deal_train, fold_datasets
 from hilum.compose.fusion import Found
 from hilum.compose.lungs import LungMapper, lung_maps
 from hilum.compose.views import View
@@ -121,7 +121,8 @@ class Composed:
             if part.config is None:
                 continue
             try:
-                check_folds(data, part.folds)
+                if part.folds > 1:
+                    deal_train(data, part.folds, seed=config.seed)
                 check_start(part.config, data)
             except HilumError as error:
                 raise error.within(name) from error

@@ -23,16 +23,9 @@ def fold_datasets(data: Dataset, folds: int, *, seed: int) -> list[Dataset]:
         seed: the same seed gives the same folds.
 
     Raises:
-        HilumError: there are fewer patients than folds, or the folders cannot be written.
+        HilumError: as of `deal_train`, or the folders cannot be written.
     """
-    check_folds(data, folds)
-    train = data.split("train")
-    parts = split_by_group(
-        train.patients,
-        coarsen(_traits(train), 1 / folds),
-        seed=seed,
-        shares={str(fold): 1 / folds for fold in range(folds)},
-    )
+    train, parts = data.split("train"), deal_train(data, folds, seed=seed)
     root = Dataset.open(data.root)
     held_out = sorted(root.metadata.keys() - set(train.image_ids))
     datasets = []
@@ -50,15 +43,24 @@ def fold_datasets(data: Dataset, folds: int, *, seed: int) -> list[Dataset]:
     return datasets
 
 
-def check_folds(data: Dataset, folds: int) -> None:
-    """Make sure that there is a patient for each fold.
+def deal_train(data: Dataset, folds: int, *, seed: int) -> list[str]:
+    """The part of each image of the train split, "0" and on.
 
     Raises:
-        HilumError: there are fewer.
+        HilumError: there are fewer patients than folds, or a part has all opacities, and its fold none to learn from.
     """
-    patients = len(set(data.split("train").patients))
+    train = data.split("train")
+    patients = len(set(train.patients))
     if patients < folds:
         raise HilumError(f"{data.path}: {folds} folds of {patients} patients cannot be made; take fewer folds")
+    shares = {str(fold): 1 / folds for fold in range(folds)}
+    parts = split_by_group(train.patients, coarsen(_traits(train), 1 / folds), seed=seed, shares=shares)
+    if len({part for part, boxes in zip(parts, train.boxes_xyxy, strict=True) if len(boxes)}) == 1:
+        raise HilumError(
+            f"{data.path}: one of {folds} folds would be trained without any opacity, as so few patients have one; "
+            "convert more images, or take other folds"
+        )
+    return parts
 
 
 def _traits(split: Split) -> list[tuple[str, ...]]:

@@ -57,6 +57,11 @@ class Split:
         return len(self.image_ids)
 
     @property
+    def shows_opacity(self) -> bool:
+        """Whether any image has a box: else there is nothing to learn from it, and nothing to choose on it."""
+        return any(map(len, self.boxes_xyxy))
+
+    @property
     def boxes_xywh(self) -> tuple[NDArray[np.float64], ...]:
         """As the competition's metric takes them: left, top, width, height."""
         return tuple(xyxy_to_xywh(boxes) for boxes in self.boxes_xyxy)

@@ -33,7 +33,7 @@ from hilum.detectors.private_ultralytics import (
 )
 from hilum.detectors.yolo_network import is_rtdetr, queries_to_boxes
 from hilum.errors import HilumError
-from hilum.eval.competition import best_confidence, threshold_curve
+from hilum.eval.competition import choose_confidence
 
 SCORE: Final = "competition/score"
 CONFIDENCE: Final = "competition/confidence"
@@ -90,8 +90,7 @@ class CompetitionValidator(DetectionValidator):  # type: ignore[misc]
 
     def get_stats(self) -> dict[str, Any]:
         """Add the best score on the threshold curve, which is the fitness, and its confidence to the other figures."""
-        curve = threshold_curve(self._truth_xywh, self._boxes_xywh, self._confidence)
-        confidence, score = best_confidence(curve)
+        confidence, score = choose_confidence(self._truth_xywh, self._boxes_xywh, self._confidence)
         return {**super().get_stats(), SCORE: score, CONFIDENCE: confidence, "fitness": score}
 
 

@@ -194,8 +194,9 @@ def _check_disjoint(splits: Sequence[Split], folds: Sequence[Dataset]) -> None:
     owner: dict[str, Dataset] = {}
     for split, data in zip(splits, folds, strict=True):
         for needed in (split, data.split("val")):
-            if not len(needed):
-                raise HilumError(f"{data.path}: the {needed.name} split has no image")
+            if not needed.shows_opacity:
+                what = "no image that shows opacity" if len(needed) else "no image"
+                raise HilumError(f"{data.path}: the {needed.name} split has {what}")
         twice = [image_id for image_id in split.image_ids if image_id in owner]
         if twice:
             raise HilumError(

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hilum.datasets.folder import Split
-from hilum.eval.competition import best_confidence, threshold_curve
+from hilum.eval.competition import choose_confidence
 from hilum.eval.crossfit import cross_fit, cross_fit_confidence, deal_folds
 from hilum.eval.image_level import threshold_at_sensitivity, youden_threshold
 
@@ -66,6 +66,11 @@ def everywhere(boxes_xywh: Boxes) -> Answer:
     return Answer(boxes_xywh, [np.ones(len(boxes)) for boxes in boxes_xywh])
 
 
+def positive_patients(split: Split) -> int:
+    """How many patients have an image with a true box; cross-fitting takes two, as it chooses for one on the other."""
+    return len({patient for patient, boxes in zip(split.patients, split.boxes_xyxy, strict=True) if len(boxes)})
+
+
 def has_opacity(split: Split) -> NDArray[np.bool_]:
     """Which images have a true box, (images,)."""
     return np.array([len(boxes) > 0 for boxes in split.boxes_xyxy], bool)
@@ -98,8 +103,7 @@ def with_chosen_confidence(answer: Answer, split: Split, on: tuple[Split, Answer
     """The answer with an operating point: chosen on another split and the answer there, or cross-fitted on its own."""
     if on is not None:
         other, its = on
-        curve = threshold_curve(other.boxes_xywh, its.boxes_xywh, its.confidence)
-        return replace(answer, least=best_confidence(curve)[0])
+        return replace(answer, least=choose_confidence(other.boxes_xywh, its.boxes_xywh, its.confidence)[0])
     fold = _folds(split, seed)
     if fold is None:
         return answer
@@ -109,7 +113,7 @@ def with_chosen_confidence(answer: Answer, split: Split, on: tuple[Split, Answer
 def _folds(split: Split, seed: int) -> NDArray[np.int64] | None:
     """Folds by patient; None where there are not two of them."""
     folds = min(_FOLDS, len(set(split.patients)))
-    return deal_folds(split.patients, folds=folds, seed=seed) if folds > 1 else None
+    return deal_folds(split.patients, has_opacity(split), folds=folds, seed=seed) if folds > 1 else None
 
 
 def by_name(thresholds: Mapping[str, Threshold]) -> dict[str, float | None]:

@@ -7,6 +7,7 @@ what it was made from: the same command again goes on where it was interrupted, 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from hilum.run import (
     ENVIRONMENT,
     OPERATING_POINT,
     is_complete,
+    json_text,
     network_files,
     read_environment,
     read_operating_point,
@@ -167,7 +169,7 @@ def benchmark(
         }
         measures = measure(holdout, answers["holdout"], thresholds)
         entries.append(Entry(name, group, answers["holdout"], measures, run, about))
-    results = _results(data, holdout, val, entries, seeds, command)
+    results = _dated(_results(data, holdout, val, entries, seeds, command), out / RESULTS)
     _write(out, holdout, entries, results)
     return Benchmark(holdout, entries, results)
 
@@ -301,6 +303,7 @@ def _results(
         "hilum": __version__,
         "code": source_digest(),
         "command": command,
+        "date": datetime.now(UTC).date().isoformat(),
         "data_fingerprint": data.fingerprint,
         "source": Dataset.open(data.root).conversion.get("source"),
         "split_made": {
@@ -316,6 +319,7 @@ def _results(
         "positive_images": int(has_opacity(holdout).sum()),
         "train_images": len(data.split("train")),
         "val_images": len(val),
+        "val_shows_opacity": val.shows_opacity,
         "chosen": CHOSEN_ON_VAL,
         "seeds": seeds,
         "machine": describe_machine(),
@@ -324,6 +328,15 @@ def _results(
         "differences": differences,
         "entries": rows,
     }
+
+
+def _dated(results: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The results; with the date of those that are there already, where nothing else has changed."""
+    try:
+        before = {**results, "date": date.fromisoformat(str(read_json(path).get("date"))).isoformat()}
+        return before if json_text(before) == path.read_text(encoding="utf-8") else results
+    except (HilumError, OSError, ValueError):  # not there, or damaged: it is written anew
+        return results
 
 
 def _write(out: Path, holdout: Split, entries: Sequence[Entry], results: Mapping[str, Any]) -> None:

@@ -141,7 +141,7 @@ def competition_score(
     """Returns the competition's score, 0 to 1: the mean over the images that count; NaN when none does.
 
     Arguments and errors are those of `match_counts`. Every box given counts: choose a confidence threshold on
-    validation images (`threshold_curve`, `best_confidence`) and leave out the boxes below it first.
+    validation images (`choose_confidence`) and leave out the boxes below it first.
     """
     scores = image_scores(truth_xywh, boxes_xywh, confidence, strict=strict)
     counted = scores[~np.isnan(scores)]
@@ -194,14 +194,39 @@ def threshold_curve(
 def best_confidence(curve: ThresholdCurve) -> tuple[float, float]:
     """Returns the confidence threshold with the highest score, and that score.
 
-    Among scores that are equal (to rounding, 1e-12) the highest confidence wins: fewer boxes for the same score. A
-    curve without entries, where nothing was predicted, gives (1.0, 0.0): the score of an answer without boxes to any
-    truth, and a threshold that keeps next to nothing, since no lower one has been tried.
+    Among scores that are equal (to rounding, 1e-12) the highest confidence wins: fewer boxes for the same score. So it
+    is never above the highest confidence that was predicted. A curve without entries, where nothing was predicted,
+    gives (0.0, 0.0): the score of an answer without boxes to any truth, and a threshold that keeps every box, since
+    nothing speaks against one.
     """
     if not len(curve.score):
-        return 1.0, 0.0
+        return 0.0, 0.0
     best = int(np.argmax(curve.score >= curve.score.max() - _ROUNDING))
     return float(curve.confidence[best]), float(curve.score[best])
+
+
+def choose_confidence(
+    truth_xywh: Sequence[NDArray[Any]],
+    boxes_xywh: Sequence[NDArray[Any]],
+    confidence: Sequence[NDArray[Any]],
+) -> tuple[float, float]:
+    """Returns the operating point: the confidence threshold with the highest score (`best_confidence`), and that score.
+
+    Where no image has a truth box, every box is wrong at every threshold, and which ones would be right elsewhere
+    cannot be told. Then the threshold keeps every box, and the score is 0. Arguments and errors are those of
+    `match_counts`.
+
+    Examples:
+        >>> box, none = np.array([[100, 100, 200, 200]]), np.empty((0, 4))
+        >>> choose_confidence([box, none], [box, box], [np.array([0.9]), np.array([0.4])])
+        (0.9, 1.0)
+        >>> choose_confidence([none, none], [box, box], [np.array([0.9]), np.array([0.4])])
+        (0.0, 0.0)
+    """
+    curve = threshold_curve(truth_xywh, boxes_xywh, confidence)
+    if not any(map(len, truth_xywh)):
+        return float(curve.confidence.min(initial=0.0)), 0.0
+    return best_confidence(curve)
 
 
 def flatten_boxes(name: str, per_image_xywh: Sequence[NDArray[Any]]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

@@ -9,29 +9,36 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from hilum.eval.bootstrap import group_numbers
-from hilum.eval.competition import best_confidence, threshold_curve
+from hilum.eval.competition import choose_confidence
 
 
-def deal_folds(groups: Sequence[Hashable] | NDArray[Any], *, folds: int = 5, seed: int = 0) -> NDArray[np.int64]:
+def deal_folds(
+    groups: Sequence[Hashable] | NDArray[Any], positive: ArrayLike | None = None, *, folds: int = 5, seed: int = 0
+) -> NDArray[np.int64]:
     """Returns the fold of each image, (images,), 0 to `folds` - 1; no group is in two.
 
-    Groups are dealt at random, the large ones first, each to the fold with the fewest images so far; so the folds
-    differ in size by no more than a group.
+    Groups with positive images are dealt first, each to the fold with the fewest of these so far: where two groups have
+    some, every fold leaves some to choose on. Then come the others, each to the fold with the fewest images so far.
+    Both are dealt at random, the large ones first.
 
     Args:
         groups: The group of each image, (images,): its patient, or the image's own id where patients are unknown.
+        positive: Whether each image is positive, (images,); where None, none is.
         folds: How many, 2 or more.
         seed: Of the random order; the order of the images makes no difference.
 
     Raises:
-        ValueError: `folds` is below 2, there are fewer groups than folds, or a group is missing.
+        ValueError: `folds` is below 2, there are fewer groups than folds, a group is missing, or `positive` has another
+            shape.
 
     Examples:
         >>> deal_folds(["a", "a", "b", "c"], folds=2)
         array([0, 0, 1, 1])
+        >>> deal_folds(["a", "b", "c", "d"], [True, False, False, True], folds=2)
+        array([0, 1, 0, 1])
     """
     if folds < 2:
         raise ValueError(f"folds: expected 2 or more, got {folds}")
@@ -39,13 +46,17 @@ def deal_folds(groups: Sequence[Hashable] | NDArray[Any], *, folds: int = 5, see
     sizes = np.bincount(group)
     if len(sizes) < folds:
         raise ValueError(f"groups: {folds} folds need at least {folds} groups, got {len(sizes)}")
+    is_positive = np.zeros(len(group), dtype=np.bool_) if positive is None else np.asarray(positive, dtype=np.bool_)
+    if is_positive.shape != group.shape:
+        raise ValueError(f"positive: expected the shape {group.shape}, one an image, got {is_positive.shape}")
+    positives = np.bincount(group, weights=is_positive).astype(np.int64)
     shuffled = np.random.default_rng(seed).permutation(len(sizes))
     fold_of_group = np.empty(len(sizes), dtype=np.int64)
-    images = np.zeros(folds, dtype=np.int64)
-    for number in shuffled[np.argsort(-sizes[shuffled], kind="stable")]:
-        smallest = int(images.argmin())
-        fold_of_group[number] = smallest
-        images[smallest] += sizes[number]
+    dealt = np.zeros((2, folds), dtype=np.int64)  # images, and positive ones
+    for number in shuffled[np.lexsort((-sizes[shuffled], -positives[shuffled]))]:
+        emptiest = int(np.lexsort(dealt if positives[number] else dealt[:1])[0])
+        fold_of_group[number] = emptiest
+        dealt[:, emptiest] += sizes[number], positives[number]
     return fold_of_group[group]
 
 
@@ -86,7 +97,8 @@ def cross_fit_confidence(
 ) -> NDArray[np.float64]:
     """Returns for each image the competition's operating point, chosen without its fold, (images,).
 
-    An image's answer is its boxes with at least this confidence.
+    An image's answer is its boxes with at least this confidence. Where no image outside its fold has a truth box, that
+    is all of them (`hilum.eval.competition.choose_confidence`).
 
     Args:
         truth_xywh: The truth boxes of each image, (T, 4), in pixels.
@@ -107,6 +119,6 @@ def cross_fit_confidence(
 
     def choose(rows: NDArray[np.int64]) -> float:
         picked = [[array[row] for row in rows] for array in (truth_xywh, boxes_xywh, confidence)]
-        return best_confidence(threshold_curve(*picked))[0]
+        return choose_confidence(*picked)[0]
 
     return cross_fit(choose, fold)

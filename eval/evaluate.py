@@ -14,17 +14,19 @@ from hilum.eval.answer import (
     has_opacity,
     image_thresholds,
     nothing,
+    positive_patients,
     with_chosen_confidence,
 )
 from hilum.eval.baselines import average_boxes, empty_mask
 from hilum.eval.benchmark import AVERAGE, NOTHING, predict_split
 from hilum.eval.measures import measure
 from hilum.eval.predictions import read_answer
+from hilum.eval.problems import question_units
 from hilum.predict import load
 from hilum.run import CONFIG, read_environment
 from hilum.source_digest import source_digest
 
-_CROSS_FITTED = "cross-fitted over patients on this very split, as no other was predicted"
+_CROSS_FITTED = "cross-fitted over patients on this very split, as there was no other to choose on"
 _ENOUGH = 0.5  # what it holds of val, as a share of what it holds of the split, for val to choose on
 
 
@@ -92,13 +94,16 @@ def _of_run(
 ) -> tuple[Answer, Answer | None, str, list[str]]:
     predictor = load(run)
     answer = predict_split(predictor, truth)
-    elsewhere = predict_split(predictor, other) if other is not None and len(other) else None
+    question_units(str(run), answer.boxes_xywh, truth.sizes_wh)  # what is certain: a plug-in may have other units
+    problems: list[str] = []
+    elsewhere = predict_split(predictor, other) if other is not None and other.shows_opacity else None
     if read_environment(run).get("data_fingerprint") == data.fingerprint:
         seen = {"train": "was trained", "val": "had its epoch and operating point chosen"}.get(truth.name)
-        flatters = [f"{run} {seen} on {truth.name}, so these figures flatter; those of holdout do not"] if seen else []
-        return answer, elsewhere, "epochs and operating point were chosen on val", flatters
-    problem = f"{run} was trained on other data or another split: it may have seen these very images"
-    return answer, elsewhere, "epochs and operating point were chosen on another data set", [problem]
+        if seen:
+            problems.append(f"{run} {seen} on {truth.name}, so these figures flatter; those of holdout do not")
+        return answer, elsewhere, "epochs and operating point were chosen on val", problems
+    problems.append(f"{run} was trained on other data or another split: it may have seen these very images")
+    return answer, elsewhere, "epochs and operating point were chosen on another data set", problems
 
 
 def _of_file(
@@ -120,6 +125,9 @@ def _of_file(
             held = f"{len(other) - elsewhere.missing} of {len(other)} images"
             its = [f"{source}: holds {held} of the {other.name} split, too few to choose on"]
             elsewhere = None
+        if elsewhere is not None and not other.shows_opacity:
+            its = [f"{source}: no image of the {other.name} split shows opacity, so nothing can be chosen there"]
+            elsewhere = None
         problems += [line for line in its if line not in problems]
     if given or answer.least_is_given:
         return answer, elsewhere, "the operating point is that of the predictions folder", problems
@@ -127,6 +135,15 @@ def _of_file(
         return answer, elsewhere, "the operating point is the file's: all its boxes are the answer", problems
     on = None if elsewhere is None or other is None else (other, elsewhere)
     how = _CROSS_FITTED if on is None else "chosen on val"
+    if on is None and not (patients := positive_patients(truth)):
+        problems.append(
+            f"{source}: no image of the {truth.name} split shows opacity: no point to choose, all boxes kept"
+        )
+    elif on is None and patients == 1:
+        problems.append(
+            f"{source}: only one patient of the {truth.name} split has opacity: for its part no operating point can be "
+            "chosen on the other patients, so all boxes there are kept"
+        )
     return with_chosen_confidence(answer, truth, on), elsewhere, f"the operating point was {how}", problems
 
 

@@ -16,7 +16,7 @@ from hilum.documents import check, read_csv, read_json, shown
 from hilum.errors import HilumError
 from hilum.eval.answer import Answer
 from hilum.eval.predictions_folder import ABOUT, CATEGORY, IMAGES, RESULTS, TABLE, read_about
-from hilum.eval.problems import MOST_LINES, Problems
+from hilum.eval.problems import MOST_LINES, Problems, question_units
 from hilum.eval.submission import Predictions, image_name, reaches_out, read_submission
 
 _Names = Callable[[Any], str | None]
@@ -63,7 +63,7 @@ def read_answer(
         The answer in the split's order, and lines on what was not right: up to 20 a kind, and how many more.
 
     Raises:
-        HilumError: not readable as any of the three, or nothing in it is of the split.
+        HilumError: not readable as any of the three, nothing in it is of the split, or its boxes are not in pixels.
     """
     if not source.exists():
         raise HilumError(f"{source}: no such file or folder")
@@ -101,8 +101,14 @@ def read_answer(
     if missing and len(missing) == len(split):
         hint = f"; they are of its {made_on} split" if made_on not in {None, split.name} else ""
         stranger = next((image_id for image_id in known if image_id not in sizes), None)
-        first = f" (it holds {stranger}, which is not)" if stranger else f" ({lines[0]})" if lines else ""
-        raise HilumError(f"{source}: none of the {len(split)} images of the {split.name} split is in it{hint}{first}")
+        other = next((line for line in lines if "not among" in line), lines[0] if lines else "")
+        first = f" (it holds {stranger}, which is not)" if stranger else f" ({other})" if other else ""
+        raise HilumError(
+            f"{source}: none of the {len(split)} images of the {split.name} split, such as {split.image_ids[0]}, "
+            f"number {split.coco_ids[0]}, is in it{hint}{first}"
+        )
+    of_images = {name: boxes for name, (boxes, _) in known.items() if name in sizes}
+    lines += question_units(str(source), list(of_images.values()), [sizes[name] for name in of_images])
     if missing:
         named = ", ".join(missing[:MOST_LINES]) + (
             f" and {len(missing) - MOST_LINES} more" if len(missing) > MOST_LINES else ""

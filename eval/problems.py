@@ -1,6 +1,14 @@
 """What was wrong with an input: one line a problem, and never a flood of them."""
 
 from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hilum.converters.box_units import doubtful_units, wrong_units
+from hilum.errors import HilumError
 
 MOST_LINES = 20
 
@@ -41,3 +49,25 @@ class Problems:
             if more := self._count[kind] - len(lines):
                 told.append(f"{self._source}: and {more} more {kind}")
         return told
+
+
+def question_units(source: str, boxes_xywh: Sequence[NDArray[Any]], sizes_wh: ArrayLike) -> list[str]:
+    """Asks whether predicted boxes are left, top, width, height in pixels of their images.
+
+    Args:
+        source: What they are from.
+        boxes_xywh: One (N, 4) an image.
+        sizes_wh: (images, 2) pixels.
+
+    Returns:
+        A line where they could be something else.
+
+    Raises:
+        HilumError: They are something else: they would score next to nothing.
+    """
+    boxes = np.concatenate([np.zeros((0, 4)), *boxes_xywh])
+    sizes = np.repeat(np.asarray(sizes_wh).reshape(-1, 2), [len(each) for each in boxes_xywh], axis=0)
+    if wrong := wrong_units(boxes, sizes):
+        raise HilumError(f"{source}: {wrong}")
+    doubt = doubtful_units(boxes, sizes)
+    return [f"{source}: {doubt}"] if doubt else []

@@ -104,26 +104,39 @@ def ranked(configs: Sequence[Contender]) -> list[Contender]:
 def difference(results: Values, higher: str, lower: str) -> Values:
     """How much higher one group's score is than another's, paired; None or NaN where it is not known.
 
-    Its bounds hold for all pairs of configs at once where there are several, so that the best may be picked;
-    `over_seeds` is how far seeds alone may move it.
+    Its bounds hold for all pairs of configs at once where there are several, so that the best may be picked, and
+    `at_once` says so; `over_seeds` is how far seeds alone may move it.
     """
     for each in results["differences"]:
-        score, seeds = each.get("simultaneous") or each["score"], {"over_seeds": each.get("over_seeds")}
+        score = each.get("simultaneous") or each["score"]
+        more = {"over_seeds": each.get("over_seeds"), "at_once": bool(each.get("simultaneous"))}
         if (each["higher"], each["lower"]) == (higher, lower):
-            return {**score, **seeds}
+            return {**score, **more}
         if (each["higher"], each["lower"]) == (lower, higher):
             known = {key: finite(value) for key, value in score.items()}
             turned = {"estimate": known["estimate"], "low": known["high"], "high": known["low"]}
-            return {key: None if value is None else -value for key, value in turned.items()} | seeds
-    return dict.fromkeys(("estimate", "low", "high", "over_seeds"))
+            return {key: None if value is None else -value for key, value in turned.items()} | more
+    return dict.fromkeys(("estimate", "low", "high", "over_seeds", "at_once"))
 
 
 def is_higher(interval: Values) -> bool:
     """Whether all of an interval is above zero, and the difference beyond what seeds alone may do to it."""
-    return is_above_zero(interval) and (finite(interval["estimate"]) or 0.0) > (finite(interval.get("over_seeds")) or 0)
+    estimate, over_seeds = finite(interval["estimate"]), finite(interval.get("over_seeds"))
+    return is_above_zero(interval) and estimate is not None and (over_seeds is None or abs(estimate) > over_seeds)
 
 
 def is_above_zero(interval: Values) -> bool:
     """Whether all of an interval is above zero, whatever seeds do."""
     low = finite(interval["low"])
     return low is not None and low > 0
+
+
+def is_below_zero(interval: Values) -> bool:
+    """Whether all of an interval is below zero, whatever seeds do."""
+    high = finite(interval["high"])
+    return high is not None and high < 0
+
+
+def better_ones(config: Contender, configs: Sequence[Contender], results: Values) -> list[Contender]:
+    """Those that are better than a config for sure, by falling score; who has none may be the best."""
+    return [other for other in ranked(configs) if is_higher(difference(results, other.name, config.name))]

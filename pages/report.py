@@ -64,9 +64,10 @@ def _summary(configs: Sequence[Contender], results: Values) -> str:
     trained = {1: "One detector", 2: "Two detectors", 3: "Three detectors"}.get(
         len(configs), f"{len(configs)} detectors"
     )
+    date = f" Figures of {results['date']}." if results.get("date") else ""
     return (
         f"{trained if configs else 'Trivial baselines'} of lung opacity on the same {results['images']:,} chest "
-        f"radiographs, {results['positive_images']:,} with opacity, which none was trained or tuned on."
+        f"radiographs, {results['positive_images']:,} with opacity, which none was trained or tuned on.{date}"
     )
 
 
@@ -349,6 +350,7 @@ def _origin(found: Benchmark, configs: Sequence[Contender]) -> Iterator[Section]
             or MISSING,
         ),
         ("Intervals", f"bootstrap over {'patients' if known else 'images'}, 2,000 resamples (500 for AP), 95%"),
+        ("Date", f"{results['date']}, UTC" if results.get("date") else MISSING),
         ("hilum", f"{results['hilum']}, code {results.get('code') or 'unknown'}{_other_code(configs, results)}"),
         ("Machine", _machine(results)),
     ]

@@ -5,7 +5,16 @@ from collections.abc import Sequence
 from hilum.eval.answer import AT_SENSITIVITY, YOUDEN
 from hilum.eval.benchmark import AVERAGE, Benchmark
 from hilum.eval.measures import OPERATING_POINT
-from hilum.pages.contenders import Contender, Values, difference, is_above_zero, is_higher, ranked
+from hilum.pages.contenders import (
+    Contender,
+    Values,
+    better_ones,
+    difference,
+    is_above_zero,
+    is_below_zero,
+    is_higher,
+    ranked,
+)
 from hilum.pages.wording import bounds, decimal, few, finite, listed, many
 
 FEW_PATIENTS, FEW_POSITIVES = 100, 50
@@ -18,67 +27,106 @@ POINTS = {
 
 
 def headline(configs: Sequence[Contender], results: Values) -> str:
-    """Which is better, if that can be told."""
+    """Which is better, if that can be told: the best are those that no other is better than for sure."""
     if not configs:
         return "Nothing but the trivial baselines was measured"
-    best, *others = ranked(configs)
-    if not others:
-        if is_higher(difference(results, best.name, AVERAGE)):
-            return f"{best.name} beats the trivial baselines"
-        return f"{best.name} is not shown to beat the trivial baselines"
-    tied = [other.name for other in others if not is_higher(difference(results, best.name, other.name))]
-    beaten = [other.name for other in others if other.name not in tied]
-    if not tied:
-        return f"{best.name} is better than {_names(beaten, 'all ')}"
-    if beaten:
-        return f"{best.name} leads, but {_names(tied)} may be as good"
-    return f"Whether {_either([best.name, *tied])} is best cannot be told"
+    order = ranked(configs)
+    if len(order) == 1:
+        return _against_baselines(order[0], results)
+    best = [config for config in order if not better_ones(config, order, results)]
+    if not best:
+        return "No config is the best: each is worse than another"
+    first, *rivals = best
+    beaten = [config.name for config in order if is_higher(difference(results, first.name, config.name))]
+    others = [config for config in order if config is not first and config not in rivals and config.name not in beaten]
+    if not rivals:
+        text = f"{first.name} is better than {_names(beaten, '' if others else 'all ')}"
+    elif beaten:
+        text = f"{first.name} leads, but {_names([config.name for config in rivals])} may be as good"
+    else:
+        text = f"Whether {_either([config.name for config in best])} is best cannot be told"
+    worse = [f"{config.name} is worse than {better_ones(config, order, results)[0].name}" for config in others]
+    if len(worse) > 2:  # too many to name in a headline
+        worse = [f"{len(worse)} others are worse than another"]
+    return "; ".join([text, *worse, *_below_average(best, results)])
+
+
+def _against_baselines(config: Contender, results: Values) -> str:
+    """What can be said of a config that is alone."""
+    gap = difference(results, config.name, AVERAGE)
+    if is_higher(gap):
+        return f"{config.name} beats the trivial baselines"
+    if is_below_zero(gap):
+        return f"{config.name} is worse than two average boxes on every image"
+    return f"{config.name} is not shown to beat the trivial baselines"
+
+
+def _below_average(configs: Sequence[Contender], results: Values) -> list[str]:
+    """Being the best is worth little below the baseline."""
+    below = [config.name for config in configs if is_below_zero(difference(results, config.name, AVERAGE))]
+    return [f"{few(below)} {'is' if len(below) == 1 else 'are'} worse than two average boxes"] if below else []
 
 
 def comparisons(configs: Sequence[Contender], results: Values, most: int = 3) -> list[str]:
-    """The best against each other, by falling score."""
+    """The best against each other, by falling score; then who is worse than another, though not than the best."""
     if len(configs) < 2:
         return []
-    best, *others = ranked(configs)
-    images = f"these {results['images']:,} images ({results['positive_images']:,} with opacity)"
-    at_once = " (of all pairs at once)" if len(others) > 1 else ""
-    sentences = []
-    for other in others[:most]:
-        gap = difference(results, best.name, other.name)
-        size = finite(gap["estimate"])
-        digits = 2 if size is None or abs(size) >= 0.01 else 3  # else both scores would read alike
-        interval = bounds(gap, digits, signed=True)
-        scores = (
-            f"{best.name} scores {decimal(best.score['estimate'], digits)}, "
-            f"{decimal(size, digits)} higher than {other.name} ({decimal(other.score['estimate'], digits)})"
-        )
-        if not interval:
-            sentences.append(f"{scores}; how sure that is cannot be said.")
-        elif is_higher(gap):
-            sentences.append(
-                f"{scores}; the 95% interval of the difference{at_once}, {interval}, is above zero: it is better."
-            )
-        elif is_above_zero(gap):
-            sentences.append(
-                f"{scores}; the 95% interval of the difference{at_once}, {interval}, is above zero, but seeds alone "
-                f"may move it by {decimal(gap['over_seeds'], 3)}: it cannot be told which is better."
-            )
-        else:
-            sentences.append(
-                f"{scores}, but the 95% interval of the difference{at_once}, {interval}, includes zero: "
-                f"on {images} it cannot be told which is better."
-            )
+    best, *others = order = ranked(configs)
+    sentences = [_compared(best, other, results) for other in others[:most]]
     if len(others) > most:
         sentences.append(f"For {many(len(others) - most, 'other')} see the figure.")
-    return sentences
+    pairs = [(better_ones(config, order, results), config) for config in others]
+    beside = [_compared(better[0], config, results) for better, config in pairs if better and best not in better]
+    return sentences + beside[:most]
+
+
+def _compared(higher: Contender, lower: Contender, results: Values) -> str:
+    """What the interval of the difference of two configs says."""
+    gap = difference(results, higher.name, lower.name)
+    size = finite(gap["estimate"])
+    digits = 2 if size is None or abs(size) >= 0.01 else 3  # else both scores would read alike
+    interval = bounds(gap, digits, signed=True)
+    scores = (
+        f"{higher.name} scores {decimal(higher.score['estimate'], digits)}, "
+        f"{decimal(size, digits)} higher than {lower.name} ({decimal(lower.score['estimate'], digits)})"
+    )
+    if not interval:
+        return f"{scores}; how sure that is cannot be said."
+    the_interval = (
+        f"the 95% interval of the difference{' (of all pairs at once)' if gap['at_once'] else ''}, {interval},"
+    )
+    if is_higher(gap):
+        return f"{scores}; {the_interval} is above zero: it is better."
+    if is_above_zero(gap):
+        return (
+            f"{scores}; {the_interval} is above zero, but seeds alone may move it by {decimal(gap['over_seeds'], 3)}: "
+            "it cannot be told which is better."
+        )
+    if is_below_zero(gap):
+        return f"{scores}, but {the_interval} is below zero: it is worse."
+    return (
+        f"{scores}, but {the_interval} includes zero: on these {results['images']:,} images "
+        f"({results['positive_images']:,} with opacity) it cannot be told which is better."
+    )
 
 
 def against_average(configs: Sequence[Contender], results: Values) -> str:
-    """Which configs beat the same two average boxes on every image, and by how much."""
+    """Which configs beat the same two average boxes on every image, and by how much; which are worse."""
     gaps = {config.name: difference(results, config.name, AVERAGE) for config in ranked(configs)}
     beat = [name for name, gap in gaps.items() if is_higher(gap)]
-    rest = [name for name in gaps if name not in beat]
-    text = ""
+    worse = [name for name, gap in gaps.items() if is_below_zero(gap)]
+    unknown = [name for name, gap in gaps.items() if not bounds(gap)]
+    rest = [name for name in gaps if name not in {*beat, *worse, *unknown}]
+
+    def shown(names: Sequence[str]) -> str:
+        each = [
+            f"{name} ({decimal(gaps[name]['estimate'], signed=True)} {bounds(gaps[name], signed=True)}"
+            f"{_seeds_may_move(gaps[name])})"
+            for name in names
+        ]
+        return f"{few(each)} {'is' if len(each) == 1 else 'are'}"
+
+    sentences = []
     if beat:
         sizes = [finite(gaps[name]["estimate"]) or 0.0 for name in beat]
         by = (
@@ -86,20 +134,19 @@ def against_average(configs: Sequence[Contender], results: Values) -> str:
             if decimal(min(sizes)) == decimal(max(sizes))
             else f"{min(sizes):.2f} to {max(sizes):.2f}"
         )
-        text = (
+        sentences.append(
             f"{few(beat)} {'beats' if len(beat) == 1 else 'beat'} the same two average boxes drawn on every image, "
             f"by {by}; no 95% interval includes zero."
         )
+    if worse:
+        sentences.append(f"{shown(worse)} worse than two average boxes on every image.")
     if rest:
-        shown = few(
-            [
-                f"{name} ({decimal(gaps[name]['estimate'], signed=True)} {bounds(gaps[name], signed=True)}"
-                f"{_seeds_may_move(gaps[name])})"
-                for name in rest
-            ]
+        sentences.append(f"{shown(rest)} not shown to beat two average boxes on every image.")
+    if unknown:
+        sentences.append(
+            f"Whether {few(unknown)} {'beats' if len(unknown) == 1 else 'beat'} two average boxes cannot be said."
         )
-        text += f" {shown} {'is' if len(rest) == 1 else 'are'} not shown to beat two average boxes on every image."
-    return text.strip()
+    return " ".join(sentences)
 
 
 def cautions(found: Benchmark, configs: Sequence[Contender]) -> list[str]:
@@ -119,6 +166,10 @@ def cautions(found: Benchmark, configs: Sequence[Contender]) -> list[str]:
         )
     if both := results.get("patients_on_both_sides"):
         points.append(f"{many(both, 'patient')} in training and here: every score may flatter.")
+    if not results.get("val_shows_opacity", True):
+        points.append(
+            "No image of val shows opacity: no epoch and no threshold could be chosen, and every box is kept."
+        )
     points += [
         f"{config.name} starts from the weights {name}. Should these have been trained on NIH ChestX-ray14, of which "
         "the challenge's images are a part, they have seen the images shown here, and its score flatters."

@@ -77,6 +77,7 @@ class AnatomyLungs:
 
     Config: ClassVar[type[ExperimentConfig]] = LungsConfig
     distributed: ClassVar = True
+    learns: ClassVar = False
 
     def __init__(self, network: nn.Module) -> None:
         """Take the network with its weights, on the device where it shall run."""

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hilum.eval.competition import best_confidence, threshold_curve
+from hilum.eval.competition import choose_confidence
 from hilum.segmenters.masks_to_boxes import (
     Connectivity,
     box_confidence,
@@ -133,10 +133,8 @@ def _best(
     boxes_xywh[:, 2:] -= boxes_xywh[:, :2]
     first = np.searchsorted(image, np.arange(len(truth_xywh) + 1))
     parts = [slice(first[number], first[number + 1]) for number in counting]
-    return best_confidence(
-        threshold_curve(
-            [truth_xywh[number] for number in counting],
-            [boxes_xywh[part] for part in parts],
-            [confidence[part] for part in parts],
-        )
+    return choose_confidence(
+        [truth_xywh[number] for number in counting],
+        [boxes_xywh[part] for part in parts],
+        [confidence[part] for part in parts],
     )

@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 
 from hilum.config import check_config, load_config
+from hilum.converters.resplit import Lists, resplit
 from hilum.datasets.folder import Dataset
 from hilum.errors import HilumError
 from hilum.run import run_config, weights_files
 from hilum.segmenters import segmenter
 from hilum.train import check_start, train
+from hilum.tune import tune
 
 
 def test_a_config_of_the_users_own_is_not_written_over(dataset: Path, tmp_path: Path) -> None:
@@ -146,3 +148,60 @@ def test_what_was_learned_is_not_given_up_for_another_config(
     with pytest.raises(HilumError, match="which differs in seed, on this data; give a new folder"):
         train(check_config({**RESNET, "seed": 1}, "x"), data, tmp_path)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def _split_without_opacity(dataset: Path, name: str, folder: Path) -> Dataset:
+    """A further split of the data whose train or val shows none."""
+    data = Dataset.open(dataset)
+    splits = [data.split(each) for each in ("train", "val", "holdout")]
+    shows = {
+        name: len(boxes) > 0 for each in splits for name, boxes in zip(each.image_ids, each.boxes_xyxy, strict=True)
+    }
+    negative = [image_id for image_id, positive in shows.items() if not positive]
+    val = negative[:6] if name == "val" else [*(image_id for image_id in shows if shows[image_id]), negative[0]]
+    lists = {"val": val, "holdout": negative[-2:]}
+    for each, ids in lists.items():
+        (folder / f"{each}.txt").write_text("".join(f"{image_id}\n" for image_id in ids))
+    kept = Lists(folder / "holdout.txt", folder / "val.txt", keep_shared=True)
+    (path,) = resplit(dataset, f"no-opacity-in-{name}", kept, seed=0, overwrite=True)
+    return Dataset.open(path)
+
+
+TORCHVISION: dict[str, Any] = {
+    "backend": "torchvision",
+    "image_size": 64,
+    "model": {"backbone": "mobilenet_v3_small", "channels": 64},
+    "train": {"epochs": 1, "batch_size": 8},
+}
+GATE: dict[str, Any] = {"backend": "gate", "image_size": 32, "train": {"epochs": 1, "batch_size": 8}}
+COMPOSED: dict[str, Any] = {"backend": "compose", "members": {"a": {"config": RESNET}}, "top_share": "val"}
+EVERY = {"resnet": RESNET, "torchvision": TORCHVISION, "yolo": YOLO, "compose": COMPOSED, "gate": GATE}
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_train_without_opacity_is_refused(name: str, dataset: Path, tmp_path: Path) -> None:
+    pytest.importorskip(NEEDS.get(name, "torchvision"))
+    data = _split_without_opacity(dataset, "train", tmp_path)
+    for stopped in (check_start, lambda config, data: train(config, data, tmp_path / "run")):
+        with pytest.raises(HilumError, match=f"^{data.path}: no image of the train split shows opacity"):
+            stopped(check_config(EVERY[name], "x"), data)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["resnet", "yolo", "compose"])
+def test_val_without_opacity_is_warned_of_and_kills_no_box(
+    name: str, dataset: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip(NEEDS.get(name, "torchvision"))
+    data = _split_without_opacity(dataset, "val", tmp_path)
+    predictor = train(check_config(EVERY[name], "x"), data, tmp_path / "run")
+    assert f"hilum: {data.path}: no image of the val split shows opacity" in capfd.readouterr().err
+    assert predictor.confidence == 0
+    with pytest.raises(HilumError, match=r"nothing can be chosen on it"):
+        tune(tmp_path / "run", data)
+
+
+def test_the_gate_needs_both_kinds_of_images_in_val(dataset: Path, tmp_path: Path) -> None:
+    pytest.importorskip("timm")
+    with pytest.raises(HilumError, match="the val split needs images with opacity, and without"):
+        check_start(check_config(GATE, "x"), _split_without_opacity(dataset, "val", tmp_path))

@@ -7,7 +7,7 @@ from supervision import Detections
 
 from hilum.datasets.boxes import xyxy_to_xywh
 from hilum.datasets.folder import Split
-from hilum.eval.competition import best_confidence, threshold_curve
+from hilum.eval.competition import choose_confidence
 
 
 class OperatingPoint(NamedTuple):
@@ -32,4 +32,4 @@ def best_operating_point(split: Split, detections: Sequence[Detections]) -> tupl
         detections: one an image, in the split's order, in pixels of the image.
     """
     boxes = [xyxy_to_xywh(found.xyxy) for found in detections]
-    return best_confidence(threshold_curve(split.boxes_xywh, boxes, [found.confidence for found in detections]))
+    return choose_confidence(split.boxes_xywh, boxes, [found.confidence for found in detections])

@@ -41,6 +41,9 @@ class Backend(Protocol):
         step. It is called before `run` is written, and for every part of a composition and every config of a benchmark
         before the first of them is trained for hours.
 
+        Data whose train split shows no opacity is refused beforehand, unless the class says `learns = False`: nothing
+        can be learned from it. A val split without one is warned of; on it every score is 0.
+
         Args:
             config: an instance of this class's `Config`.
             data: the dataset folder.

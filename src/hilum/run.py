@@ -141,7 +141,12 @@ def read_operating_point(run: Path) -> OperatingPointRecord:
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
     """Write a JSON object, atomically; a figure that is not finite becomes null, for JSON has no word for it."""
-    write_atomically(path, json.dumps(_null_for_nan(values), indent=1, allow_nan=False) + "\n")
+    write_atomically(path, json_text(values))
+
+
+def json_text(values: dict[str, Any]) -> str:
+    """What `write_json` writes."""
+    return json.dumps(_null_for_nan(values), indent=1, allow_nan=False) + "\n"
 
 
 def _null_for_nan(value: Any) -> Any:

@@ -8,6 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from hilum import __version__
 from hilum.backend import Backend, backend_class
 from hilum.config import ExperimentConfig, dump_config
@@ -65,8 +67,9 @@ def check_start(config: ExperimentConfig, data: Dataset) -> None:
     """Make sure, before anything is written, that nothing that can be known now stops a training.
 
     Raises:
-        HilumError: the data has no image to train or to choose on; `torchrun` started several processes, and the
-            backend does not share its batches among them; or the backend cannot have what it starts with.
+        HilumError: the data has no image to train or to choose on, or no opacity to learn; `torchrun` started several
+            processes, and the backend does not share its batches among them; or the backend cannot have what it starts
+            with.
     """
     kind = _trainable(config, data)
     if check := getattr(kind, "check_start", None):
@@ -80,6 +83,11 @@ def _trainable(config: ExperimentConfig, data: Dataset) -> type[Backend]:
         if not len(data.split(name)):
             raise HilumError(f"{data.path}: the {name} split has no image; convert more images")
     kind = backend_class(config.backend)
+    if getattr(kind, "learns", True) and not data.split("train").shows_opacity:
+        raise HilumError(
+            f"{data.path}: no image of the train split shows opacity, so there is nothing to learn; convert images "
+            "that do, or split them another way"
+        )
     if world() > 1 and not getattr(kind, "distributed", False):
         raise HilumError(f"backend '{config.backend}': does not train under torchrun; start it without")
     return kind
@@ -93,6 +101,7 @@ def _train(config: ExperimentConfig, data: Dataset, run: Path) -> Predictor:
     with _alone(run) if is_first() else nullcontext():
         if is_first():
             _claim(run, config, data)
+            _warn(kind, data)
         wait()
         backend = kind.train(config, data, run)
         if is_first():
@@ -103,6 +112,15 @@ def _train(config: ExperimentConfig, data: Dataset, run: Path) -> Predictor:
             (run / CHECKPOINT).unlink(missing_ok=True)
         wait()
     return Predictor(backend, operating_confidence(run))
+
+
+def _warn(kind: type[Backend], data: Dataset) -> None:
+    """Tell what training goes on with, and its figures hide."""
+    if getattr(kind, "learns", True) and not data.split("val").shows_opacity:
+        Console(stderr=True, markup=False, highlight=False, soft_wrap=True).print(
+            f"hilum: {data.path}: no image of the val split shows opacity: the best epoch and an operating point "
+            "cannot be told, so the last epoch and all boxes are kept; split the images another way"
+        )
 
 
 def write_operating_point(predictor: Predictor, data: Dataset, run: Path) -> None:

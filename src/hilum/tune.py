@@ -74,11 +74,13 @@ def tune(run: Path, data: Dataset, progress: Callable[[int, int], None] | None =
         progress: called with the images done and their total.
 
     Raises:
-        HilumError: not a finished run, val has no image, or the backend chose on val while it was trained.
+        HilumError: not a finished run, val shows no opacity, or the backend chose on val while it was trained.
     """
     val = data.split("val")
     if not len(val):
         raise HilumError(f"{data.path}: the val split has no image; convert more images")
+    if not val.shows_opacity:
+        raise HilumError(f"{data.path}: no image of the val split shows opacity, so nothing can be chosen on it")
     predictor = load(run)
     if hasattr(predictor.backend, "choose"):  # see `hilum.backend.Backend.train`
         raise HilumError(f"{run}: all that its backend leaves to val was chosen when it was trained; nothing to tune")

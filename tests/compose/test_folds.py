@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -34,6 +35,15 @@ def test_the_same_seed_gives_the_same_folds_and_they_are_used_again(data):
     assert [(fold.path / "conversion.json").stat().st_mtime_ns for fold in again] == written
     other = fold_datasets(data, 2, seed=1)  # of so few patients every seed may make the same folds
     assert not {fold.path for fold in other} & {fold.path for fold in first}
+
+
+def test_folds_of_which_one_would_learn_from_no_opacity_are_refused(data, monkeypatch):
+    train = data.split("train")
+    only = next(at for at, boxes in enumerate(train.boxes_xyxy) if len(boxes))
+    boxes = tuple(each if at == only else each[:0] for at, each in enumerate(train.boxes_xyxy))
+    monkeypatch.setattr(Dataset, "split", lambda _, name: replace(train, name=name, boxes_xyxy=boxes))
+    with pytest.raises(HilumError, match="one of 3 folds would be trained without any opacity"):
+        fold_datasets(data, 3, seed=0)
 
 
 def test_more_folds_than_patients_are_refused(data):

@@ -207,3 +207,13 @@ def test_a_further_split_without_its_parent_is_refused(data, further, tmp_path_f
 def test_a_further_split_that_is_not_there_is_told_with_those_that_are(data, further):
     with pytest.raises(HilumError, match=r"five: no such folder; there are mine; `hilum split"):
         Dataset.open(further.parent / "five")
+
+
+def test_patients_on_both_sides_are_none_where_nobody_is_known(data):
+    unknown = {"train-val": None, "train-holdout": None, "val-holdout": None}
+    assert Dataset(data, {"patients_on_both_sides": unknown}).patients_shared("val") == 0
+    assert Dataset(data, {"patients_on_both_sides": unknown | {"train-val": 3}}).patients_shared("val") == 3
+
+
+def test_whether_a_split_shows_opacity(data):
+    assert [Dataset.open(data).split(name).shows_opacity for name in SPLITS] == [True, False, False]

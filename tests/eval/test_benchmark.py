@@ -23,6 +23,7 @@ from hilum.eval.measures import measure, scores_of
 from hilum.eval.peak_memory import PeakMemory
 from hilum.eval.pictures import NOT_A_DEVICE
 from hilum.predict import load
+from hilum.run import write_json
 from hilum.source_digest import digest_of, source_digest
 
 
@@ -266,3 +267,14 @@ def test_two_benchmarks_are_compared_name_by_name(done: tuple[Path, Benchmark], 
     (tmp_path / "other" / "results.json").write_text(json.dumps(results | {"data_fingerprint": "0"}))
     with pytest.raises(HilumError, match="other data"):
         compare_benchmarks(tmp_path / "other", done[0], Dataset.open(dataset))
+
+
+def test_the_date_is_that_of_the_results_until_they_change(tmp_path: Path) -> None:
+    path, results = tmp_path / "results.json", {"date": "2026-02-03", "score": float("nan"), "images": 3}
+    assert benchmark_module._dated(results, path) == results
+    write_json(path, results | {"date": "2025-12-31"})
+    assert benchmark_module._dated(results, path)["date"] == "2025-12-31"
+    assert benchmark_module._dated(results | {"images": 4}, path)["date"] == "2026-02-03"
+    for text in ('{"images": 3}', "[]", "{", '{"date": 7}'):
+        path.write_text(text)
+        assert benchmark_module._dated(results, path) == results

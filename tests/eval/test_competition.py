@@ -19,6 +19,7 @@ from hilum.eval.competition import (
     IOU_THRESHOLDS,
     ThresholdCurve,
     best_confidence,
+    choose_confidence,
     competition_score,
     image_scores,
     match_counts,
@@ -337,10 +338,31 @@ def test_best_confidence_of_equal_scores_is_the_highest():
     assert best_confidence(only_wrong) == (0.9, 0.0)
 
 
+@pytest.mark.parametrize("seed", range(60))
+def test_an_operating_point_keeps_a_box_wherever_one_scores_and_all_where_nothing_can_be_told(random_data, seed):
+    rng = np.random.default_rng(seed)
+    truth, boxes, confidence = random_data(int(rng.integers(1, 6)), seed, tied=bool(seed % 2))
+    if seed % 3 == 0:
+        truth = [np.empty((0, 4)) for _ in truth]
+    if seed % 5 == 0:
+        boxes, confidence = [np.empty((0, 4)) for _ in truth], [np.empty(0) for _ in truth]
+    least, score = choose_confidence(truth, boxes, confidence)
+    every = np.concatenate([np.empty(0), *confidence])
+    assert least <= every.max(initial=0)  # never above the highest that was seen
+    if not any(map(len, truth)) or not len(every):
+        assert (least, score) == (0, 0)
+        return
+    keep = [values >= least for values in confidence]
+    kept = [[array[mask] for array, mask in zip(arrays, keep, strict=True)] for arrays in (boxes, confidence)]
+    assert sum(map(len, kept[0])) >= 1
+    assert score == pytest.approx(competition_score(truth, *kept), abs=1e-12)
+    assert (least, score) == best_confidence(threshold_curve(truth, boxes, confidence))
+
+
 def test_a_curve_without_predictions_is_empty():
     curve = threshold_curve(*arrays([([ONE], [], []), ([], [], [])]))
     assert [len(array) for array in curve] == [0, 0, 0]
-    assert best_confidence(curve) == (1.0, 0.0)
+    assert best_confidence(curve) == (0.0, 0.0)
 
 
 # Laws

@@ -35,6 +35,42 @@ def test_one_patient_with_most_images_still_leaves_no_fold_empty():
     assert np.bincount(fold).min() == 1
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_positive_images_are_dealt_evenly_so_that_every_fold_leaves_some(seed):
+    rng = np.random.default_rng(seed)
+    groups = rng.integers(0, 40, 150)
+    positive = np.isin(groups, rng.choice(np.unique(groups), rng.integers(0, 20), replace=False)) & (
+        rng.random(150) < 0.7
+    )
+    folds = int(rng.integers(2, 7))
+    fold = deal_folds(groups, positive, folds=folds, seed=seed)
+    for group in np.unique(groups):
+        assert len(np.unique(fold[groups == group])) == 1
+    here = np.bincount(fold, weights=positive, minlength=folds)
+    assert here.max() - here.min() <= max((positive[groups == group].sum() for group in groups), default=0)
+    if len(np.unique(groups[positive])) > 1:
+        assert (here < positive.sum()).all()
+    assert np.bincount(fold, minlength=folds).min() > 0
+
+
+def test_without_positive_images_folds_are_dealt_by_size_alone():
+    groups = np.random.default_rng(0).integers(0, 30, 100)
+    np.testing.assert_array_equal(deal_folds(groups, np.zeros(100, bool)), deal_folds(groups))
+    each = np.arange(50)
+    np.testing.assert_array_equal(deal_folds(each, np.ones(50, bool)), deal_folds(each))
+
+
+@pytest.mark.parametrize("positive", [1, 2, 5])
+def test_a_perfect_answer_is_kept_whole(positive):
+    box, none = np.array([[10.0, 20.0, 30.0, 40.0]]), np.zeros((0, 4))
+    truth = [box] * positive + [none] * (30 - positive)
+    confidence = [np.full(len(each), 0.9) for each in truth]
+    fold = deal_folds(np.arange(30), [len(each) > 0 for each in truth])
+    least = cross_fit_confidence(truth, truth, confidence, fold)
+    assert all((values >= limit).all() for values, limit in zip(confidence, least, strict=True))
+    assert (least[fold == fold[0]] == 0).all() == (positive == 1)
+
+
 def test_each_threshold_is_chosen_without_its_fold():
     fold = np.array([0, 0, 1, 1, 2])
     asked = []
@@ -101,6 +137,8 @@ def test_wrong_input_is_named(random_data):
         deal_folds(["a", "b", "b"])
     with pytest.raises(ValueError, match="image 1 has no group"):
         deal_folds([1.0, math.nan])
+    with pytest.raises(ValueError, match=r"positive: expected the shape \(3,\), one an image, got \(2,\)"):
+        deal_folds(["a", "b", "c"], [True, False], folds=2)
     with pytest.raises(ValueError, match="all images are in one fold"):
         cross_fit(lambda _: 0.5, np.zeros(3))
     truth, boxes, confidence = random_data(4, seed=0)

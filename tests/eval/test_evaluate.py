@@ -1,6 +1,7 @@
 """Where thresholds come from, whatever is evaluated."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -158,3 +159,76 @@ def test_an_empty_split_is_said(data, tmp_path, monkeypatch):
     path = coco(tmp_path / "one.json", data.split("train"))
     with pytest.raises(HilumError, match="none of the"):
         evaluate(path, data, "holdout")
+
+
+def with_boxes_of(split, *image_ids):
+    """A split where only these images show opacity."""
+    kept = set(image_ids)
+    boxes = [
+        each if name in kept else np.zeros((0, 4)) for name, each in zip(split.image_ids, split.boxes_xyxy, strict=True)
+    ]
+    return replace(split, boxes_xyxy=tuple(boxes))
+
+
+def images_of_patients_with_opacity(split):
+    """One image with opacity of each patient who has one."""
+    of = {}
+    for name, patient, boxes in zip(split.image_ids, split.patients, split.boxes_xyxy, strict=True):
+        if len(boxes):
+            of.setdefault(patient, name)
+    return list(of.values())
+
+
+@pytest.fixture
+def _few_resamples(monkeypatch):
+    monkeypatch.setattr("hilum.eval.measures._RESAMPLES", 50)
+    monkeypatch.setattr("hilum.eval.measures._AP_RESAMPLES", 5)
+
+
+@pytest.mark.usefixtures("_few_resamples")
+@pytest.mark.parametrize(("positive", "lone"), [(1, True), (1, False), (2, True)])
+def test_a_perfect_answer_is_perfect_however_few_patients_have_opacity(data, tmp_path, monkeypatch, positive, lone):
+    train = data.split("train")
+    split = with_boxes_of(train, *images_of_patients_with_opacity(train)[:positive])
+    of = {"train": split, "val": with_boxes_of(data.split("val")), "holdout": data.split("holdout")}
+    monkeypatch.setattr(Dataset, "split", lambda _, name: of[name])
+    entries = [
+        {"image_id": number, "category_id": 1, "bbox": box.tolist(), "score": 0.9}
+        for number, boxes in zip(split.coco_ids, split.boxes_xywh, strict=True)
+        for box in boxes
+    ]
+    if not lone:  # val is predicted too, but it shows no opacity to choose on
+        entries += [
+            {"image_id": number, "category_id": 1, "bbox": [60, 60, 400, 500], "score": 0.95}
+            for number in of["val"].coco_ids
+        ]
+    (tmp_path / "perfect.json").write_text(json.dumps(entries))
+    results, problems = evaluate(tmp_path / "perfect.json", data, "train")
+    assert entry(results)["score"]["estimate"] == 1
+    assert sum("only one patient of the train split has opacity" in line for line in problems) == (positive == 1)
+    assert sum("so nothing can be chosen there" in line for line in problems) == (not lone)
+
+
+@pytest.mark.usefixtures("_few_resamples")
+def test_a_split_without_opacity_keeps_all_boxes_and_says_so(data, tmp_path, monkeypatch):
+    split = with_boxes_of(data.split("train"))
+    monkeypatch.setattr(Dataset, "split", lambda _, name: replace(split, name=name))
+    results, problems = evaluate(coco(tmp_path / "false.json", data.split("train")), data, "val")
+    assert any(
+        "no image of the val split shows opacity: no point to choose, all boxes kept" in line for line in problems
+    )
+    assert entry(results)["mistakes"]["boxes"]
+    assert sum(map(len, (boxes for boxes, _ in noisy(split)))) == sum(entry(results)["mistakes"]["boxes"].values())
+
+
+def test_a_run_whose_backend_finds_relative_boxes_is_refused(data, tmp_path, monkeypatch):
+    def relative(predictor, split):
+        del predictor
+        shares = [boxes / np.tile(wh, 2) for boxes, wh in zip(split.boxes_xywh, split.sizes_wh, strict=True)]
+        return Answer(shares, [np.full(len(boxes), 0.9) for boxes in shares])
+
+    monkeypatch.setattr("hilum.eval.evaluate.load", lambda run: run)
+    monkeypatch.setattr("hilum.eval.evaluate.predict_split", relative)
+    (tmp_path / "config.yaml").touch()
+    with pytest.raises(HilumError, match=f"^{tmp_path}: all .* boxes lie within 1 px, as relative ones"):
+        evaluate(tmp_path, data, "train")

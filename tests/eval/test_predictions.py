@@ -362,3 +362,77 @@ def of_size_1024(split: Split, ids: tuple[str, ...], boxes_xywh: list[Any]) -> S
         sizes_wh=np.full((len(ids), 2), 1024),
         boxes_xyxy=tuple(xywh_to_xyxy(boxes) for boxes in boxes_xywh),
     )
+
+
+def corners(boxes_xywh: Any, width: float, height: float) -> Any:
+    del width, height
+    return np.hstack([boxes_xywh[:, :2], boxes_xywh[:, :2] + boxes_xywh[:, 2:]])
+
+
+def relative(boxes_xywh: Any, width: float, height: float) -> Any:
+    return boxes_xywh / [width, height, width, height]
+
+
+WRITERS: dict[str, Any] = {
+    "coco": lambda path, split, boxes: coco(
+        path.with_suffix(".json"),
+        [
+            {"image_id": number, "category_id": 1, "bbox": box.tolist(), "score": 0.9}
+            for number, of_image in zip(split.coco_ids, boxes, strict=True)
+            for box in of_image
+        ],
+    ),
+    "submission": lambda path, split, boxes: (
+        write_submission(path.with_suffix(".csv"), split.image_ids, boxes, [np.full(len(each), 0.9) for each in boxes]),
+        path.with_suffix(".csv"),
+    )[1],
+    "folder": lambda path, split, boxes: (
+        write_predictions(
+            path,
+            [result(name, *xywh_to_xyxy(each)) for name, each in zip(split.image_ids, boxes, strict=True)],
+            split.coco_ids,
+        ),
+        path,
+    )[1],
+}
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [(relative, "boxes lie within 1 px, as relative ones"), (corners, "read as left, top, right, bottom")],
+)
+def test_boxes_that_are_not_in_pixels_are_refused(split: Split, tmp_path: Path, kind: str, how: Any, told: str) -> None:
+    boxes = [how(each, *size) for each, size in zip(split.boxes_xywh, split.sizes_wh.tolist(), strict=True)]
+    path = WRITERS[kind](tmp_path / "given", split, boxes)
+    with pytest.raises(HilumError, match=rf"^{path}: .*{told}.*expected are left, top, width, height in pixels"):
+        read_answer(path, split)
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.parametrize(
+    ("scale", "told"), [(1, None), (0.5, "pixels of a reduced picture"), (2, "pixels of a larger picture")]
+)
+def test_boxes_of_another_scale_are_asked_about(
+    split: Split, tmp_path: Path, kind: str, scale: float, told: str | None
+) -> None:
+    path = WRITERS[kind](tmp_path / "given", split, [boxes * scale for boxes in split.boxes_xywh])
+    lines = [line for line in read_answer(path, split)[1] if "are they in pixels" in line]
+    assert len(lines) == (told is not None)
+    assert not lines or (told in lines[0] and lines[0].startswith(f"{path}: "))
+
+
+def test_relative_boxes_of_the_challenge_are_refused(shared: Path, split: Split, tmp_path: Path) -> None:
+    entries = json.loads((shared / "faults" / "predictions" / "relative_0_1.json").read_text())
+    for entry, number in zip(entries, split.coco_ids, strict=False):
+        entry["image_id"] = number
+    with pytest.raises(HilumError, match="as relative ones"):
+        read_answer(coco(tmp_path / "relative.json", entries), split)
+
+
+def test_ids_that_match_nothing_show_one_of_each_side(split: Split, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("patientId;PredictionString\n345;0.9 1 1 9 9\n", encoding="utf-8")
+    strangers = coco(tmp_path / "a.json", [{"image_id": 987654, "category_id": 1, "bbox": BOX, "score": 0.5}])
+    for path, theirs in ((tmp_path / "a.csv", "345"), (strangers, "987654")):
+        with pytest.raises(HilumError, match=f"such as {split.image_ids[0]}, number {split.coco_ids[0]},.*{theirs}"):
+            read_answer(path, split)

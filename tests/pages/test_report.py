@@ -233,6 +233,23 @@ def test_figures_that_are_not_there_are_dashes(found, tmp_path):
     assert "What it costs" not in words(tmp_path / "report.html")
 
 
+def test_the_page_bears_the_date_of_its_results(page, found, tmp_path):
+    date = found.results["date"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", date)
+    assert f"which none was trained or tuned on. Figures of {date}." in words(page)
+    assert f"Date {date}, UTC" in words(page)
+    old = {key: value for key, value in found.results.items() if key != "date"}
+    write_report(tmp_path / "report.html", replace(found, results=old))
+    assert "Figures of" not in words(tmp_path / "report.html")
+    assert f"Date {MISSING}" in words(tmp_path / "report.html")
+
+
+def test_that_nothing_could_be_chosen_on_val_is_told(found):
+    told = " ".join(cautions(replace(found, results={**found.results, "val_shows_opacity": False}), []))
+    assert "No image of val shows opacity" in told
+    assert "No image of val shows opacity" not in " ".join(cautions(found, []))
+
+
 def test_without_any_config(data, split, tmp_path):
     write_report(tmp_path / "report.html", make_benchmark(data, split, {}))
     text = words(tmp_path / "report.html")

@@ -61,7 +61,7 @@ def test_each_map_is_enlarged_once_and_the_first_values_come_first(monkeypatch):
 def test_nothing_found_is_no_score():
     points = sweep([(np.zeros((4, 4), np.float32), (9, 9))] * 2, [np.array([[1, 1, 3, 3]]), np.zeros((0, 4))])
     assert len(points) == np.prod([len(values) for values in GRID.values()])
-    assert {(point.confidence, point.score) for point in points} == {(1.0, 0.0)}
+    assert {(point.confidence, point.score) for point in points} == {(0.0, 0.0)}
 
 
 def test_a_broken_map_is_an_error():
