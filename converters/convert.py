@@ -29,7 +29,7 @@ from hilum.converters.progress import Progress, no_progress
 from hilum.converters.rsna import LeftOut
 from hilum.converters.source import UNPACKED, SourceFile, list_files
 from hilum.errors import HilumError
-from hilum.files import PARTIAL, csv_text, locked, write_atomically
+from hilum.files import PARTIAL, csv_text, locked, own_folder, refuse_links, remove, write_atomically
 
 MARKER = "conversion.json"
 SOURCES, KEY = "sources.csv", "sources.key"
@@ -80,6 +80,7 @@ def convert(
     # Workers, on other machines perhaps, run in folders of their own; the journal knows pictures by their folder.
     work = _Work(out.absolute(), rendering, executor, progress)
     try:
+        refuse_links(out, *_FOLDERS, UNPACKED)
         with _locked(out):  # until the last file: whoever gets the lock finds a dataset, or what nobody writes to
             begun = _check_out(out, overwrite=overwrite)
             if begun and source.exists() and out.samefile(source):
@@ -330,7 +331,7 @@ def _mark(out: Path, *, begun: bool) -> None:
     """Mark `out` as ours and unfinished, before all else, and clear away what a killed run was writing."""
     write_atomically(out / MARKER, json.dumps({"hilum": __version__, "complete": False}) + "\n")
     for name in _FOLDERS:
-        (out / name).mkdir(parents=True, exist_ok=True)
+        own_folder(out, name)
     if begun:
         for place in (out, out / "unlabelled", *(out / name for name in _FOLDERS)):
             for path in place.glob(f".*{PARTIAL}"):
@@ -448,11 +449,7 @@ def _remove_strays(out: Path, images: Sequence[Picture], unlabelled: Sequence[Pi
     }
     for folder, names in wanted.items():
         for path in folder.iterdir():
-            if path.name not in names and path.is_file():
+            if path.name not in names and (path.is_file() or path.is_symlink()):
                 path.unlink()
     for cache in ("labels.cache", "cache"):
-        stale = out / cache
-        if stale.is_dir():
-            shutil.rmtree(stale)
-        else:
-            stale.unlink(missing_ok=True)
+        remove(out / cache)

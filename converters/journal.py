@@ -13,6 +13,7 @@ from typing import Self
 from hilum import __version__
 from hilum.converters.header import Tags
 from hilum.converters.picture import Picture, Rendering
+from hilum.files import naming, open_to_append, write_atomically
 
 JOURNAL = ".conversion.jsonl"
 
@@ -41,8 +42,8 @@ class Journal:
         self.known = _known(lines[1:]) if lines[:1] == [begun] else {}
         if not self.known:
             lines = [begun]
-        self._path.write_text("".join(lines), encoding="utf-8")
-        self._file = self._path.open("a", encoding="utf-8")
+        write_atomically(self._path, "".join(lines))
+        self._file = open_to_append(self._path)
 
     def add(self, pictures: Iterable[tuple[str, Picture]]) -> None:
         """Note what was written; each with its folder."""
@@ -52,8 +53,9 @@ class Journal:
             if picture.source_sha256 and (folder, picture.image_id) not in self.known
         ]
         if lines:
-            self._file.write("".join(lines))
-            self._file.flush()
+            with naming(self._path):
+                self._file.write("".join(lines).encode())
+                self._file.flush()
 
     def __enter__(self) -> Self:
         return self

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from hilum.converters.rsna import LeftOut
 from hilum.errors import HilumError
-from hilum.files import PARTIAL
+from hilum.files import PARTIAL, naming, own_folder, remove
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -254,8 +254,7 @@ class _Listing:
             else:
                 self.members(member.path, member.name + "/", (begin, member.size), depth=depth)
             return
-        scratch = self._out / UNPACKED
-        scratch.mkdir(parents=True, exist_ok=True)
+        scratch = own_folder(self._out, UNPACKED)
         if member.size > min(_MAX_RATIO * member.packed + MAX_FILE_BYTES, self._may_unpack):
             self._leave_out(member.name, f"unpacks to {member.size >> 20} MiB, as zip bombs do; unpack it yourself")
             return
@@ -271,8 +270,10 @@ class _Listing:
         if not copy.is_file():
             part = copy.with_suffix(PARTIAL)
             try:
-                _unpack(member, part)
-                part.replace(copy)
+                with naming(copy):
+                    remove(part)
+                    _unpack(member, part)
+                    part.replace(copy)
             except HilumError as error:
                 self._leave_out(member.name, str(error))
                 return
@@ -301,7 +302,7 @@ def _unpack(member: SourceFile, target: Path) -> None:
     if begin is None:
         raise HilumError("a damaged zip")
     unpacker, left, crc, size = zlib.decompressobj(-zlib.MAX_WBITS), member.packed, 0, 0
-    with open(member.path, "rb") as source, target.open("wb") as file:  # noqa: PTH123
+    with open(member.path, "rb") as source, target.open("xb") as file:  # noqa: PTH123
         source.seek(begin)
         while left and size <= member.size and (piece := source.read(min(left, _PIECE))):
             left -= len(piece)

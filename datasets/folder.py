@@ -20,6 +20,7 @@ SplitName = Literal["train", "val", "holdout"]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 CONVERSION = "conversion.json"
 PARENT = "parent_fingerprint"  # in the record of a further split: the data that it was made from
+PARENT_PATH = "parent_path"  # likewise, of a split that does not lie in them: where they lie
 
 
 @dataclass(frozen=True)
@@ -74,10 +75,16 @@ class Dataset:
     """A folder that `hilum convert` wrote, or a further split of one, `DATA/splits/NAME`, that `hilum split` wrote.
 
     `Dataset.open` checks that it is one, and whole. A further split holds no picture: they stay in `DATA`, its `root`.
+
+    Attributes:
+        path: the folder.
+        conversion: its record.
+        scratch: a folder for what is made of it where the folder itself cannot be written; None where there is none.
     """
 
     path: Path
     conversion: dict[str, Any]
+    scratch: Path | None = None
 
     @classmethod
     def open(cls, path: Path) -> "Dataset":
@@ -104,13 +111,17 @@ class Dataset:
         if not complete:
             raise HilumError(f"{path}: its conversion was interrupted; run the same `hilum convert` again")
         data = cls(path, conversion)
+        if data.names_its_root and not str(conversion[PARENT_PATH]).startswith("/"):
+            raise HilumError(f"{marker}: {PARENT_PATH}: expected an absolute path; split again")
         if data.is_further_split:
             try:
                 parent = cls.open(data.root)
             except HilumError as error:
-                raise HilumError(f"{path}: a split of the dataset two folders up; {error}") from error
+                where = data.root if data.names_its_root else "two folders up"
+                raise HilumError(f"{path}: a split of the dataset {where}; {error}") from error
             if parent.is_further_split or parent.fingerprint != conversion[PARENT]:
                 again = f"hilum split {data.root} {path.resolve().name} ... --overwrite"
+                again += f" --out {path.resolve().parent}" if data.names_its_root else ""
                 raise HilumError(f"{path}: {data.root} has been converted anew since it was split; `{again}` splits it")
         return data
 
@@ -119,9 +130,16 @@ class Dataset:
         """Whether it is a split below another dataset folder."""
         return PARENT in self.conversion
 
+    @property
+    def names_its_root(self) -> bool:
+        """Whether it is a further split that lies elsewhere, and says where the dataset folder is."""
+        return self.is_further_split and PARENT_PATH in self.conversion
+
     @cached_property
     def root(self) -> Path:
-        """The folder that holds the pictures: this one, or two folders up from a further split."""
+        """The folder that holds the pictures: this one, or of a further split the one that it names, or two up."""
+        if self.names_its_root:
+            return Path(str(self.conversion[PARENT_PATH]))
         # Resolved, because behind a symbolic link `..` is not the folder that the path names before it.
         return self.path.resolve().parents[1] if self.is_further_split else self.path
 

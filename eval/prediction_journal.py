@@ -7,13 +7,13 @@ and not in memory: of boxes above a confidence of 0 there can be 100 an image.
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from supervision import Detections
 
+from hilum.files import naming, open_to_append
 from hilum.predict import Result
 
 JOURNAL = ".predictions.jsonl"
@@ -43,17 +43,17 @@ class PredictionJournal:
         self._path = folder / JOURNAL
         begun = json.dumps(made_with).encode() + b"\n"
         length = 0
-        with suppress(FileNotFoundError), self._path.open("rb") as file:
-            if file.readline() == begun:
-                length = len(begun)
-                # The last line may be cut where the run was killed, and the disk may have lost others.
-                for image_id, line in zip(image_ids, file, strict=False):
-                    result = _read(line)
-                    if result is None or result.image_id != image_id:
-                        break
-                    self._count(result)
-                    length += len(line)
-        self._file = self._path.open("ab")
+        self._file = open_to_append(self._path)
+        self._file.seek(0)
+        if self._file.readline() == begun:
+            length = len(begun)
+            # The last line may be cut where the run was killed, and the disk may have lost others.
+            for image_id, line in zip(image_ids, self._file, strict=False):
+                result = _read(line)
+                if result is None or result.image_id != image_id:
+                    break
+                self._count(result)
+                length += len(line)
         self._file.truncate(length)
         if not length:
             self._file.write(begun)
@@ -62,8 +62,9 @@ class PredictionJournal:
         """Note what was found in the next image."""
         found = result.detections
         values = [result.image_id, found.xyxy.tolist(), found.confidence.tolist(), float(result.image_probability)]
-        self._file.write(json.dumps([*values, result.error]).encode() + b"\n")
-        self._file.flush()
+        with naming(self._path):
+            self._file.write(json.dumps([*values, result.error]).encode() + b"\n")
+            self._file.flush()
         self._count(result)
 
     def results(self) -> Iterator[Result]:
