@@ -20,7 +20,7 @@ from typing import Any, Literal
 from hilum import __version__
 from hilum.converters import rsna
 from hilum.converters.coco import CATEGORIES, coco_json
-from hilum.converters.lists import read_id_list, read_named_ids, refuse, refuse_unknown
+from hilum.converters.lists import one_of_each, read_id_list, read_named_ids, refuse, refuse_unknown
 from hilum.converters.splits import (
     DEFAULT_SHARES,
     LEAVES,
@@ -226,7 +226,8 @@ def read_patients(path: Path, data: Dataset) -> dict[str, str]:
     named = {respelt.get(image_id, image_id): patient for image_id, patient in owner.items()}
     patients = {image_id: patient for image_id, patient in named.items() if image_id in data.metadata}
     if not patients:
-        raise HilumError(f"{path}: has none of the {len(data.metadata):,} images of {data.path}; give the right map")
+        each = one_of_each(owner, data.metadata)
+        raise HilumError(f"{path}: has none of the {len(data.metadata):,} images of {data.path}: {each}")
     return patients
 
 
@@ -289,10 +290,11 @@ def _deal(images: Sequence[_Image], kind: Kind, seed: int, path: Path) -> list[l
             stage1 = read_named_ids(table)
             absent = ids.keys() - stage1
             if len(absent) in (0, len(ids)):
-                has = "none" if absent else "all"
+                has = f"none of the {len(ids):,} images of {path} ({one_of_each(stage1, ids)})"
+                has = has if absent else f"all of the {len(ids):,} images of {path}"
                 raise HilumError(
-                    f"{table}: has {has} of the {len(ids):,} images of {path}; expected stage 1's label table "
-                    "(stage_1_train_labels.csv), which lacks those of its test set"
+                    f"{table}: has {has}; expected stage 1's label table (stage_1_train_labels.csv), which lacks those "
+                    "of its test set"
                 )
             given = ["holdout" if image_id in absent else "" for image_id in ids]
         case Lists(holdout, val):

@@ -11,6 +11,7 @@ from hilum.files import own_folder, refuse_links
 
 CACHE, SPLITS = "cache", "splits"
 
+
 def place_for(data: Dataset, name: str) -> Path:
     """The folder `name` of the dataset folder; of `data.scratch` where nothing can be written there, which is said.
 

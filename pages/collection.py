@@ -2,6 +2,7 @@
 
 import csv
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from hilum.datasets.folder import SPLITS, Dataset
 from hilum.errors import HilumError
 
 METADATA = "metadata.csv"
+_QUOTED = re.compile(r"(['\"]).*\1")
 NORMAL, OTHER_FINDING = "Normal", "No Lung Opacity / Not Normal"
 _HEALTHY_FIRST = (NORMAL, OTHER_FINDING, "No opacity")
 _OPACITY_LAST = ("other classes", "class unknown", "Opacity", OPACITY)
@@ -153,6 +155,7 @@ def read_left_out(dataset: Dataset) -> list[tuple[str, str]]:
         reason = row.get("reason") or ""
         for name in (row.get("image_id"), row.get("file")):
             reason = reason.replace(name, "(name)") if name else reason
+        reason = _QUOTED.sub("(text)", reason)  # of a cell, in a folder that an earlier version converted
         words = ["(name)" if "(name)" in word or word.lower().endswith(".dcm") else word for word in reason.split()]
         found.append((row.get("what") or "?", " ".join(words)))
     return found
