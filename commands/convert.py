@@ -85,6 +85,7 @@ def convert(
             overwrite=overwrite,
             executor=executor,
             progress=progress,
+            tell=complain,
         )
     _print_conversion(data, record)
 

@@ -26,6 +26,7 @@ def split(
     val_share: Annotated[float | None, Parameter(validator=validators.Number(gt=0, lt=1))] = None,
     keep_shared: Annotated[bool, Parameter(negative="")] = False,
     patients: Path | None = None,
+    out: Path | None = None,
     overwrite: bool = False,
     check: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
@@ -64,6 +65,8 @@ def split(
         Keep images in train and val though they share a patient with holdout.
     patients
         CSV that says whose each image is, where DATA does not know it or is wrong.
+    out
+        Write FOLDER/NAME in the place of DATA/splits/NAME, where DATA is read-only; every command takes it for DATA.
     overwrite
         Replace the split of this name.
     check
@@ -104,7 +107,7 @@ def split(
     if shares and not (min(shares) > 0 and abs(sum(shares) - 1) < 1e-6):
         raise HilumError(f"--shares {' '.join(map(str, shares))}: expected three numbers above 0 that add up to 1")
     if check:
-        folder = data / "splits" / name if name else data
+        folder = (out or data / "splits") / name if name else data
         dataset = Dataset.open(folder)
         _print_leaks(dataset, check_dataset(dataset, read_patients(patients, dataset) if patients else None))
         return
@@ -122,7 +125,7 @@ def split(
         kind = Lists(holdout_list, val_list, **share, keep_shared=keep_shared)
     else:
         kind = Shares(shares or Shares.shares, by or "patient")
-    for folder in resplit(data, name, kind, seed=seed, patients=patients, overwrite=overwrite):
+    for folder in resplit(data, name, kind, seed=seed, patients=patients, out=out, overwrite=overwrite):
         dataset = Dataset.open(folder)
         _print_leaks(dataset, check_dataset(dataset))
 

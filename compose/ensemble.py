@@ -27,7 +27,7 @@ from hilum.datasets.folder import Dataset, Split
 from hilum.datasets.pictures import read_picture
 from hilum.documents import check, parse_json
 from hilum.errors import HilumError
-from hilum.files import PARTIAL, write_atomically
+from hilum.files import PARTIAL, remove, write_atomically
 from hilum.predict import Predictor, image_probability, load, predict_all
 from hilum.run import (
     CONFIG,
@@ -273,7 +273,7 @@ def _copy_run(source: Path, folder: Path) -> None:
         return
     partial = folder.with_name(f".{folder.name}{PARTIAL}")
     try:
-        shutil.rmtree(partial, ignore_errors=True)
+        remove(partial)
         shutil.copytree(source, partial, ignore=_left_behind)
         os.replace(partial, folder)  # noqa: PTH105 - over nothing, or an empty folder
     except (OSError, shutil.Error) as error:

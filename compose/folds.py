@@ -1,11 +1,13 @@
 """K folds of a train split, as dataset folders that any backend trains on."""
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from hilum.converters.record import PARENT
 from hilum.converters.resplit import Lists, resplit
 from hilum.converters.splits import coarsen, split_by_group
+from hilum.datasets.derived import SPLITS, place_for
 from hilum.datasets.folder import Dataset, Split
 from hilum.errors import HilumError
 
@@ -15,7 +17,7 @@ def fold_datasets(data: Dataset, folds: int, *, seed: int) -> list[Dataset]:
 
     Val and holdout of `data` are holdout in all of them: no fold sees them, so that an ensemble of the folds may be
     tuned on the one and reported on the other. They are further splits of the folder that holds the pictures,
-    `splits/fold-...`, and are used again where they are there.
+    `splits/fold-...`, and are used again where they are there. Where it cannot be written, they lie in `data.scratch`.
 
     Args:
         data: a dataset folder, or a further split.
@@ -31,15 +33,17 @@ def fold_datasets(data: Dataset, folds: int, *, seed: int) -> list[Dataset]:
     datasets = []
     for fold in range(folds):
         name = f"fold-{fold + 1}-of-{folds}-{data.fingerprint}-seed{seed}"
-        folder = root.path / "splits" / name
+        folder = root.path / SPLITS / name
+        if not _is_whole(folder, root):
+            folder = place_for(data, SPLITS) / name
         if not _is_whole(folder, root):
             val = [image_id for image_id, part in zip(train.image_ids, parts, strict=True) if part == str(fold)]
             try:
-                _write(root.path, name, val, held_out, seed, overwrite=folder.exists())
+                _write(root.path, folder, val, held_out, seed)
             except HilumError:
                 if not _is_whole(folder, root):  # else another process has made the same one meanwhile
                     raise
-        datasets.append(Dataset.open(folder))
+        datasets.append(replace(Dataset.open(folder), scratch=data.scratch))
     return datasets
 
 
@@ -76,10 +80,11 @@ def _is_whole(folder: Path, root: Dataset) -> bool:
         return False
 
 
-def _write(root: Path, name: str, val: list[str], holdout: list[str], seed: int, *, overwrite: bool) -> None:
+def _write(root: Path, split: Path, val: list[str], holdout: list[str], seed: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         lists = {"val": Path(folder) / "val.txt", "holdout": Path(folder) / "holdout.txt"}
         for path, ids in zip(lists.values(), (val, holdout), strict=True):
             path.write_text("".join(f"{image_id}\n" for image_id in ids), encoding="utf-8")
         # Who shares a patient with whom was settled when `data` was split; here every image has its place.
-        resplit(root, name, Lists(lists["holdout"], lists["val"], keep_shared=True), seed=seed, overwrite=overwrite)
+        kind = Lists(lists["holdout"], lists["val"], keep_shared=True)
+        resplit(root, split.name, kind, seed=seed, out=split.parent, overwrite=split.exists())

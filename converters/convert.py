@@ -10,7 +10,7 @@ import os
 import secrets
 import shutil
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
@@ -23,15 +23,27 @@ from hilum import __version__
 from hilum.converters import rsna
 from hilum.converters.dataset import Labelled, labelled, write_dataset, write_left_out, write_unlabelled
 from hilum.converters.journal import JOURNAL, Journal
+from hilum.converters.label_check import check_labels
 from hilum.converters.layout import Layout, kaggle_layout
+from hilum.converters.lists import one_of_each
 from hilum.converters.picture import AS_IS, Box, Job, Picture, Rendering, convert_pictures, inside, pseudonym
 from hilum.converters.progress import Progress, no_progress
+from hilum.converters.public_names import PATIENT_MAP, public_name
 from hilum.converters.record import CONVERSION as MARKER
 from hilum.converters.record import PARENT, read_conversion
 from hilum.converters.rsna import LeftOut
 from hilum.converters.source import UNPACKED, SourceFile, list_files
 from hilum.errors import HilumError
-from hilum.files import PARTIAL, csv_text, locked, read_regular, write_atomically
+from hilum.files import (
+    PARTIAL,
+    csv_text,
+    locked,
+    own_folder,
+    read_regular,
+    refuse_links,
+    remove,
+    write_atomically,
+)
 
 _MAX_KEY_BYTES = 4096
 SOURCES, KEY = "sources.csv", "sources.key"
@@ -53,6 +65,7 @@ def convert(
     overwrite: bool = False,
     executor: Executor | None = None,
     progress: Progress = no_progress,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Convert a source into the dataset folder `out`.
 
@@ -70,6 +83,7 @@ def convert(
         overwrite: convert again into a folder that already holds a dataset.
         executor: where files are converted; in this process where None. Any `concurrent.futures` executor will do.
         progress: called with the files done and their total.
+        tell: called with a line on what is doubtful, before anything is written.
 
     Returns:
         The conversion record, as stored in `conversion.json`.
@@ -80,8 +94,9 @@ def convert(
     if rendering.bits > 8 and rendering.format == "jpg":
         raise HilumError("16 bits do not go into a JPEG: leave the format out, or say png")
     # Workers, on other machines perhaps, run in folders of their own; the journal knows pictures by their folder.
-    work = _Work(out.absolute(), rendering, executor, progress)
+    work = _Work(out.absolute(), rendering, executor, progress, tell)
     try:
+        refuse_links(out, *_FOLDERS, UNPACKED)
         with _locked(out):  # until the last file: whoever gets the lock finds a dataset, or what nobody writes to
             begun = _check_out(out, overwrite=overwrite)
             if begun and source.exists() and out.samefile(source):
@@ -116,6 +131,7 @@ class _Work:
     rendering: Rendering
     executor: Executor | None
     progress: Progress
+    tell: Callable[[str], None]
 
     def pictures(self, jobs: Sequence[Job], *, key: bytes | None) -> Iterator[tuple[Job, Picture]]:
         """Convert the files of all jobs, in order; what an interrupted run has decoded is not decoded again."""
@@ -140,17 +156,24 @@ def _convert_source(
     """What `convert` does while nobody else writes to the folder; nothing is marked before the tables are read."""
     out = work.out
     files, left_out = list_files(source.absolute(), out)
-    layout = kaggle_layout(files)
+    broken = [f"{entry.file}: {entry.reason}" for entry in left_out if entry.file.lower().endswith(".zip")]
+    try:
+        layout = kaggle_layout(files)
+    except HilumError as error:
+        raise HilumError("; ".join([str(error), *broken])) from error
+    for line in broken:
+        work.tell(f"{source}: {line}")
     if layout is None:
         _refuse(patients, f"a patient map is for Kaggle's layout, which {source} has not")
         files = [file for file in files if key is None or os.path.realpath(file.path) != os.path.realpath(key)]
         _mark(out, begun=begun)
         return _convert_tree(files, left_out, work, key)
     _refuse(key, "a key is for trees without Kaggle's layout; the challenge's ids are public")
-    for private in (out / SOURCES, out / KEY):
-        _refuse(private if private.exists() else None, "is of a tree of patients; give a new folder")
+    _refuse(out / SOURCES if (out / SOURCES).exists() else None, "is of a tree of patients; give a new folder")
     tables = _Tables(layout, patients)
+    check_labels(tables.labels, layout.labels.name, _by_id(layout.train_images, tables.labels.boxes, []), work.tell)
     _mark(out, begun=begun)
+    (out / KEY).unlink(missing_ok=True)  # of a tree whose conversion failed or was given up: it has named nothing
     return {"source": source.absolute().name} | _convert_challenge(tables, layout, left_out, work, seed)
 
 
@@ -175,10 +198,11 @@ class _Tables:
             except HilumError as error:
                 raise HilumError(f"{patients}: {error}") from error
             self.patients = rsna.read_patients(content, str(patients))
-            self.patients = self._respelt(self.patients, patients.name)
+            self.patients = self._respelt(self.patients, PATIENT_MAP)
             if self.labels.boxes and not self.labels.boxes.keys() & self.patients.keys():
+                each = one_of_each(self.patients, self.labels.boxes)
                 count = len(self.labels.boxes)
-                raise HilumError(f"{patients}: none of the {count} images is in this patient map; give the right one")
+                raise HilumError(f"{patients}: none of the {count} images is in this patient map: {each}")
 
     def _respelt(self, table: dict[str, str], name: str) -> dict[str, str]:
         """The table with ids as the label table spells them, where they differ in case."""
@@ -222,7 +246,7 @@ def _convert_challenge(
             images.append(labelled(picture, boxes, kind, owner.get(job.image_id, "")))
     left_out += _unmatched(train, labels, layout)
     if not images:
-        write_left_out(out, left_out)
+        write_left_out(out, _public(left_out))
         raise HilumError(f"{layout.labels.name}: no labelled picture could be converted; left_out.csv says why")
     left_out += _class_contradictions(images, tables)
     images.sort(key=lambda image: image.picture.image_id)
@@ -230,7 +254,7 @@ def _convert_challenge(
     counts = write_dataset(out, images, seed)
     write_unlabelled(out, unlabelled)
     _remove_strays(out, [image.picture for image in images], unlabelled)
-    write_left_out(out, left_out)
+    write_left_out(out, _public(left_out))
     return {
         "patients_known": bool(owner),
         "images_without_patient": sum(not image.patient for image in images),
@@ -268,12 +292,14 @@ def _convert_tree(
             pictures.append(picture)
         else:
             left_out.append(LeftOut("file", job.image_id, "", None, picture.reason))
-    write_atomically(out / SOURCES, _DO_NOT_SHARE + csv_text(["image_id", "file"], sorted(sources)), private=True)
     if not pictures:
         write_left_out(out, left_out)
+        if not (out / SOURCES).exists():
+            (out / KEY).unlink(missing_ok=True)  # else no other source could be converted to this folder
         reasons = Counter(entry.reason for entry in left_out).most_common(3)
         said = "; ".join(f"{count} x {reason}" for reason, count in reasons)
         raise HilumError(f"no picture among the {len(jobs)} files could be converted: {said}")
+    write_atomically(out / SOURCES, _DO_NOT_SHARE + csv_text(["image_id", "file"], sorted(sources)), private=True)
     counts = write_dataset(out, [], 0)
     write_unlabelled(out, pictures)
     _remove_strays(out, [], pictures)
@@ -334,7 +360,7 @@ def _mark(out: Path, *, begun: bool) -> None:
     """Mark `out` as ours and unfinished, before all else, and clear away what a killed run was writing."""
     write_atomically(out / MARKER, json.dumps({"hilum": __version__, "complete": False}) + "\n")
     for name in _FOLDERS:
-        (out / name).mkdir(parents=True, exist_ok=True)
+        own_folder(out, name)
     if begun:
         for place in (out, out / "unlabelled", *(out / name for name in _FOLDERS)):
             for path in place.glob(f".*{PARTIAL}"):
@@ -360,6 +386,7 @@ def _read_or_make_key(path: Path) -> bytes:
 
 def _by_id(files: Sequence[SourceFile], wanted: Collection[str], left_out: list[LeftOut]) -> dict[str, SourceFile]:
     """Files by image id; ids that differ from the table's in case alone take the table's."""
+    place = {file.name: number for number, file in enumerate(files, start=1)}
     files = sorted(
         files, key=lambda file: file.stem not in wanted
     )  # of two that differ in case the table's comes first
@@ -375,9 +402,10 @@ def _by_id(files: Sequence[SourceFile], wanted: Collection[str], left_out: list[
         if not file.name.lower().endswith(".dcm"):
             leave_out("not a .dcm file")
         elif not rsna.SAFE_ID.fullmatch(stem):
-            leave_out("the file name holds characters other than letters, digits, '.', '_' and '-'")
+            which = f"it is number {place[file.name]:,} of {len(files):,} by name"
+            leave_out(f"the file name holds characters other than letters, digits, '.', '_' and '-'; {which}")
         elif stem.casefold() in seen:
-            leave_out(f"the same id as {seen[stem.casefold()].name}, but for its case perhaps", stem)
+            leave_out(f"the same id as {seen[stem.casefold()].parts[-1]}, but for its case perhaps", stem)
         else:
             image_id = respelt.get(stem, stem)
             if image_id != stem:
@@ -389,7 +417,7 @@ def _by_id(files: Sequence[SourceFile], wanted: Collection[str], left_out: list[
 def _unmatched(train: Mapping[str, SourceFile], labels: rsna.Labels, layout: Layout) -> list[LeftOut]:
     known = {entry.image_id for entry in labels.left_out if entry.what == "image"}
     without_label = [
-        LeftOut("image", image_id, file.name, None, f"no row in {layout.labels.name}")
+        LeftOut("image", image_id, file.name, None, f"no row in {layout.labels.parts[-1]}")
         for image_id, file in train.items()
         if image_id not in labels.boxes and image_id not in known
     ]
@@ -441,6 +469,10 @@ def _class_contradictions(images: Sequence[Labelled], tables: _Tables) -> list[L
     return problems
 
 
+def _public(left_out: Iterable[LeftOut]) -> list[LeftOut]:
+    return [replace(entry, file=public_name(entry.file)) for entry in left_out]
+
+
 def _counted(left_out: Iterable[LeftOut]) -> dict[str, int]:
     return dict(sorted(Counter(entry.what for entry in left_out).items()))
 
@@ -454,11 +486,7 @@ def _remove_strays(out: Path, images: Sequence[Picture], unlabelled: Sequence[Pi
     }
     for folder, names in wanted.items():
         for path in folder.iterdir():
-            if path.name not in names and path.is_file():
+            if path.name not in names and (path.is_file() or path.is_symlink()):
                 path.unlink()
     for cache in ("labels.cache", "cache"):
-        stale = out / cache
-        if stale.is_dir():
-            shutil.rmtree(stale)
-        else:
-            stale.unlink(missing_ok=True)
+        remove(out / cache)

@@ -58,7 +58,8 @@ MAX_PIXELS = 1 << 26  # 67 megapixels; the largest detectors have some 30
 _VIEWS = frozenset(
     ["AP", "PA", "LL", "RL", "RLD", "LLD", "RLO", "LLO", "LAO", "RAO", "LPO", "RPO", "LAT", "LATERAL", "ML", "LM"]
 )
-_OLDEST_YEARS = 89
+_OLDEST_TOLD = 89  # years
+OLDEST_YEARS = 122  # nobody is known to have lived longer
 
 
 @dataclass(frozen=True)
@@ -93,10 +94,13 @@ def tags_of(header: Header) -> Tags:
 
 
 def capped(tags: Tags) -> Tags:
-    """Ages above 89 as 90, for they are rare enough to point at a person (45 CFR 164.514(b)(2)(i)(C))."""
-    if tags.age_years is None or tags.age_years <= _OLDEST_YEARS:
+    """Ages above 89 as 90, for they are rare enough to point at a person (45 CFR 164.514(b)(2)(i)(C)).
+
+    Those that nobody has lived to are not known: as 90 they would pass for true.
+    """
+    if tags.age_years is None or tags.age_years <= _OLDEST_TOLD:
         return tags
-    return replace(tags, age_years=_OLDEST_YEARS + 1)
+    return replace(tags, age_years=_OLDEST_TOLD + 1 if tags.age_years <= OLDEST_YEARS else None)
 
 
 def kept_as_stored(header: Header) -> bool:

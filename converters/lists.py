@@ -1,6 +1,6 @@
 """Read lists that name images: ids, one a line or as a column of a CSV."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from hilum.documents import csv_lines, read_text
@@ -9,6 +9,7 @@ from hilum.errors import HilumError
 ID_COLUMNS = ("patientid", "image_id")
 _SHOWN = 10
 _MAX_BYTES = 1 << 26
+_LONGEST = 128  # characters of an id
 
 
 def read_id_list(path: Path) -> dict[str, int]:
@@ -47,6 +48,33 @@ def read_named_ids(path: Path) -> set[str]:
     return {values[0] for _, values in _columns(path, _read(path), ID_COLUMNS)}
 
 
+def lost_zeros(ids: Iterable[str], known: Iterable[str]) -> dict[str, str]:
+    """Ids of digits that a table lost leading zeros of, as spreadsheets and pandas do: id -> as `known` has it.
+
+    Those that `known` has as they are, or that could be several of it, are not in the result.
+    """
+    ids, known = set(ids), set(known)
+    stripped: dict[str, list[str]] = {}
+    for image_id in known - ids:
+        if image_id.isdecimal() and image_id.startswith("0"):
+            stripped.setdefault(image_id.lstrip("0") or "0", []).append(image_id)
+    return {image_id: stripped[image_id][0] for image_id in ids - known if len(stripped.get(image_id, ())) == 1}
+
+
+def one_of_each(ids: Collection[str], known: Collection[str]) -> str:
+    """For where ids match none of those that are known: one of either side, and what makes them differ if that is seen.
+
+    Examples:
+        >>> one_of_each(["345"], ["00345", "00346"])
+        "expected '00345', found '345': save the ids as text, with their leading zeros"
+    """
+    lost = lost_zeros(ids, known)
+    given = min(lost or ids, default="none")
+    wanted = lost.get(given, min(known, default="none"))
+    hint = ": save the ids as text, with their leading zeros" if lost else ""
+    return f"expected {wanted[:_LONGEST]!r}, found {given[:_LONGEST]!r}{hint}"
+
+
 def refuse(path: Path, problems: list[str]) -> None:
     """Raise if there is a problem; the first of them are told, a line each.
 
@@ -59,11 +87,13 @@ def refuse(path: Path, problems: list[str]) -> None:
 
 
 def refuse_unknown(path: Path, lines: Mapping[str, int], known: Mapping[str, object], where: Path) -> None:
-    """Raise for the ids of a list that a dataset folder does not have.
+    """Raise for the ids of a list that a dataset folder does not have; where it has none of them, in one line.
 
     Raises:
         HilumError: there is one; one line each.
     """
+    if lines and not lines.keys() & known.keys():
+        refuse(path, [f"none of its {len(lines):,} ids is of {where}: {one_of_each(lines, known)}"])
     unknown = [(line, image_id) for image_id, line in lines.items() if image_id not in known]
     refuse(path, [f"line {line}: {where} has no image {image_id[:128]}" for line, image_id in sorted(unknown)])
 

@@ -137,7 +137,7 @@ def convert_picture(job: Job, rendering: Rendering = AS_IS, key: bytes | None = 
     Args:
         job: which file, and where to.
         rendering: how.
-        key: where given, the patient's id becomes a keyed hash and great ages are capped.
+        key: where given, the patient's id becomes a keyed hash.
 
     Raises:
         OSError: the dataset folder cannot be written, or the source's disk is gone.
@@ -287,13 +287,13 @@ def _encoded(pixels: "NDArray[np.uint8] | NDArray[np.uint16]", rendering: Render
 
 
 def _tags_and_patient(header: Header, key: bytes | None) -> tuple[Tags, str]:
-    tags = tags_of(header)
+    tags = capped(tags_of(header))
     if key is None:
         return tags, ""
     if header.get(BURNED_IN, "").upper() == "YES":
         raise HilumError("text is burned into its picture (0028,0301), which may name a person")
     patient_id = header.get(PATIENT_ID, "")
-    return capped(tags), pseudonym(key, "patient", patient_id) if patient_id else ""
+    return tags, pseudonym(key, "patient", patient_id) if patient_id else ""
 
 
 def _is_there(job: Job, known: Picture) -> bool:

@@ -1,15 +1,16 @@
 """The record of a dataset folder, `conversion.json`: how it came about, and whether it is whole."""
 
 from pathlib import Path
-from typing import Any, Final, Required
+from typing import Annotated, Any, Final, Required
 
-from pydantic import with_config
+from pydantic import Field, with_config
 from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
 
 from hilum.documents import MAX_RECORD_BYTES, RECORD, Count, read_json
 
 CONVERSION: Final = "conversion.json"
 PARENT: Final = "parent_fingerprint"  # in the record of a further split: the data that it was made from
+PARENT_PATH: Final = "parent_path"  # likewise, of a split that does not lie in them: where they lie
 
 
 @with_config(RECORD)
@@ -24,6 +25,7 @@ class Conversion(TypedDict, total=False):
         patients_known: whether it was said whose the images are.
         images_without_patient: how many of them are of nobody known.
         parent_fingerprint: of the data that a further split was made from.
+        parent_path: where these data lie, of a further split that does not lie in them; absolute.
         kind, seed, options: how a further split was made.
         patients_on_both_sides: of a further split, by pair of splits: "train-val"; None where no patient is known.
         left_out: how many were left out, by what or why.
@@ -36,6 +38,7 @@ class Conversion(TypedDict, total=False):
     patients_known: bool
     images_without_patient: Count
     parent_fingerprint: str
+    parent_path: Annotated[str, Field(pattern="^/")]
     kind: str
     seed: int
     options: dict[str, Any]

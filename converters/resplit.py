@@ -1,7 +1,8 @@
 """Split a dataset folder anew, into `DATA/splits/NAME`: no picture is moved, copied or converted again.
 
-A further split is a dataset folder but for its pictures and labels, which stay two folders up. It is built beside its
-place and renamed into it, so that nobody ever meets half of one.
+A further split is a dataset folder but for its pictures and labels, which stay two folders up; or in the folder that
+it names, where it lies elsewhere. It is built beside its place and renamed into it, so that nobody ever meets half of
+one.
 """
 
 import json
@@ -11,6 +12,7 @@ import secrets
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,8 +21,8 @@ from hilum import __version__
 from hilum.converters import rsna
 from hilum.converters.annotations import CocoBox, CocoImage
 from hilum.converters.coco import CATEGORIES, coco_json
-from hilum.converters.lists import read_id_list, read_named_ids, refuse, refuse_unknown
-from hilum.converters.record import CONVERSION, PARENT, read_conversion
+from hilum.converters.lists import one_of_each, read_id_list, read_named_ids, refuse, refuse_unknown
+from hilum.converters.record import CONVERSION, PARENT, PARENT_PATH, read_conversion
 from hilum.converters.splits import (
     DEFAULT_SHARES,
     LEAVES,
@@ -35,7 +37,7 @@ from hilum.datasets.folder import SPLITS, Dataset
 from hilum.datasets.leaks import Facts, facts_of, leak_check
 from hilum.documents import shown
 from hilum.errors import HilumError
-from hilum.files import csv_text, locked, read_regular, write_atomically
+from hilum.files import NOT_WRITABLE, csv_text, locked, own_folder, read_regular, write_atomically
 
 By = Literal["patient", "image"]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -121,16 +123,24 @@ class _Image:
 
 
 def resplit(
-    path: Path, name: str, kind: Kind, *, seed: int = 0, patients: Path | None = None, overwrite: bool = False
+    path: Path,
+    name: str,
+    kind: Kind,
+    *,
+    seed: int = 0,
+    patients: Path | None = None,
+    out: Path | None = None,
+    overwrite: bool = False,
 ) -> list[Path]:
     """Write a further split of a dataset folder, or one a fold.
 
     Args:
         path: the dataset folder.
-        name: of the split below `path/splits`; folds are `name-0`, `name-1`, ...
+        name: of the split below `path/splits`, or below `out`; folds are `name-0`, `name-1`, ...
         kind: which images go where.
         seed: the same seed gives the same bytes.
         patients: a patient map; counts before what the folder says.
+        out: another folder for the splits, where the dataset folder is not to be written; made if it is not there.
         overwrite: replace splits of these names.
 
     Returns:
@@ -144,15 +154,24 @@ def resplit(
         raise HilumError(f"{path}: is a split itself; split the dataset folder, {data.root}")
     if not _NAME.fullmatch(name):
         raise HilumError(f"{name!r}: no name for a split; use letters, digits, '.', '_' and '-'")
+    if out is not None and (out / CONVERSION).exists():
+        raise HilumError(f"{out}: is a dataset folder or a split; give the splits a folder of their own")
     names = [f"{name}-{fold}" for fold in range(kind.folds)] if isinstance(kind, Folds) else [name]
-    folders = [path / "splits" / name for name in names]
+    splits = path / "splits" if out is None else out
+    folders = [splits / name for name in names]
+    made = not splits.exists()
     try:
         # Another command's split, while it is being written, looks like what a kill left: wait for its end.
-        with locked(path, busy=None):
-            _mend(path / "splits")
+        with locked(path, busy=None), locked(own_folder(path, "splits") if out is None else own_folder(out), busy=None):
+            _mend(splits)
             _replace(data, name, folders, kind, seed, patients, overwrite=overwrite)
     except OSError as error:
-        raise HilumError(f"{error.filename or path}: {error.strerror}") from error
+        hint = "; --out FOLDER writes splits elsewhere" if out is None and error.errno in NOT_WRITABLE else ""
+        raise HilumError(f"{error.filename or path}: {error.strerror}{hint}") from error
+    finally:
+        if made:
+            with suppress(OSError):
+                splits.rmdir()  # where nothing was written
     return folders
 
 
@@ -162,7 +181,7 @@ def _replace(
     """Write the splits, all or none, while nobody else writes one."""
     path = data.path
     _refuse_taken(folders, overwrite=overwrite)
-    if isinstance(kind, Folds) and (stray := path / "splits" / f"{name}-{kind.folds}").exists():
+    if isinstance(kind, Folds) and (stray := folders[0].with_name(f"{name}-{kind.folds}")).exists():
         raise HilumError(f"{stray}: is of a set of more folds; remove that, or give another name than {name!r}")
     images = _read_images(data, read_patients(patients, data) if patients else {})
     if not images:
@@ -172,8 +191,11 @@ def _replace(
         if empty := [split for split in SPLITS if split not in splits]:
             left = f"of {len(images):,} images none would be left for {' and '.join(empty)}"
             raise HilumError(f"{folder}: {left}; nothing was written")
+    root = path.resolve()
+    elsewhere = folders[0].resolve().parents[1] != root
     about: dict[str, Any] = {
         PARENT: data.fingerprint,
+        **({PARENT_PATH: str(root)} if elsewhere else {}),
         "kind": type(kind).__name__.lower(),
         "seed": seed,
         "options": {key: value.name if isinstance(value, Path) else value for key, value in asdict(kind).items()},
@@ -184,7 +206,8 @@ def _replace(
         yaml = data.yaml_path.read_bytes()
         for splits, folder in zip(dealt, folders, strict=True):
             built[folder] = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part")
-            _write(built[folder], images, splits, about, yaml)
+            pictures = f"{root}/images/" if elsewhere else "./../../images/"
+            _write(built[folder], images, splits, about, yaml, pictures)
         for folder, part in built.items():
             _put(part, folder)
     finally:
@@ -209,7 +232,8 @@ def read_patients(path: Path, data: Dataset) -> dict[str, str]:
     named = {respelt.get(image_id, image_id): patient for image_id, patient in owner.items()}
     patients = {image_id: patient for image_id, patient in named.items() if image_id in data.metadata}
     if not patients:
-        raise HilumError(f"{path}: has none of the {len(data.metadata):,} images of {data.path}; give the right map")
+        each = one_of_each(owner, data.metadata)
+        raise HilumError(f"{path}: has none of the {len(data.metadata):,} images of {data.path}: {each}")
     return patients
 
 
@@ -271,10 +295,11 @@ def _deal(images: Sequence[_Image], kind: Kind, seed: int, path: Path) -> list[l
             stage1 = read_named_ids(table)
             absent = ids.keys() - stage1
             if len(absent) in (0, len(ids)):
-                has = "none" if absent else "all"
+                has = f"none of the {len(ids):,} images of {path} ({one_of_each(stage1, ids)})"
+                has = has if absent else f"all of the {len(ids):,} images of {path}"
                 raise HilumError(
-                    f"{table}: has {has} of the {len(ids):,} images of {path}; expected stage 1's label table "
-                    "(stage_1_train_labels.csv), which lacks those of its test set"
+                    f"{table}: has {has}; expected stage 1's label table (stage_1_train_labels.csv), which lacks those "
+                    "of its test set"
                 )
             given = ["holdout" if image_id in absent else "" for image_id in ids]
         case Lists(holdout, val):
@@ -293,8 +318,10 @@ def _deal(images: Sequence[_Image], kind: Kind, seed: int, path: Path) -> list[l
     return [deal_around(given, people, traits, seed=seed, val_share=kind.val_share, keep_shared=kind.keep_shared)]
 
 
-def _write(out: Path, images: Sequence[_Image], splits: Sequence[str], about: Mapping[str, Any], yaml: bytes) -> None:
-    """Write a split into a new folder."""
+def _write(
+    out: Path, images: Sequence[_Image], splits: Sequence[str], about: Mapping[str, Any], yaml: bytes, pictures: str
+) -> None:
+    """Write a split into a new folder; `pictures` stands before the names of pictures in the lists for ultralytics."""
     (out / "annotations").mkdir(parents=True)
     sides = {name: [i for i, split in zip(images, splits, strict=True) if split == name] for name in SPLITS}
     for name, side in sides.items():
@@ -305,7 +332,7 @@ def _write(out: Path, images: Sequence[_Image], splits: Sequence[str], about: Ma
             "categories": CATEGORIES,
         }
         write_atomically(out / "annotations" / f"{name}.json", coco_json(coco))
-        lines = "".join(f"./../../images/{image.coco['file_name']}\n" for image in side)
+        lines = "".join(f"{pictures}{image.coco['file_name']}\n" for image in side)
         write_atomically(out / f"{name}.txt", lines)
     write_atomically(out / "data.yaml", yaml)
     stays = [{**i.row, "split": split} for i, split in zip(images, splits, strict=True) if split != LEAVES]
@@ -342,12 +369,17 @@ def _mend(splits: Path) -> None:
     """Undo what a kill left: an earlier split that was moved aside comes back, what was being written goes."""
     for earlier in splits.glob(".*.old"):
         folder = splits / earlier.name[1:].rsplit(".", 2)[0]
-        if folder.exists():
+        if earlier.is_symlink():
+            earlier.unlink()
+        elif folder.exists():
             shutil.rmtree(earlier)
         else:
             earlier.rename(folder)
     for part in splits.glob(".*.part"):
-        shutil.rmtree(part)
+        if part.is_symlink():
+            part.unlink()
+        else:
+            shutil.rmtree(part)
 
 
 def _put(part: Path, folder: Path) -> None:

@@ -30,6 +30,7 @@ MAX_ROWS = 1_000_000
 MAX_LINE = 1 << 17  # characters; also csv's own limit for a cell
 MAX_SPAN = 64  # lines that a quoted cell may run over: else a file of stray quotes takes quadratic time
 MAX_SIDE_PX = 65_535  # DICOM's Rows and Columns have 16 bits
+_LONGEST_NUMBER = 8  # characters
 
 _MISSING = {"", "nan", "na", "n/a", "#n/a", "<na>", "null", "none"}  # what pandas, R and Excel write for no value
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
@@ -97,7 +98,7 @@ def read_labels(content: bytes, name: str) -> Labels:
         target = None if problem else table.target(row, target_cell)
         if target is None:
             image.unclear = True
-            table.leave_out("row", image_id, row, problem or f"Target is {_quote(target_cell)}, expected 0 or 1")
+            table.leave_out("row", image_id, row, problem or f"Target is {_described(target_cell)}, expected 0 or 1")
         elif target == 0:
             if image.negative:
                 table.note(row, "Target is 0 for an image that has such a row already")
@@ -154,7 +155,8 @@ def read_classes(content: bytes, name: str) -> tuple[dict[str, str], list[LeftOu
             continue
         kind = known.get(_plain(cell), "")
         if not kind:
-            table.leave_out("row", image_id, row, f"class is {_quote(cell)}, expected one of {', '.join(CLASSES)}")
+            expected = ", ".join(CLASSES)
+            table.leave_out("row", image_id, row, f"class is {_described(cell)}, expected one of {expected}")
         elif kind != cell:
             table.note(row, f"class is written {_quote(cell)}, read as {kind!r}")
         first = classes.get(image_id)
@@ -282,7 +284,8 @@ class _Table:
         places = [found.index(_plain(name)) for name in columns]
         others = [name for at, name in enumerate(self.header) if at not in places]
         if others:
-            self.leave_out("column", "", self._first, f"not used: {_list(others)}")
+            columns_ = "1 column" if len(others) == 1 else f"{len(others):,} columns"
+            self.leave_out("column", "", self._first, f"{columns_} more than are used")
         width = len(self.header)
         for row, cells, damage in self._records(width):
             values = [cells[at].strip() if at < len(cells) else "" for at in places]
@@ -356,11 +359,12 @@ class _Table:
         if x is None or y is None or width is None or height is None:
             if all(cell.lower() in _MISSING for cell in cells):
                 return "Target is 1, yet the row has no box"
-            return f"box is {_quote(' '.join(cells))}, expected four finite numbers"
+            return f"box is {', '.join(map(_described, cells))}; expected are four finite numbers"
         if width <= 0 or height <= 0:
-            return f"box is {width:g} x {height:g} px, expected a width and a height above 0"
+            size = " x ".join(map(_described, cells[2:]))
+            return f"box is {size} px, expected a width and a height above 0"
         if max(abs(x), abs(y), width, height) > MAX_SIDE_PX:
-            return f"box is {x:g} {y:g} {width:g} {height:g}, larger than a DICOM picture can be"
+            return f"box reaches beyond {MAX_SIDE_PX:,} px, farther than a DICOM picture can"
         if any("," in cell for cell in cells):
             self.note(row, "numbers with a decimal comma")
         return x, y, width, height
@@ -410,6 +414,19 @@ def _number(cell: str) -> float | None:
 def _plain(name: str) -> str:
     """A name without what people write differently: case, blanks, punctuation, a second byte order mark."""
     return re.sub(r"[\W_]+", "", name).lower()
+
+
+def _described(cell: str) -> str:
+    """A cell as a table that may be shared can show it: a number of pixels, else its kind and length alone.
+
+    It stands where something else was expected, so it may be a name, a date of birth, or another number of a person.
+    """
+    value = _number(cell)
+    if value is not None and len(cell) <= _LONGEST_NUMBER and abs(value) <= MAX_SIDE_PX:
+        return cell
+    if not cell:
+        return "empty"
+    return f"{'a number' if value is not None else 'text'} of {len(cell)} characters"
 
 
 def _quote(cell: str, length: int = 40) -> str:

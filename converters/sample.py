@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from hilum.converters.phantom import NORMAL, NOT_NORMAL, OPACITY, SIZE_PX, Anatomy, draw_phantom
 from hilum.converters.progress import Progress, no_progress
-from hilum.files import csv_text, write_atomically
+from hilum.files import csv_text, own_folder, write_atomically
 
 TRAIN_FOLDER = "stage_2_train_images"
 TEST_FOLDER = "stage_2_test_images"
@@ -111,7 +111,7 @@ def write_sample(
     """
     planned = plan_sample(images, seed, opacity_share)
     for folder in (TRAIN_FOLDER, TEST_FOLDER):
-        (out / folder).mkdir(parents=True, exist_ok=True)
+        own_folder(out, folder)
     boxes: dict[str, NDArray[np.int64]] = {}
     write = partial(_write_image, out)
     drawn = map(write, planned) if executor is None else executor.map(write, planned, chunksize=8)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from hilum.converters.rsna import LeftOut
 from hilum.errors import HilumError
-from hilum.files import PARTIAL
+from hilum.files import PARTIAL, naming, own_folder, remove
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -33,6 +33,9 @@ _MAX_DEPTH = 2  # a zip in a zip
 _MAX_UNPACKED = 64 << 30  # of all inner zips together; Kaggle's has 4 GB
 _SLACK = 1 << 16  # bytes, and an eighth, by which packing may make a member larger: pictures do not shrink
 _OWN = {errno.EACCES, errno.EPERM, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL}
+_CUT_SHORT = (
+    "the zip is cut short: its list of contents, which stands at its end, is missing; download or copy it again"
+)
 _MAX_RATIO = 20  # of an inner zip that is itself packed: pictures hardly shrink, bombs do
 
 
@@ -138,12 +141,13 @@ def list_files(source: Path, out: Path) -> tuple[list[SourceFile], list[LeftOut]
         listing.walk(source)
     elif not source.is_file():
         raise HilumError(f"{source}: no such folder or zip; give the folder with the DICOM files, or Kaggle's zip")
-    elif zipfile.is_zipfile(source):
+    elif zipfile.is_zipfile(source) or _is_cut_short(source):
         listing = _Listing(out, _MAX_UNPACKED)
         if not listing.members(str(source), "", None, depth=1):
-            raise HilumError(f"{source}: a damaged zip")
+            raise HilumError(f"{source}: {listing.left_out[-1].reason}")
     else:
         raise HilumError(f"{source}: is neither a folder nor a zip; give the folder with the DICOM files")
+    listing.tell_hidden()
     if not listing.files:
         why = f": {listing.left_out[0].reason}" if listing.left_out else ""
         what = "folder" if source.is_dir() else "zip"
@@ -163,6 +167,7 @@ class _Listing:
         self.files: list[SourceFile] = []
         self.left_out: list[LeftOut] = []
         self._out, self._may_unpack = out, may_unpack
+        self._hidden = 0
 
     def walk(self, top: Path) -> None:
         """All files below a folder; links to folders are followed, into each folder once."""
@@ -186,6 +191,9 @@ class _Listing:
                 continue
             for entry in entries:
                 name = prefix + _printable(entry.name)
+                if entry.name.startswith("."):
+                    self._hidden += 1
+                    continue
                 try:
                     below, regular = entry.is_dir(), entry.is_file()
                 except OSError as error:
@@ -197,7 +205,7 @@ class _Listing:
                     waiting.append((entry.path, f"{name}/"))
                 elif not regular:  # a pipe or a device would be waited on for ever
                     self._leave_out(name, "not a regular file, or a broken link")
-                elif name.lower().endswith(".zip") and zipfile.is_zipfile(entry.path):
+                elif name.lower().endswith(".zip") and (zipfile.is_zipfile(entry.path) or _is_cut_short(entry.path)):
                     self.members(entry.path, f"{name}/", None, depth=1)
                 else:
                     self.files.append(SourceFile(name, entry.path))
@@ -212,7 +220,7 @@ class _Listing:
         except Exception as error:  # damaged in whatever way zipfile meets it; its messages quote names
             if isinstance(error, MemoryError) or (isinstance(error, OSError) and not _is_its_own(error)):
                 raise
-            self._leave_out(prefix.rstrip("/"), "a damaged zip")
+            self._leave_out(prefix.rstrip("/"), _CUT_SHORT if _is_cut_short(path, window) else "a damaged zip")
             return False
         forks, end = 0, 0
         names: set[str] = set()
@@ -232,6 +240,8 @@ class _Listing:
                 forks += 1
             elif reason is not None:
                 self._leave_out(member.name, reason)
+            elif any(part.startswith(".") for part in member.parts):
+                self._hidden += 1
             elif member.name in names:
                 self._leave_out(member.name, "another member of the same name came before it")
             elif member.name.lower().endswith(".zip") and depth < _MAX_DEPTH:
@@ -254,8 +264,7 @@ class _Listing:
             else:
                 self.members(member.path, member.name + "/", (begin, member.size), depth=depth)
             return
-        scratch = self._out / UNPACKED
-        scratch.mkdir(parents=True, exist_ok=True)
+        scratch = own_folder(self._out, UNPACKED)
         if member.size > min(_MAX_RATIO * member.packed + MAX_FILE_BYTES, self._may_unpack):
             self._leave_out(member.name, f"unpacks to {member.size >> 20} MiB, as zip bombs do; unpack it yourself")
             return
@@ -271,8 +280,10 @@ class _Listing:
         if not copy.is_file():
             part = copy.with_suffix(PARTIAL)
             try:
-                _unpack(member, part)
-                part.replace(copy)
+                with naming(copy):
+                    remove(part)
+                    _unpack(member, part)
+                    part.replace(copy)
             except HilumError as error:
                 self._leave_out(member.name, str(error))
                 return
@@ -280,8 +291,21 @@ class _Listing:
                 part.unlink(missing_ok=True)
         self.members(str(copy), member.name + "/", None, depth=depth)
 
+    def tell_hidden(self) -> None:
+        """Files and folders whose names begin with a dot belong to systems and programs: one line for all."""
+        if self._hidden:
+            what = "a hidden file or folder" if self._hidden == 1 else f"{self._hidden:,} hidden files or folders"
+            self._leave_out(".*", f"{what}, whose names begin with a dot")
+
     def _leave_out(self, name: str, reason: str) -> None:
         self.left_out.append(LeftOut("file", "", name, None, reason))
+
+
+def _is_cut_short(path: Path | str, window: tuple[int, int] | None = None) -> bool:
+    """Whether a file begins as a zip does and lacks what a zip ends with: its list of contents."""
+    with open(path, "rb") as file:  # noqa: PTH123 - as in SourceFile.read
+        whole = _Window(file, *window) if window else file
+        return whole.read(4) == b"PK\3\4" and not zipfile.is_zipfile(whole)
 
 
 def _identity(folder: str) -> tuple[int, int]:
@@ -301,7 +325,7 @@ def _unpack(member: SourceFile, target: Path) -> None:
     if begin is None:
         raise HilumError("a damaged zip")
     unpacker, left, crc, size = zlib.decompressobj(-zlib.MAX_WBITS), member.packed, 0, 0
-    with open(member.path, "rb") as source, target.open("wb") as file:  # noqa: PTH123
+    with open(member.path, "rb") as source, target.open("xb") as file:  # noqa: PTH123
         source.seek(begin)
         while left and size <= member.size and (piece := source.read(min(left, _PIECE))):
             left -= len(piece)

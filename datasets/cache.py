@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
+from hilum.datasets.derived import CACHE, place_for
 from hilum.datasets.folder import SPLITS, Dataset, SplitName
 from hilum.datasets.letterbox import Letterbox
 from hilum.datasets.pictures import read_picture
 from hilum.errors import HilumError
+from hilum.files import open_to_append
 from hilum.printable import printable
 
-FOLDER = "cache"
 _AT_ONCE = 256  # pictures that are decoded before they are written
 _FORMAT = b"1"  # raised when the same pictures come to be other squares
 
@@ -53,9 +54,10 @@ class Squares:
 def square_pictures(data: Dataset, name: SplitName, size: int) -> Squares:
     """The pictures of a split, each letterboxed to a square, in the split's order.
 
-    The first call decodes all pictures of the folder into `cache/`, beside them; later ones map that file. One file a
-    size serves every split and further split. Its name holds a fingerprint of the pictures, so that changed ones never
-    meet an old file. Building says how large the file will be, and where it was interrupted it goes on.
+    The first call decodes all pictures of the folder into `cache/`, beside them, or into that of `data.scratch` where
+    the folder cannot be written; later ones map that file. One file a size serves every split and further split. Its
+    name holds a fingerprint of the pictures, so that changed ones never meet an old file. Building says how large the
+    file will be, and where it was interrupted it goes on.
 
     Args:
         data: the dataset folder.
@@ -67,11 +69,13 @@ def square_pictures(data: Dataset, name: SplitName, size: int) -> Squares:
     """
     whole = Dataset.open(data.root) if data.is_further_split else data
     pictures = sorted(path for part in SPLITS for path in whole.split(part).paths)
-    path = data.root / FOLDER / f"{size}-{_fingerprint(pictures, whole.metadata)}.npy"
+    path = data.root / CACHE / f"{size}-{_fingerprint(pictures, whole.metadata)}.npy"
     header = _header(len(pictures), size)
     try:
         if not _is_whole(path, header, len(pictures) * size**2):
-            _build(path, header, pictures, size)
+            path = place_for(data, CACHE) / path.name
+            if not _is_whole(path, header, len(pictures) * size**2):
+                _build(path, header, pictures, size)
         mapped = np.asarray(np.load(path, mmap_mode="r"))
     except OSError as error:
         raise HilumError(f"{path}: the picture cache cannot be written: {error.strerror or error}") from error
@@ -103,9 +107,8 @@ def _is_whole(path: Path, header: bytes, pixels: int) -> bool:
 
 def _build(path: Path, header: bytes, pictures: Sequence[Path], size: int) -> None:
     """Append squares to a hidden file, whose length so tells how far a killed process came; rename it when whole."""
-    path.parent.mkdir(exist_ok=True)
     partial = path.with_name(f".{path.name}.part")
-    with partial.open("a+b") as file:
+    with open_to_append(partial) as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # where two trainings start at once, one builds and the other waits
         if _is_whole(path, header, len(pictures) * size**2):
             partial.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hilum.converters.annotations import Coco, read_annotations
-from hilum.converters.record import CONVERSION, PARENT, Conversion, read_conversion
+from hilum.converters.record import CONVERSION, PARENT, PARENT_PATH, Conversion, read_conversion
 from hilum.datasets.boxes import xywh_to_xyxy, xyxy_to_xywh
 from hilum.datasets.letterbox import Letterbox
 from hilum.documents import MAX_CSV_BYTES, MAX_JSON_BYTES, read_csv, shown
@@ -81,10 +81,16 @@ class Dataset:
     """A folder that `hilum convert` wrote, or a further split of one, `DATA/splits/NAME`, that `hilum split` wrote.
 
     `Dataset.open` checks that it is one, and whole. A further split holds no picture: they stay in `DATA`, its `root`.
+
+    Attributes:
+        path: the folder.
+        conversion: its record.
+        scratch: a folder for what is made of it where the folder itself cannot be written; None where there is none.
     """
 
     path: Path
     conversion: Conversion
+    scratch: Path | None = None
 
     @classmethod
     def open(cls, path: Path) -> "Dataset":
@@ -113,10 +119,12 @@ class Dataset:
             try:
                 parent = cls.open(data.root)
             except HilumError as error:
-                what = f"{path}: a split of the dataset two folders up"
+                where = data.root if data.names_its_root else "two folders up"
+                what = f"{path}: a split of the dataset {where}"
                 raise HilumError(*(f"{what}; {line}" for line in error.lines)) from error
             if parent.is_further_split or parent.fingerprint != conversion[PARENT]:
                 again = f"hilum split {data.root} {path.resolve().name} ... --overwrite"
+                again += f" --out {path.resolve().parent}" if data.names_its_root else ""
                 raise HilumError(f"{path}: {data.root} has been converted anew since it was split; `{again}` splits it")
         return data
 
@@ -125,9 +133,16 @@ class Dataset:
         """Whether it is a split below another dataset folder."""
         return PARENT in self.conversion
 
+    @property
+    def names_its_root(self) -> bool:
+        """Whether it is a further split that lies elsewhere, and says where the dataset folder is."""
+        return self.is_further_split and PARENT_PATH in self.conversion
+
     @cached_property
     def root(self) -> Path:
-        """The folder that holds the pictures: this one, or two folders up from a further split."""
+        """The folder that holds the pictures: this one, or of a further split the one that it names, or two up."""
+        if self.names_its_root:
+            return Path(str(self.conversion[PARENT_PATH]))
         # Resolved, because behind a symbolic link `..` is not the folder that the path names before it.
         return self.path.resolve().parents[1] if self.is_further_split else self.path
 

@@ -6,7 +6,7 @@ what it was made from: the same command again goes on where it was interrupted, 
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from hilum.eval.predictions import read_answer
 from hilum.eval.predictions_folder import read_about, write_predictions
 from hilum.eval.standing import standings
 from hilum.eval.tables import table_csv, table_markdown, table_rows
-from hilum.files import write_atomically
+from hilum.files import refuse_links, write_atomically
 from hilum.predict import Predictor, load, predict_all
 from hilum.run import (
     CONFIG,
@@ -127,15 +127,19 @@ def benchmark(
     Raises:
         HilumError: a run in `out` is of another config, of other data, or of another version of hilum.
     """
+    data = data if data.scratch else replace(data, scratch=out)
     holdout, val, training = data.split("holdout"), data.split("val"), data.split("train")
     if not len(holdout):
         raise HilumError(f"{data.path}: the holdout split has no image; convert more images")
     planned = list(_planned(configs, seeds, out / "runs"))
     checked = set()
-    for _, group, config, run in planned:  # all are checked before the first is trained
+    for name, group, config, run in planned:  # all are checked before the first is trained
+        refuse_links(out, *(f"predictions/{name}/{split}" for split in ("val", "holdout")))
         if run == configs[group]:
             check_origin(group, run, data)
             continue
+        if not is_complete(run):
+            refuse_links(out, f"runs/{name}")
         _check_reusable(run, config, data)
         if group not in checked and not same_experiment(run, config, data):  # seeds start alike
             checked.add(group)
@@ -333,7 +337,7 @@ def _results(
 def _dated(results: dict[str, Any], path: Path) -> dict[str, Any]:
     """The results; with the date of those that are there already, where nothing else has changed."""
     try:
-        before = {**results, "date": date.fromisoformat(str(read_json(path).get("date"))).isoformat()}
+        before = {**results, "date": date.fromisoformat(str(read_json(path, dict[str, Any]).get("date"))).isoformat()}
         return before if json_text(before) == path.read_text(encoding="utf-8") else results
     except (HilumError, OSError, ValueError):  # not there, or damaged: it is written anew
         return results

@@ -12,7 +12,7 @@ from hilum.datasets.folder import Split
 from hilum.datasets.pictures import read_picture
 from hilum.eval.answer import Answer
 from hilum.eval.measures import scores_of
-from hilum.files import write_atomically
+from hilum.files import refuse_links, write_atomically
 
 # Okabe and Ito's colours, told apart by the colour-blind; the truth is always the first.
 COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#CC79A7", "#D55E00")
@@ -39,7 +39,15 @@ def draw_boxes(
 
 
 def clear_drawn(folder: Path) -> None:
-    """Delete the pictures that `draw_boxes` wrote into a folder under a number and a name, and no others."""
+    """Delete the pictures that `draw_boxes` wrote into a folder under a number and a name, and no others.
+
+    Args:
+        folder: of ours, in one that the user named.
+
+    Raises:
+        HilumError: it is a link, behind which they would be somebody else's.
+    """
+    refuse_links(folder.parent, folder.name)
     for path in folder.glob("[0-9][0-9][0-9][0-9][0-9]*-*.jpg"):
         if path.is_file() and _is_drawn(path):
             path.unlink()

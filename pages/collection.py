@@ -1,5 +1,6 @@
 """Every labelled image of a dataset folder as one table, in memory, for pages that describe it."""
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from hilum.errors import HilumError
 
 METADATA = "metadata.csv"
 _LARGEST = 1_000_000  # of an age or a spacing, the wrong ones too
+_QUOTED = re.compile(r"(['\"]).*\1")
 NORMAL, OTHER_FINDING = "Normal", "No Lung Opacity / Not Normal"
 _HEALTHY_FIRST = (NORMAL, OTHER_FINDING, "No opacity")
 _OPACITY_LAST = ("other classes", "class unknown", "Opacity", OPACITY)
@@ -154,6 +156,7 @@ def read_left_out(dataset: Dataset) -> list[tuple[str, str]]:
         reason = row.get("reason") or ""
         for name in (row.get("image_id"), row.get("file")):
             reason = reason.replace(name, "(name)") if name else reason
+        reason = _QUOTED.sub("(text)", reason)  # of a cell, in a folder that an earlier version converted
         words = ["(name)" if "(name)" in word or word.lower().endswith(".dcm") else word for word in reason.split()]
         found.append((row.get("what") or "?", " ".join(words)))
     return found

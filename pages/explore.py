@@ -1,5 +1,6 @@
 """`hilum explore`: what is in a dataset folder and what can mislead in it, as one page to read before training."""
 
+import os
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -14,7 +15,7 @@ from hilum.converters.progress import Progress, no_progress
 from hilum.converters.record import CONVERSION, read_conversion
 from hilum.datasets.folder import SPLITS, Dataset
 from hilum.errors import HilumError
-from hilum.files import PARTIAL
+from hilum.files import PARTIAL, refuse_links
 from hilum.pages import explore_boxes as boxes
 from hilum.pages import explore_images as pictures
 from hilum.pages import explore_traps as traps
@@ -60,7 +61,11 @@ def explore(
         HilumError: nothing is labelled, a file is damaged, or `out` holds something else.
     """
     dataset = Dataset.open(data)
-    out = data / "explore" if out is None else out
+    if out is None:
+        refuse_links(data, "explore")
+        out = data / "explore"
+        if not os.access(out if out.is_dir() else data, os.W_OK):
+            raise HilumError(f"{out}: cannot be written; give the page another folder: --out FOLDER")
     _check_out(out)
     images = read_collection(dataset)
     test = _stage1_split(dataset, images) if stage1 is None else stage1_test(images, stage1)

@@ -90,7 +90,8 @@ def age_histograms(
     edges = np.arange(0, 100, 5)
     with _figure(_WIDTH, 0.7 + 1.15 * len(ages)) as (figure, png):
         axes = figure.subplots(len(ages), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
-        impossible = {name: np.clip(wrong, -5, 160) for name, wrong in impossible.items()}
+        # Not where they lie: an age that is rare enough could point at somebody.
+        impossible = {name: np.where(wrong > 0, 130.0, -5.0) for name, wrong in impossible.items()}
         every = np.concatenate([[0.0, 92.0], *impossible.values()])
         for axis, (name, values), has in zip(axes, ages.items(), opacity, strict=True):
             shares = np.histogram(np.minimum(values, 92), edges)[0] / max(1, len(values))
@@ -106,7 +107,7 @@ def age_histograms(
             axis.set_yticks([])
             axis.spines["left"].set_visible(False)
         axes[-1].set(xlim=(every.min(), every.max() + 8), xlabel="age, years")
-        ticks = [at for at in (0, 20, 40, 60, 80, 90, 120, 140, 160) if at <= every.max() + 8]
+        ticks = [at for at in (0, 20, 40, 60, 80, 90) if at <= every.max() + 8]
         axes[-1].set_xticks(ticks, ["90+" if at == 90 else str(at) for at in ticks])
         return png()
 

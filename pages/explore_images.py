@@ -3,11 +3,12 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from hilum.converters.header import OLDEST_YEARS
 from hilum.datasets.pictures import read_picture
 from hilum.errors import HilumError
 from hilum.pages import explore_figures as figures
 from hilum.pages.collection import OTHER_FINDING, Collection, class_order, common_values, shown_classes
-from hilum.pages.facts import OLDEST_YEARS, impossible_ages
+from hilum.pages.facts import impossible_ages
 from hilum.pages.page import Picture, Section
 from hilum.pages.plotting import shrunk
 from hilum.pages.wording import listed, many, percent
@@ -107,10 +108,8 @@ def age_by_class(images: Collection) -> Section:
     text = [f"The dashed lines are the median ages: {medians}. The bars of each class add up to 100%."]
     count = int(wrong.sum())
     if count:
-        values = sorted(ages[wrong].tolist())
-        shown = ", ".join(f"{value:g}" for value in values[:8]) + ", ..." * (count > 8)
         text.append(
-            f"{many(count, 'recorded age')} ({shown}) cannot be true and {'is' if count == 1 else 'are'} marked by "
+            f"{many(count, 'recorded age')} cannot be true and {'is' if count == 1 else 'are'} marked by "
             f"crosses: nobody is known to have lived beyond {OLDEST_YEARS} years. Such a picture may be fine, its age "
             "is not to be used."
         )

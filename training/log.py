@@ -11,7 +11,7 @@ from typing_extensions import TypedDict  # pydantic takes typing's own from Pyth
 
 from hilum.documents import RECORD, Count, read_json_lines
 from hilum.errors import HilumError
-from hilum.files import write_atomically
+from hilum.files import naming, open_to_append, write_atomically
 
 LOG = "log.jsonl"
 TENSORBOARD = "tensorboard"
@@ -70,8 +70,8 @@ class EpochLog:
         seconds = time.monotonic() - self._since
         self._since = time.monotonic()
         line = {"epoch": number, "train_loss": train_loss, "val_score": val_score, "seconds": round(seconds, 3), **more}
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        with naming(self._path), open_to_append(self._path) as file:
+            file.write(json.dumps(line).encode() + b"\n")
         if self._board is not None:
             for name, value in line.items():
                 if isinstance(value, int | float) and name != "epoch":

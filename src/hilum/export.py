@@ -23,7 +23,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 
 from hilum.backend import Backend
 from hilum.errors import HilumError
-from hilum.files import PARTIAL, write_atomically
+from hilum.files import PARTIAL, remove, write_atomically
 from hilum.predict import load
 from hilum.run import (
     CONFIG,
@@ -93,9 +93,10 @@ def export(run: Path, kind: Format, out: Path, *, overwrite: bool = False) -> fl
     with torch.inference_mode():
         expected = {images: _outputs(network(example[:images])) for images in (1, 3)}
     content, sorts = _to_onnx(network, example, run)
-    partial = out.with_name(f".{out.name}{PARTIAL}")
+    place = out.resolve() if out.is_symlink() else out
+    partial = place.with_name(f".{place.name}{PARTIAL}")
     try:
-        shutil.rmtree(partial, ignore_errors=True)
+        remove(partial)
         partial.mkdir(parents=True)
         for name in (CONFIG, OPERATING_POINT):
             shutil.copy(run / name, partial / name)
@@ -113,7 +114,7 @@ def export(run: Path, kind: Format, out: Path, *, overwrite: bool = False) -> fl
                 f"{run}: exported, its network gives other outputs, by {difference:.2g} where {_TOLERANCE} is allowed; "
                 "keep to PyTorch"
             )
-        _put(partial, out)
+        _put(partial, place)
     except OSError as error:
         raise HilumError(f"{out}: cannot be written: {error.strerror}") from error
     finally:
@@ -221,7 +222,7 @@ def _difference(
 def _put(partial: Path, out: Path) -> None:
     """Give a folder its name; one that has it is moved out of the way first."""
     replaced = partial.with_name(f".{out.name}.old{PARTIAL}")
-    shutil.rmtree(replaced, ignore_errors=True)
+    remove(replaced)
     if out.exists():
         os.replace(out, replaced)  # noqa: PTH105
     os.replace(partial, out)  # noqa: PTH105 - over nothing, or an empty folder

@@ -6,12 +6,11 @@ taken from the file. That shows damage; whoever writes all the digests anew can 
 
 import hashlib
 import os
-import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from hilum.errors import HilumError
+from hilum.files import naming, open_to_append
 
 _MAX_LINE: Final = 1 << 22  # bytes
 _DIGITS: Final = 16  # of a digest, hexadecimal
@@ -24,16 +23,15 @@ class SealedLines:
         """Open a file and take the lines that can be believed; cut off the others.
 
         Args:
-            path: the file; made where it is missing.
+            path: the file; made where it is missing, and where a link or a pipe lies in its place.
             begun: its first line, which says what the others depend on. Where the file has another, it begins anew.
             take: called with each further line, in order; False ends what is taken, as damage does.
 
         Raises:
-            HilumError: the path is a link, a pipe or a device.
             OSError: it cannot be written.
         """
         self._path = path
-        self._file = _open(path)
+        self._file = open_to_append(path)
         self._seal = b""
         length = 0
         for number, (line, seal, size) in enumerate(_believed(self._file)):
@@ -49,12 +47,13 @@ class SealedLines:
         """Write a line, which holds no line break."""
         content = line.encode()
         self._seal = _seal(self._seal, content)
-        self._file.write(content + b" " + self._seal + b"\n")
-        self._file.flush()
+        with naming(self._path):
+            self._file.write(content + b" " + self._seal + b"\n")
+            self._file.flush()
 
     def __iter__(self) -> Iterator[str]:
         """The lines behind the first, read one at a time."""
-        with _open(self._path) as file:
+        with open_to_append(self._path) as file:
             for number, (line, _, _) in enumerate(_believed(file)):
                 if number:
                     yield line
@@ -62,19 +61,6 @@ class SealedLines:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-
-
-def _open(path: Path) -> BinaryIO:
-    try:
-        handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
-    except OSError as error:
-        if path.is_symlink():
-            raise HilumError(f"{path}: a link, where hilum writes a file of its own; remove it") from error
-        raise
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
-        os.close(handle)
-        raise HilumError(f"{path}: a pipe or a device, where hilum writes a file of its own; remove it")
-    return os.fdopen(handle, "r+b")
 
 
 def _believed(file: BinaryIO) -> Iterator[tuple[str, bytes, int]]:

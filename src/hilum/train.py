@@ -2,8 +2,8 @@
 
 import platform
 import re
-import shutil
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,10 @@ from rich.console import Console
 from hilum import __version__
 from hilum.backend import Backend, backend_class
 from hilum.config import ExperimentConfig, dump_config
+from hilum.datasets.derived import CACHE, SPLITS
 from hilum.datasets.folder import Dataset, SplitName
 from hilum.errors import HilumError
-from hilum.files import PARTIAL, locked, write_atomically
+from hilum.files import PARTIAL, locked, refuse_any_link, remove, write_atomically
 from hilum.predict import Predictor, predict_all
 from hilum.run import (
     CONFIG,
@@ -41,7 +42,7 @@ from hilum.training.validation import best_operating_point
 
 _HALF_WRITTEN = re.compile(rf"\..+\.[0-9a-f]{{8}}{re.escape(PARTIAL)}")  # as `write_atomically` names its own files
 # What may lie in a run before its first epoch ends; the log is empty then.
-_BEFORE_LEARNING = {CONFIG, ENVIRONMENT, LOG, MEMBERS, MODEL, OUTPUTS, START, TENSORBOARD}
+_BEFORE_LEARNING = {CACHE, CONFIG, ENVIRONMENT, LOG, MEMBERS, MODEL, OUTPUTS, SPLITS, START, TENSORBOARD}
 _VERSIONS = ("numpy", "opencv-python", "segmentation-models-pytorch", "timm", "torch", "torchvision", "ultralytics")
 
 
@@ -52,7 +53,7 @@ def train(config: ExperimentConfig, data: Dataset, run: Path) -> Predictor:
 
     Args:
         config: resolved.
-        data: the dataset folder.
+        data: the dataset folder. Where it has no `scratch` of its own, `run` is that; squares in it go in the end.
         run: made if it is not there; must be empty, or an interrupted run of the same config on the same data, or one
             of another that had not learned anything yet.
 
@@ -95,6 +96,7 @@ def _trainable(config: ExperimentConfig, data: Dataset) -> type[Backend]:
 
 def _train(config: ExperimentConfig, data: Dataset, run: Path) -> Predictor:
     kind = _trainable(config, data)
+    data = data if data.scratch else replace(data, scratch=run)
     # What an interrupted run started with may be gone. All processes do as the first one, which writes, has seen it.
     if not from_first(is_first() and same_experiment(run, config, data)):
         check_start(config, data)
@@ -110,6 +112,8 @@ def _train(config: ExperimentConfig, data: Dataset, run: Path) -> Predictor:
                 draw_curves(log, run / "curves.png", title=f"{run.name}: {config.backend}", score=score)
             write_operating_point(Predictor(backend, 0.0), data, run)  # makes the run whole, so it comes last
             (run / CHECKPOINT).unlink(missing_ok=True)
+            if data.scratch == run:
+                remove(run / CACHE)
         wait()
     return Predictor(backend, operating_confidence(run))
 
@@ -200,6 +204,7 @@ def _alone(run: Path) -> AbstractContextManager[None]:
 
 
 def _claim(run: Path, config: ExperimentConfig, data: Dataset) -> None:
+    refuse_any_link(run)  # ultralytics and TensorBoard write into folders of their own in ways of their own
     try:
         halves = {path.name for path in run.iterdir() if _HALF_WRITTEN.fullmatch(path.name)}  # what a kill left
         complete, same = is_complete(run), same_experiment(run, config, data)
@@ -219,7 +224,7 @@ def _claim(run: Path, config: ExperimentConfig, data: Dataset) -> None:
             for name in (LOG, MODEL, START):  # of a training that learned nothing
                 (run / name).unlink(missing_ok=True)
             for name in (MEMBERS, OUTPUTS, TENSORBOARD):
-                shutil.rmtree(run / name, ignore_errors=True)
+                remove(run / name)
             write_json(run / ENVIRONMENT, _environment(config, data))
             write_atomically(run / CONFIG, dump_config(config))
     except OSError as error:

@@ -1,7 +1,7 @@
 """Choose on val how a trained network's output becomes boxes, and store it as the run's operating point."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -82,6 +82,7 @@ def tune(run: Path, data: Dataset, progress: Callable[[int, int], None] | None =
     if not val.shows_opacity:
         raise HilumError(f"{data.path}: no image of the val split shows opacity, so nothing can be chosen on it")
     predictor = load(run)
+    data = data if data.scratch else replace(data, scratch=run)
     if hasattr(predictor.backend, "choose"):  # see `hilum.backend.Backend.train`
         raise HilumError(f"{run}: all that its backend leaves to val was chosen when it was trained; nothing to tune")
     if isinstance(predictor.backend, Tunable):

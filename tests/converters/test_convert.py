@@ -233,7 +233,7 @@ def test_ids_that_differ_in_case_alone_are_taken_as_the_same(source, write_table
     found = [(row["what"], row["image_id"], row["file"]) for row in table(tmp_path / "data" / "left_out.csv")]
     assert ("note", "img01", "stage_2_train_images/IMG01.dcm") in found
     assert ("file", "IMG02", "stage_2_train_images/IMG02.dcm") in found
-    assert ("note", "img05", "map.csv") in found
+    assert ("note", "img05", "the patient map") in found
 
 
 def test_a_class_without_an_image_in_the_label_table_is_said(source, tmp_path):

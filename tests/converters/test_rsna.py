@@ -57,12 +57,12 @@ def refusal(reader, text):
         ("a,1,2,0,4,1", "above 0"),
         ("a,1,2,3,-4,1", "above 0"),
         ("a,0,0,0,0,1", "above 0"),
-        ("a,1,2,1e400,4,1", "larger than"),
-        ("a,-1e308,2,3,4,1", "larger than"),
-        ("a,1,2,65536,4,1", "larger than"),
+        ("a,1,2,1e400,4,1", "beyond 65,535 px"),
+        ("a,-1e308,2,3,4,1", "beyond 65,535 px"),
+        ("a,1,2,65536,4,1", "beyond 65,535 px"),
         ("a,,,,,1", "no box"),
         ("a,nan,NaN,NA,<NA>,1", "no box"),
-        ("a,1,2", "Target is ''"),
+        ("a,1,2", "Target is empty"),
     ],
 )
 def test_a_box_that_cannot_be_used_takes_its_image_along_if_it_is_the_only_one(row, reason):
@@ -120,12 +120,19 @@ def test_a_fill_value_in_a_negative_row_is_no_box(cells):
 
 
 @pytest.mark.parametrize(
-    "target", ["2", "", "-1", "0.5", "pneumonia", "nan", "1 0", "10", "inf", "0x1", "Lung\0Opacity"]
+    ("target", "said"),
+    [
+        *((number, number) for number in ("2", "-1", "0.5", "10")),
+        *((text, f"text of {len(text)} characters") for text in ("pneumonia", "nan", "1 0", "inf", "Lung\0Opacity")),
+        ("", "empty"),
+        ("19500131", "a number of 8 characters"),
+        ("0.1234567", "a number of 9 characters"),
+    ],
 )
-def test_targets_that_are_neither_0_nor_1_are_named(target):
+def test_targets_that_are_neither_0_nor_1_are_named(target, said):
     boxes, left_out = read(f"{HEADER}b,1,2,3,4,{target}\na,1,2,3,4,1\nb,5,2,3,4,1\n")
     assert boxes == {"a": [BOX], "b": [(5, 2, 3, 4)]}
-    assert left_out == [("row", 2, f"Target is {target!r}, expected 0 or 1")]
+    assert left_out == [("row", 2, f"Target is {said}, expected 0 or 1")]
 
 
 def test_targets_in_other_words_are_read_and_each_form_is_said_once():
@@ -232,7 +239,7 @@ def test_decimal_commas_are_read_and_said():
 def test_extra_columns_are_said_once():
     boxes, left_out = read("patientId,note,x,y,width,height,Target,\na,n,1,2,3,4,1,\nb,,,,,,0,7\n")
     assert boxes == {"a": [BOX], "b": []}
-    assert left_out == [("column", 1, "not used: 'note', ''")]
+    assert left_out == [("column", 1, "2 columns more than are used")]
 
 
 def test_latin_1_in_another_column_harms_nothing():

@@ -253,7 +253,7 @@ def challenge(shared):
 
 def test_the_challenges_own_tables(challenge, shared):
     assert int(impossible_ages(challenge.ages_years).sum()) == 5
-    assert "5 recorded ages (148, 150, 151, 153, 155) cannot be true" in " ".join(age_by_class(challenge).text)
+    assert "5 recorded ages cannot be true" in " ".join(age_by_class(challenge).text)
     joined = traps.join(challenge)
     assert "37,629 rows from 26,684 images, 16,957 of them with opacity" in " ".join(joined.text)
     assert joined.finding.endswith("45% show opacity; 23% do.")
