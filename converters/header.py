@@ -17,6 +17,7 @@ SEX, AGE, VIEW = 0x00100040, 0x00101010, 0x00185101
 MODALITY, BODY_PART = 0x00080060, 0x00180015
 SOP_CLASS, SOP_INSTANCE, STUDY_INSTANCE = 0x00080016, 0x00080018, 0x0020000D  # UIDs
 SPACINGS = (0x00280030, 0x00181164)  # Pixel Spacing, else Imager Pixel Spacing
+ASPECT_RATIO = 0x00280034  # of a pixel: its height and its width, without a unit
 PATIENT_ID = 0x00100020  # read for a keyed hash alone
 BURNED_IN = 0x00280301  # Burned In Annotation: YES where the picture itself names somebody
 SAMPLES, PHOTOMETRIC, FRAMES, ROWS, COLUMNS = 0x00280002, 0x00280004, 0x00280008, 0x00280010, 0x00280011
@@ -37,6 +38,7 @@ HEADER_TAGS = frozenset(
         AGE,
         VIEW,
         *SPACINGS,
+        ASPECT_RATIO,
         SAMPLES,
         PHOTOMETRIC,
         0x00280006,  # Planar Configuration
@@ -85,9 +87,18 @@ _BODY_PARTS = _terms(
     " RIBS SACRUM SCAPULA SHOULDER SINUS SKULL SPINE SSPINE STERNUM THIGH THORAX THORACICSPINE THUMB TIBIA TLSPINE TMJ"
     " TOE TRACHEA TSPINE ULNA UPPERARM WHOLEBODY WHOLESPINE WRIST ZYGOMA"
 )
+# SOP classes of projection radiography (PS3.4 B.5): CR, DX, mammography, intra-oral, XA, RF, hardcopies of them
+_STORAGE = "1.2.840.10008.5.1.4.1.1."
+_RADIOGRAPHY = frozenset(
+    _STORAGE + number for number in _terms("1 1.1 1.1.1 1.2 1.2.1 1.3 1.3.1 12.1 12.1.1 12.2 12.2.1 12.3 13.1.4 13.1.5")
+)
+_CAPTURES = frozenset(_STORAGE + number for number in _terms("7 7.1 7.2 7.3 7.4"))  # of anything: the modality tells
+_STANDARD_UID = "1.2.840.10008."
+_OTHER_MODALITIES = _MODALITIES - _terms("CR DX RG RF XA DF MG IO PX HC OT")
 _UID = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))+")  # PS3.5 9.1: digits and dots
 _LONGEST_UID = 64
 _OLDEST_YEARS = 89
+_ROUNDING = 0.01  # of a pixel's sides, as they are printed
 
 
 @dataclass(frozen=True)
@@ -144,6 +155,20 @@ def describe(header: Header) -> Description:
     )
 
 
+def tag_against_radiograph(header: Header) -> int | None:
+    """The tag by which a file holds something else than a projection radiograph: SOP Class UID or Modality; else None.
+
+    Secondary captures, private classes and files without a class are what their modality says: a capture of a CT is
+    no radiograph, one of an unknown or other (OT) modality may be one.
+    """
+    sop_class = header.get(SOP_CLASS, "")
+    if sop_class in _RADIOGRAPHY:
+        return None
+    if sop_class.startswith(_STANDARD_UID) and sop_class not in _CAPTURES:
+        return SOP_CLASS
+    return MODALITY if header.get(MODALITY, "").upper() in _OTHER_MODALITIES else None
+
+
 def _uid(header: Header, tag: int) -> str:
     text = header.get(tag, "")
     return text if len(text) <= _LONGEST_UID and _UID.fullmatch(text) else ""
@@ -167,10 +192,20 @@ def capped(tags: Tags) -> Tags:
     return replace(tags, age_years=_OLDEST_YEARS + 1)
 
 
+def width_over_height(header: Header) -> float:
+    """Of a pixel, by the first of Pixel Spacing, Imager Pixel Spacing and Pixel Aspect Ratio; 1 where none says so."""
+    for tag in (*SPACINGS, ASPECT_RATIO):
+        sides = numbers(header, tag)
+        if len(sides) == 2 and min(sides) > 0:
+            ratio = sides[1] / sides[0]
+            return ratio if abs(ratio - 1) > _ROUNDING else 1.0
+    return 1.0
+
+
 def kept_as_stored(header: Header) -> bool:
     """Whether an 8-bit grey picture with this header is shown as it is stored.
 
-    One frame, white bones, no table, and a first window, if any, that changes nothing.
+    One frame, white bones, square pixels, no table, and a first window, if any, that changes nothing.
     """
     return (
         header.get(PHOTOMETRIC) == "MONOCHROME2"
@@ -184,6 +219,7 @@ def kept_as_stored(header: Header) -> bool:
         and (numbers(header, RESCALE_SLOPE) or [1.0])[0] == 1
         and (numbers(header, RESCALE_INTERCEPT) or [0.0])[0] == 0
         and header.get(PRESENTATION_SHAPE) != "INVERSE"
+        and width_over_height(header) == 1
     )
 
 

@@ -53,7 +53,7 @@ class JpegStream:
         size_wh: pixels.
         is_plain: whether it is one 8-bit grey Baseline frame in the form of the challenge's files: a quantization table
             of libjpeg's, the two Huffman tables that it needs, one scan, no restart markers, nothing else. Behind the
-            last block of the scan there can still be bytes (`hilum.converters.jpeg_end`).
+            last block of the scan there can still be bytes (`hilum.converters.jpeg_surplus`).
     """
 
     data: bytes

@@ -155,10 +155,10 @@ def convert_picture(job: Job, rendering: Rendering = AS_IS, key: bytes | None = 
         return Picture(job.image_id, reason=str(error))
     except MemoryError:
         raise
-    except Exception as error:  # one file shall not end the work; its type alone, for it may quote values
+    except Exception as error:  # one file shall not end the work; without its text, for it may quote values
         if isinstance(error, OSError) and error.errno is not None:  # decoders' own errors have no number
             raise
-        return Picture(job.image_id, reason=f"cannot be converted ({type(error).__name__})")
+        return Picture(job.image_id, reason="it cannot be converted: damaged, or of a kind that is not known")
     if data is not None:
         write_atomically(f"{job.pictures}/{picture.file_name}", data)
     if job.labels is not None:
@@ -245,7 +245,7 @@ def _is_kept(header: Header, stream: JpegStream, rendering: Rendering, key: byte
         and not _TEXT.search(stream.data, len(stream.data) - _TAIL)
     ):
         return True
-    from hilum.converters.jpeg_end import ends_with_its_picture
+    from hilum.converters.jpeg_surplus import ends_with_its_picture
 
     return ends_with_its_picture(stream)
 
@@ -258,24 +258,26 @@ def _rendered(
     import numpy as np
 
     from hilum.converters.dicom import render_dicom
+    from hilum.converters.rendering import BLACK_BONES, has_black_bones
 
     cv2.setNumThreads(1)  # one picture a process is faster than one picture on all cores
     longer = rendering.longer_side_px
     pixels: NDArray[np.uint8] | NDArray[np.uint16] | None = None
-    note = None
     if stream is not None and longer is not None and rendering.shows_as_stored(header):
         pixels = _decode_reduced(stream, longer)
     if pixels is not None and stream is not None:
-        size_wh = stream.size_wh
+        source_size_wh = shown_size_wh = stream.size_wh
+        note = BLACK_BONES if has_black_bones(pixels) else None
     else:
         deep = rendering.bits > 8 and max(numbers(header, BITS_STORED), default=0) > 8
         shown = render_dicom(dataset, window=rendering.window, bits=16 if deep else 8)
         pixels, note = shown.pixels, shown.note
-        size_wh = (pixels.shape[1], pixels.shape[0])
-    if longer is None or max(size_wh) <= longer:
-        return pixels, size_wh, note
-    reduced_wh = tuple(max(1, round(side * longer / max(size_wh))) for side in size_wh)
-    return np.asarray(cv2.resize(pixels, reduced_wh, interpolation=cv2.INTER_AREA)), size_wh, note
+        shown_size_wh = (pixels.shape[1], pixels.shape[0])
+        source_size_wh = (round(shown_size_wh[0] / shown.scale_xy[0]), round(shown_size_wh[1] / shown.scale_xy[1]))
+    if longer is None or max(shown_size_wh) <= longer:
+        return pixels, source_size_wh, note
+    reduced_wh = tuple(max(1, round(side * longer / max(shown_size_wh))) for side in shown_size_wh)
+    return np.asarray(cv2.resize(pixels, reduced_wh, interpolation=cv2.INTER_AREA)), source_size_wh, note
 
 
 def _decode_reduced(stream: JpegStream, longer_side_px: int) -> "NDArray[np.uint8] | None":

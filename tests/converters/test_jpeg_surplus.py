@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from hilum.converters.jpeg import parse_jpeg
-from hilum.converters.jpeg_end import ends_with_its_picture
+from hilum.converters.jpeg_surplus import ends_with_its_picture
 from hilum.converters.plain import read_plain
 
 BEHIND = [b"\x00", b"1", b"\x7f", b"\xff\x00", b"AB", b"JOHN^DOE", "Ö·ツ".encode("utf-16"), b"A" * 1000]
