@@ -105,7 +105,7 @@ def predict(
 
 def _draw(folder: Path, paths: Sequence[Path], results: Iterable["Result"]) -> None:
     """Draw the boxes of the first images, in the place of pictures that were drawn before."""
-    from hilum.datasets.pictures import picture_name, read_picture
+    from hilum.datasets.pictures import picture_name, read_radiograph
     from hilum.eval.pictures import clear_drawn, draw_boxes
 
     clear_drawn(folder)
@@ -113,10 +113,11 @@ def _draw(folder: Path, paths: Sequence[Path], results: Iterable["Result"]) -> N
         if result.error:
             continue
         try:
-            pixels = read_picture(path)
+            image = read_radiograph(path)
         except HilumError as error:  # it was there a moment ago
             complain(f"{path}: not drawn: {error}")
             continue
         folder.mkdir(exist_ok=True)
         found = result.detections
-        draw_boxes(pixels, found.xyxy, found.confidence, folder / f"{number:05d}-{picture_name(path)}.jpg")
+        boxes_xyxy = found.xyxy * (image.scale_xy * 2)
+        draw_boxes(image.pixels, boxes_xyxy, found.confidence, folder / f"{number:05d}-{picture_name(path)}.jpg")

@@ -12,48 +12,46 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
-from pydicom.dataelem import RawDataElement
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGBaseline8Bit
+from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.filereader import read_partial
+from pydicom.tag import BaseTag, Tag
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGBaseline8Bit
+from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
 
+from hilum.converters.display import display_of
 from hilum.converters.header import (
     COLUMNS,
     HEADER_TAGS,
+    MODALITY,
     MODALITY_LUT,
-    PHOTOMETRIC,
-    PRESENTATION_SHAPE,
-    RESCALE_INTERCEPT,
-    RESCALE_SLOPE,
     ROWS,
-    VOI_FUNCTION,
+    SOP_CLASS,
     VOI_LUT,
-    WINDOW_CENTRE,
-    WINDOW_WIDTH,
     Header,
     kept_as_stored,
-    numbers,
+    tag_against_radiograph,
+    width_over_height,
 )
 from hilum.converters.jpeg import JpegStream
-from hilum.converters.pixel_data import PixelFormat, integer, jpeg_stream, pixel_format, stored_values
-from hilum.converters.rendering import Display, LookUpTable, Rendered, Rescale, Window, render
+from hilum.converters.pixel_data import integer, jpeg_stream, pixel_format, stored_values
+from hilum.converters.rendering import Rendered, render, with_square_pixels
 from hilum.errors import HilumError
 
 _PIXEL_DATA = 0x7FE00010
-_PADDING, _PADDING_LIMIT = 0x00280120, 0x00280121
-_LUT_DESCRIPTOR, _LUT_DATA = 0x00283002, 0x00283006
 _NUMBERS = frozenset(  # US or SS
-    {0x00280002, 0x00280006, 0x00280010, 0x00280011, *range(0x00280100, 0x00280104), _PADDING, _PADDING_LIMIT}
+    {0x00280002, 0x00280006, 0x00280010, 0x00280011, *range(0x00280100, 0x00280104), 0x00280120, 0x00280121}
 )
+_UNDEFINED = 0xFFFFFFFF  # length of an element that a delimiter ends
 _UID_ROOT = "1.2.840.10008."  # of every UID that DICOM itself gives (PS3.6)
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 
 MAX_BYTES = 1 << 29  # of a file, and of what a deflated one unpacks to
 _MAX_READS = 200_000  # a radiograph has some hundred elements, an enhanced multi-frame object some ten thousand
-_MAX_LUT_BYTES = 1 << 20  # 65,536 entries take an eighth of it
 _SMALL, _TIMES = 1 << 26, 20  # a deflated radiograph unpacks to two or three times its size
 _CUT_OR_DAMAGED = "a damaged or cut short DICOM file"
 
@@ -84,7 +82,7 @@ def _as_reason(what: str) -> Iterator[None]:
     except HilumError:
         raise
     except Exception as error:
-        raise HilumError(f"{what} ({type(error).__name__})") from error
+        raise HilumError(what) from error
 
 
 def read_dicom(source: Path | bytes) -> pydicom.Dataset:
@@ -104,20 +102,47 @@ def read_dicom(source: Path | bytes) -> pydicom.Dataset:
     _quiet_pydicom()  # here, not on import: whoever reads may have set filters of their own since
     with_preamble = content[128:132] == b"DICM"
     with _as_reason(_CUT_OR_DAMAGED):
-        dataset = pydicom.dcmread(
-            _BoundedReader(_inflated(content) if with_preamble else content),
-            force=not with_preamble,
-            specific_tags=[*HEADER_TAGS, _PIXEL_DATA],
-        )
+        dataset = _parsed(_inflated(content) if with_preamble else content, force=not with_preamble)
         known = with_preamble or str(dataset.get("SOPClassUID", "")).startswith(_UID_ROOT)
         if not getattr(dataset.file_meta, "TransferSyntaxUID", None):
             implicit = dataset.original_encoding[0]
             dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
     if not known:
         raise HilumError("not a DICOM file")
+    _check_kind(header_of(dataset))
     if _PIXEL_DATA not in dataset:  # a file that breaks off is read up to there
         raise HilumError("no pixel data (7FE0,0010): cut short, or not a picture")
+    if not dataset.PixelData:
+        raise HilumError("its pixel data (7FE0,0010) is empty")
     return dataset
+
+
+def _parsed(content: bytes, *, force: bool) -> pydicom.FileDataset:
+    """Parse up to the pixel data, which is taken as it is; nothing that follows it is looked at."""
+    found: list[tuple[str, int]] = []
+
+    def is_pixel_data(tag: int, vr: str | None, length: int) -> bool:
+        if tag == _PIXEL_DATA:
+            found.append((vr or "", length))
+        return bool(found)
+
+    reader = _BoundedReader(content)
+    tags: list[BaseTag | int] = [Tag(tag) for tag in HEADER_TAGS]
+    dataset = read_partial(reader, is_pixel_data, force=force, specific_tags=tags)
+    for vr, length in found:
+        start = reader.tell() + (12 if vr in EXPLICIT_VR_LENGTH_32 and not dataset.original_encoding[0] else 8)
+        end = len(content) if length == _UNDEFINED else start + length
+        dataset.add(DataElement(_PIXEL_DATA, "OW" if vr == "OW" else "OB", content[start:end]))
+    return dataset
+
+
+def _check_kind(header: Header) -> None:
+    tag = tag_against_radiograph(header)
+    if tag == SOP_CLASS:
+        name = UID(header[SOP_CLASS]).name.removesuffix(" Storage")
+        raise HilumError(f"no radiograph: its SOP class (0008,0016) is {name if name[:1].isalpha() else 'another'}")
+    if tag == MODALITY:
+        raise HilumError(f"no radiograph: its modality (0008,0060) is {header[MODALITY].upper()}")
 
 
 def header_of(dataset: pydicom.Dataset) -> dict[int, str]:
@@ -169,9 +194,11 @@ def render_dicom(dataset: pydicom.Dataset, *, window: int = 1, bits: Literal[8, 
     header = header_of(dataset)
     with _as_reason("its pixel data cannot be decoded"):
         pixels = pixel_format(header)
-        display = _display(dataset, header, pixels, window)
-        stored = stored_values(dataset.PixelData, str(dataset.file_meta.TransferSyntaxUID), pixels)
-        return render(stored, display, bits=bits)
+        display = display_of(dataset, header, pixels, window)
+        in_words = dataset[_PIXEL_DATA].VR == "OW"
+        syntax = str(dataset.file_meta.TransferSyntaxUID)
+        stored = stored_values(dataset.PixelData, syntax, pixels, in_words=in_words)
+        return with_square_pixels(render(stored, display, bits=bits), width_over_height(header))
 
 
 def _bytes_of(path: Path) -> bytes:
@@ -220,81 +247,3 @@ def _text(dataset: pydicom.Dataset, tag: int) -> str:
     if isinstance(value, pydicom.multival.MultiValue | list):
         return "\\".join(str(part) for part in value)
     return "" if value is None else str(value).strip(" \x00")
-
-
-def _display(dataset: pydicom.Dataset, header: Header, pixels: PixelFormat, number: int) -> Display:
-    says_inverse = header.get(PHOTOMETRIC) == "MONOCHROME1", header.get(PRESENTATION_SHAPE) == "INVERSE"
-    if MODALITY_LUT in header:
-        modality: Rescale | LookUpTable = _tables(dataset, MODALITY_LUT, first_is_signed=pixels.signed)[0]
-        is_signed = False
-    else:
-        slope, intercept = numbers(header, RESCALE_SLOPE), numbers(header, RESCALE_INTERCEPT)
-        modality = Rescale(slope[0] if slope and slope[0] else 1.0, intercept[0] if intercept else 0.0)
-        low = -(1 << (pixels.bits_stored - 1)) if pixels.signed else 0
-        is_signed = min(modality(np.array([low, low + (1 << pixels.bits_stored) - 1], np.float64))) < 0
-    function = header.get(VOI_FUNCTION) or "LINEAR"
-    centres, widths = numbers(header, WINDOW_CENTRE), numbers(header, WINDOW_WIDTH)
-    windows = [Window(centre, width, function) for centre, width in zip(centres, widths, strict=False)]
-    tables = _tables(dataset, VOI_LUT, first_is_signed=is_signed) if VOI_LUT in header else []
-    views: list[Window | LookUpTable] = [*tables, *windows]
-    if not 1 <= number <= len(views) and views:
-        raise HilumError(f"window {number} was asked for, the file has {len(views)}")
-    view = views[number - 1] if views else None
-    return Display(
-        modality,
-        None if isinstance(view, Window) and not view.is_usable else view,
-        inverse=any(says_inverse),
-        inverse_is_sure=all(says_inverse),
-        padding=_padding(header, pixels),
-    )
-
-
-def _padding(header: Header, pixels: PixelFormat) -> tuple[float, float] | None:
-    """Pixel Padding Value and Range Limit as stored values; writers often mistake US for SS."""
-    ends = [value[0] for tag in (_PADDING, _PADDING_LIMIT) if (value := numbers(header, tag))]
-    if not numbers(header, _PADDING):
-        return None
-    shift = 0x8000 if pixels.signed else 0
-    ends = [(int(end) + shift) % 0x10000 - shift for end in ends]
-    return min(ends), max(ends)
-
-
-def _tables(dataset: pydicom.Dataset, tag: int, *, first_is_signed: bool) -> list[LookUpTable]:
-    """The look-up tables of a sequence (PS3.3 C.11.1.1.1).
-
-    Args:
-        dataset: the whole file.
-        tag: of the sequence.
-        first_is_signed: whether the values that are looked up can be negative.
-    """
-    element = dataset.get_item(tag)
-    if element is not None and isinstance(element.value, bytes) and len(element.value) > _MAX_LUT_BYTES:
-        raise HilumError(f"a table of {len(element.value)} bytes in ({tag >> 16:04X},{tag & 0xFFFF:04X})")
-    tables = [_table(item, first_is_signed=first_is_signed) for item in dataset[tag].value]
-    if not tables:
-        raise HilumError(f"no table in ({tag >> 16:04X},{tag & 0xFFFF:04X})")
-    return tables
-
-
-def _table(item: pydicom.Dataset, *, first_is_signed: bool) -> LookUpTable:
-    count, first, bits = (int(word) for word in _words(item, _LUT_DESCRIPTOR)[:3])
-    count = count or 1 << 16
-    entries = _words(item, _LUT_DATA)
-    if bits <= 8 and len(entries) < count:  # two entries a word
-        entries = _words(item, _LUT_DATA, "u1")
-    if not 1 <= bits <= 16 or len(entries) < count:
-        raise HilumError("a look-up table is cut short or damaged")
-    if first_is_signed and first >= 1 << 15:
-        first -= 1 << 16
-    return LookUpTable(first, entries[:count].astype(np.float64), bits)
-
-
-def _words(item: pydicom.Dataset, tag: int, dtype: str = "u2") -> NDArray[Any]:
-    """The value as unsigned words, whatever its VR: US, SS and OW are used for tables."""
-    element = item.get_item(tag)
-    value = element.value if element is not None else b""
-    if not isinstance(value, bytes):
-        words = np.atleast_1d(np.asarray(value, np.int64)) & 0xFFFF
-        return words if dtype == "u2" else words.astype("<u2").view(dtype)
-    is_little = element.is_little_endian if isinstance(element, RawDataElement) else True
-    return np.frombuffer(value[: len(value) // 2 * 2], f"{'<' if is_little else '>'}{dtype}")

@@ -14,7 +14,10 @@ US and SS as decimal numbers; "SQ" for a sequence that is there. Absent tags are
 
 # The allow-list: what may be written beside a picture. Everything else in a file stays there.
 SEX, AGE, VIEW = 0x00100040, 0x00101010, 0x00185101
+MODALITY, BODY_PART = 0x00080060, 0x00180015
+SOP_CLASS, SOP_INSTANCE, STUDY_INSTANCE = 0x00080016, 0x00080018, 0x0020000D  # UIDs
 SPACINGS = (0x00280030, 0x00181164)  # Pixel Spacing, else Imager Pixel Spacing
+ASPECT_RATIO = 0x00280034  # of a pixel: its height and its width, without a unit
 PATIENT_ID = 0x00100020  # read for a keyed hash alone
 BURNED_IN = 0x00280301  # Burned In Annotation: YES where the picture itself names somebody
 SAMPLES, PHOTOMETRIC, FRAMES, ROWS, COLUMNS = 0x00280002, 0x00280004, 0x00280008, 0x00280010, 0x00280011
@@ -24,13 +27,18 @@ RESCALE_INTERCEPT, RESCALE_SLOPE = 0x00281052, 0x00281053
 MODALITY_LUT, VOI_LUT, PRESENTATION_SHAPE = 0x00283000, 0x00283010, 0x20500020
 HEADER_TAGS = frozenset(
     {
-        0x00080016,  # SOP Class UID
+        SOP_CLASS,
+        SOP_INSTANCE,
+        STUDY_INSTANCE,
+        MODALITY,
+        BODY_PART,
         PATIENT_ID,
         BURNED_IN,
         SEX,
         AGE,
         VIEW,
         *SPACINGS,
+        ASPECT_RATIO,
         SAMPLES,
         PHOTOMETRIC,
         0x00280006,  # Planar Configuration
@@ -62,6 +70,38 @@ _OLDEST_TOLD = 89  # years
 OLDEST_YEARS = 122  # nobody is known to have lived longer
 
 
+def _terms(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# Defined terms of Modality (0008,0060), PS3.3 C.7.3.1.1.1, current and retired
+_MODALITIES = _terms(
+    "ANN AR ASMT AU BDUS BI BMD CD CF CFM CR CT CTPROTOCOL CS DD DF DG DM DMS DOC DS DX EC ECG EEG EM EMG EOG EPS ES FA"
+    " FID FS GM HC HD IO IOL IVOCT IVUS KER KO LEN LP LS M3D MA MG MR MS NM OAM OCT OP OPM OPR OPT OPTBSV OPTENF OPV"
+    " OSS OT PA PLAN POS PR PT PX RD REG RESP RF RG RTDOSE RTIMAGE RTINTENT RTPLAN RTRAD RTRECORD RTSEGANN RTSTRUCT"
+    " RWV SEG SM SMR SR SRF ST STAIN TEXTUREMAP TG US VA VF XA XAPROTOCOL XC"
+)
+# Defined terms of Body Part Examined (0018,0015), PS3.16 Annex L, for what is radiographed, and usual spellings
+_BODY_PARTS = _terms(
+    "ABDOMEN ABDOMENPELVIS ANKLE ARM BREAST CALCANEUS CERVICALSPINE CHEST CHESTABDOMEN CHESTABDPELVIS CLAVICLE COCCYX"
+    " CSPINE CTSPINE ELBOW EXTREMITY FACE FEMUR FINGER FIBULA FOOT FOREARM HAND HEAD HEADNECK HEART HIP HUMERUS JAW"
+    " KNEE LEG LOWERLEG LSPINE LSSPINE LUMBARSPINE LUNG MANDIBLE MAXILLA NECK NECKCHEST ORBIT PATELLA PELVIS RADIUS RIB"
+    " RIBS SACRUM SCAPULA SHOULDER SINUS SKULL SPINE SSPINE STERNUM THIGH THORAX THORACICSPINE THUMB TIBIA TLSPINE TMJ"
+    " TOE TRACHEA TSPINE ULNA UPPERARM WHOLEBODY WHOLESPINE WRIST ZYGOMA"
+)
+# SOP classes of projection radiography (PS3.4 B.5): CR, DX, mammography, intra-oral, XA, RF, hardcopies of them
+_STORAGE = "1.2.840.10008.5.1.4.1.1."
+_RADIOGRAPHY = frozenset(
+    _STORAGE + number for number in _terms("1 1.1 1.1.1 1.2 1.2.1 1.3 1.3.1 12.1 12.1.1 12.2 12.2.1 12.3 13.1.4 13.1.5")
+)
+_CAPTURES = frozenset(_STORAGE + number for number in _terms("7 7.1 7.2 7.3 7.4"))  # of anything: the modality tells
+_STANDARD_UID = "1.2.840.10008."
+_OTHER_MODALITIES = _MODALITIES - _terms("CR DX RG RF XA DF MG IO PX HC OT")
+_UID = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))+")  # PS3.5 9.1: digits and dots
+_LONGEST_UID = 64
+_ROUNDING = 0.01  # of a pixel's sides, as they are printed
+
+
 @dataclass(frozen=True)
 class Tags:
     """What may leave a DICOM file; None where absent or not understood.
@@ -80,6 +120,59 @@ class Tags:
 
 
 NO_TAGS = Tags(None, None, None, None)
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a file says it shows, and which object it is; each empty where absent or not understood.
+
+    Attributes:
+        modality: a defined term of (0008,0060), such as "DX".
+        body_part: a defined term of (0018,0015), such as "CHEST".
+        view: View Position (0018,5101), as in `Tags`.
+        sop_instance_uid: (0008,0018).
+        study_instance_uid: (0020,000D).
+    """
+
+    modality: str = ""
+    body_part: str = ""
+    view: str = ""
+    sop_instance_uid: str = ""
+    study_instance_uid: str = ""
+
+
+def describe(header: Header) -> Description:
+    """What a file says it shows. Only terms of closed sets and well-formed UIDs come out, for other text can be a name.
+
+    The two UIDs lead back to a person for whoever has the archive.
+    """
+    modality, body_part, view = (header.get(tag, "").upper() for tag in (MODALITY, BODY_PART, VIEW))
+    return Description(
+        modality=modality if modality in _MODALITIES else "",
+        body_part=body_part if body_part in _BODY_PARTS else "",
+        view=view if view in _VIEWS else "",
+        sop_instance_uid=_uid(header, SOP_INSTANCE),
+        study_instance_uid=_uid(header, STUDY_INSTANCE),
+    )
+
+
+def tag_against_radiograph(header: Header) -> int | None:
+    """The tag by which a file holds something else than a projection radiograph: SOP Class UID or Modality; else None.
+
+    Secondary captures, private classes and files without a class are what their modality says: a capture of a CT is
+    no radiograph, one of an unknown or other (OT) modality may be one.
+    """
+    sop_class = header.get(SOP_CLASS, "")
+    if sop_class in _RADIOGRAPHY:
+        return None
+    if sop_class.startswith(_STANDARD_UID) and sop_class not in _CAPTURES:
+        return SOP_CLASS
+    return MODALITY if header.get(MODALITY, "").upper() in _OTHER_MODALITIES else None
+
+
+def _uid(header: Header, tag: int) -> str:
+    text = header.get(tag, "")
+    return text if len(text) <= _LONGEST_UID and _UID.fullmatch(text) else ""
 
 
 def tags_of(header: Header) -> Tags:
@@ -103,10 +196,20 @@ def capped(tags: Tags) -> Tags:
     return replace(tags, age_years=_OLDEST_TOLD + 1 if tags.age_years <= OLDEST_YEARS else None)
 
 
+def width_over_height(header: Header) -> float:
+    """Of a pixel, by the first of Pixel Spacing, Imager Pixel Spacing and Pixel Aspect Ratio; 1 where none says so."""
+    for tag in (*SPACINGS, ASPECT_RATIO):
+        sides = numbers(header, tag)
+        if len(sides) == 2 and min(sides) > 0:
+            ratio = sides[1] / sides[0]
+            return ratio if abs(ratio - 1) > _ROUNDING else 1.0
+    return 1.0
+
+
 def kept_as_stored(header: Header) -> bool:
     """Whether an 8-bit grey picture with this header is shown as it is stored.
 
-    One frame, white bones, no table, and a first window, if any, that changes nothing.
+    One frame, white bones, square pixels, no table, and a first window, if any, that changes nothing.
     """
     return (
         header.get(PHOTOMETRIC) == "MONOCHROME2"
@@ -120,6 +223,7 @@ def kept_as_stored(header: Header) -> bool:
         and (numbers(header, RESCALE_SLOPE) or [1.0])[0] == 1
         and (numbers(header, RESCALE_INTERCEPT) or [0.0])[0] == 0
         and header.get(PRESENTATION_SHAPE) != "INVERSE"
+        and width_over_height(header) == 1
     )
 
 

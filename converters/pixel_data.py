@@ -5,6 +5,7 @@ with the size inside a compressed stream, before a decoder sees it. The decoders
 thousands of damaged streams: libjpeg-turbo, CharLS and OpenJPEG stand it, the usual small lossless JPEG decoders crash.
 """
 
+import re
 import struct
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,6 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.uid import UID
 
 from hilum.converters.header import BITS_STORED, COLUMNS, FRAMES, MAX_PIXELS, PHOTOMETRIC, ROWS, SAMPLES, Header
 from hilum.converters.jpeg import JpegStream, parse_jpeg
@@ -24,7 +26,7 @@ _BIG_ENDIAN, _RLE = "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.5"
 _NATIVE = {"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", _BIG_ENDIAN}
 _JPEG = {f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 70)}
 _JPEG_LS = {"1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81"}
-_JPEG_2000 = {"1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"}
+_JPEG_2000 = {f"1.2.840.10008.1.2.4.{number}" for number in (90, 91, 201, 202, 203)}  # the last three: high-throughput
 
 _MONOCHROME = {"MONOCHROME1", "MONOCHROME2"}
 _COLOUR_SPACES = {"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_422", "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT"}
@@ -101,18 +103,22 @@ def pixel_format(header: Header) -> PixelFormat:
     return PixelFormat(rows, columns, samples, allocated, stored, high, signed, planar, photometric)
 
 
-def stored_values(pixel_data: bytes, syntax: str, pixels: PixelFormat) -> Stored:
+def stored_values(pixel_data: bytes, syntax: str, pixels: PixelFormat, *, in_words: bool = False) -> Stored:
     """Decode Pixel Data (7FE0,0010).
 
     Args:
         pixel_data: the value of the element.
         syntax: UID of the transfer syntax.
         pixels: what the tags say.
+        in_words: whether its VR is OW. Big endian then turns round the two bytes of a word, also where each is a
+            value of its own (PS3.5 8.1.1).
 
     Raises:
         HilumError: colour, a size that is not the declared one, damaged data, or a codec that is not installed.
     """
     if syntax in _NATIVE:
+        if syntax == _BIG_ENDIAN and in_words and pixels.bits_allocated == 8:
+            pixel_data = np.frombuffer(pixel_data[: len(pixel_data) // 2 * 2], ">u2").astype("<u2").tobytes()
         return _masked(_to_gray(_native(pixel_data, syntax == _BIG_ENDIAN, pixels), pixels), pixels)
     if syntax == _RLE:
         return _masked(_to_gray(_rle(_frame(pixel_data), pixels), pixels), pixels)
@@ -123,10 +129,18 @@ def stored_values(pixel_data: bytes, syntax: str, pixels: PixelFormat) -> Stored
     elif syntax in _JPEG_2000:
         values = _decode_jpeg_2000(_frame(pixel_data), pixels)
     else:
-        raise HilumError("its transfer syntax (0002,0010) is not supported")
+        raise HilumError(f"its transfer syntax (0002,0010) is not supported: {_named(syntax)}")
     if values.shape[:2] != (pixels.rows, pixels.columns):
         raise HilumError(_CUT_SHORT)
     return _of_codec(_to_gray(values, pixels, is_ybr=False), pixels)
+
+
+def _named(syntax: str) -> str:
+    """A UID with its name in the standard; digits and dots alone, for nobody checked what stands in the file."""
+    if not re.fullmatch(r"[0-9.]{1,64}", syntax):
+        return "it is no UID"
+    name = UID(syntax).name
+    return syntax if name == syntax else f"{syntax}, {name}"
 
 
 def jpeg_stream(pixel_data: bytes, columns: int, rows: int) -> JpegStream:
@@ -171,10 +185,10 @@ def _frame(pixel_data: bytes) -> bytes:
     at = 0
     while at + 8 <= len(pixel_data) and len(fragments) <= _MAX_FRAGMENTS:
         group, element, length = struct.unpack_from("<HHI", pixel_data, at)
-        if (group, element) == (0xFFFE, 0xE0DD):
+        if (group, element) != (0xFFFE, 0xE000):  # the delimiter, or what stands in its place
             break
         at += 8 + length
-        if (group, element) != (0xFFFE, 0xE000) or at > len(pixel_data):
+        if at > len(pixel_data):
             raise HilumError("its encapsulated pixel data is empty or cut short")
         fragments.append(pixel_data[at - length : at])
     if len(fragments) < 2 or len(fragments) > _MAX_FRAGMENTS:
@@ -205,7 +219,11 @@ def _decode_jpeg(stream: JpegStream) -> NDArray[Any]:
 
 
 def _decode_jpeg_ls(stream: bytes, pixels: PixelFormat) -> NDArray[Any]:
-    """ISO/IEC 14495-1, Annex C: the frame header is SOF55; before it only segments with a length may come."""
+    """ISO/IEC 14495-1, Annex C: the frame header is SOF55; before it only segments with a length may come.
+
+    CharLS takes seconds to see that a stream has no end-of-image marker, which cannot occur within coded data.
+    """
+    stream = stream[: stream.rfind(b"\xff\xd9") + 2]
     at = 2
     while stream[at : at + 1] == b"\xff" and stream[at + 1 : at + 2] not in {b"\xf7", b"\xda", b"\xd9"}:
         at += 2 + max(2, int.from_bytes(stream[at + 2 : at + 4], "big"))

@@ -9,7 +9,15 @@ imported, so that a worker process is up at once.
 from dataclasses import dataclass
 from struct import Struct
 
-from hilum.converters.header import COLUMNS, HEADER_TAGS, MAX_PIXELS, ROWS, Header, kept_as_stored
+from hilum.converters.header import (
+    COLUMNS,
+    HEADER_TAGS,
+    MAX_PIXELS,
+    ROWS,
+    Header,
+    kept_as_stored,
+    tag_against_radiograph,
+)
 from hilum.converters.jpeg import JpegStream, parse_jpeg
 
 _TRANSFER_SYNTAX, _PIXEL_DATA = 0x00020010, 0x7FE00010
@@ -80,7 +88,7 @@ def read_plain(content: bytes) -> PlainRadiograph | None:
     if vr != b"OB" or syntax != _JPEG_BASELINE or _LENGTH.unpack_from(content, at - 4)[0] != _UNDEFINED:
         return None
     frame = _only_fragment(content, at)
-    if frame is None or not kept_as_stored(header):
+    if frame is None or tag_against_radiograph(header) or not kept_as_stored(header):
         return None
     try:
         stream = parse_jpeg(frame)

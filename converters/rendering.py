@@ -5,14 +5,18 @@ What is shown depends on the stored value alone, so it is worked out once for ea
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from hilum.converters.header import MAX_PIXELS
+
 _PERCENTILES = (0.1, 99.9)
+BLACK_BONES = "it looks like a chest with black bones; its tags were followed"
+_MOST_STRETCHED = 5  # times; detectors and scanners of film stay far below
 _FLAT = 1 / 16  # a view that uses less than this share of its range shows nothing
 
 
@@ -99,6 +103,7 @@ class Display:
         inverse: low values are white: MONOCHROME1 (0028,0004) or Presentation LUT Shape (2050,0020) INVERSE.
         inverse_is_sure: both say so.
         padding: lowest and highest stored value that is no part of the picture (0028,0120), (0028,0121).
+        note: None, or one line on what of it was not followed.
     """
 
     modality: Rescale | LookUpTable = Rescale()
@@ -106,6 +111,7 @@ class Display:
     inverse: bool = False
     inverse_is_sure: bool = False
     padding: tuple[float, float] | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True)
@@ -113,12 +119,14 @@ class Rendered:
     """A picture, and what its reader should be told about it.
 
     Attributes:
-        pixels: (rows, columns) uint8 or uint16, white bones.
-        note: None, or one line on why a tag was not followed.
+        pixels: (H, W) uint8 or uint16, white bones, square.
+        note: None, or one line on a tag that was not followed, on black bones, or on pixels that were made square.
+        scale_xy: shown pixels a stored pixel; other than 1 where pixels were made square.
     """
 
     pixels: NDArray[np.uint8] | NDArray[np.uint16]
     note: str | None = None
+    scale_xy: tuple[float, float] = (1.0, 1.0)
 
 
 def render(stored: Stored, display: Display, *, bits: int = 8) -> Rendered:
@@ -129,7 +137,7 @@ def render(stored: Stored, display: Display, *, bits: int = 8) -> Rendered:
     show next to nothing. 16 bits show the same range in finer steps: 8 bits are those divided by 257 and rounded.
 
     A low-is-white tag is not followed, with a note, where the picture it gives is beyond doubt a chest with black
-    bones, unless the file says low-is-white twice (see `has_black_bones`).
+    bones, unless the file says low-is-white twice (see `has_black_bones`). Other pictures with black bones get a note.
 
     Args:
         stored: the decoded picture.
@@ -141,10 +149,36 @@ def render(stored: Stored, display: Display, *, bits: int = 8) -> Rendered:
     table = gray_table(stored.values(), lambda: _counts(stored, display), display, stored.meaningful_bits)
     pixels = _look_up(table, stored.patterns, bits)
     note = None
-    if display.inverse and not display.inverse_is_sure and has_black_bones(pixels):
-        pixels = _look_up(1 - table, stored.patterns, bits)
-        note = "tagged as low-is-white, which would show black bones: the tag was not followed"
-    return Rendered(pixels, note)
+    if has_black_bones(pixels):
+        if display.inverse and not display.inverse_is_sure:
+            pixels = _look_up(1 - table, stored.patterns, bits)
+            note = "tagged as low-is-white, which would show black bones: the tag was not followed"
+        else:
+            note = BLACK_BONES
+    return Rendered(pixels, _joined(display.note, note))
+
+
+def with_square_pixels(shown: Rendered, width_over_height: float) -> Rendered:
+    """Stretch the side along which pixels are longer, until they are square.
+
+    Args:
+        shown: as stored.
+        width_over_height: of a pixel.
+    """
+    rows, columns = shown.pixels.shape
+    size_wh = max(columns, round(columns * width_over_height)), max(rows, round(rows / width_over_height))
+    if size_wh == (columns, rows):
+        return shown
+    said = f"its pixels are {width_over_height:.3g} times as wide as high"
+    if not 1 / _MOST_STRETCHED <= width_over_height <= _MOST_STRETCHED or size_wh[0] * size_wh[1] > MAX_PIXELS:
+        return replace(shown, note=_joined(shown.note, f"{said}, it says: that was not followed"))
+    pixels = np.asarray(cv2.resize(shown.pixels, size_wh, interpolation=cv2.INTER_LINEAR))
+    note = _joined(shown.note, f"{said}: they were made square")
+    return Rendered(pixels, note, (size_wh[0] / columns, size_wh[1] / rows))
+
+
+def _joined(*notes: str | None) -> str | None:
+    return "; ".join(filter(None, notes)) or None
 
 
 def gray_table(

@@ -1,6 +1,7 @@
 """Read a picture from wherever it comes: DICOM, JPEG, PNG or an array, 8 or 16 bit, as 8-bit grey."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,25 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hilum.converters.dicom import dicom_to_gray8, read_dicom
+from hilum.converters.dicom import read_dicom, render_dicom
 from hilum.converters.jpeg import parse_jpeg
 from hilum.converters.rendering import percentile_range, to_8bit
 from hilum.errors import HilumError
 
 SUFFIXES = {".dcm", ".dicom", ".jpg", ".jpeg", ".png"}
+
+
+@dataclass(frozen=True)
+class Radiograph:
+    """A picture, and how its pixels lie in the input.
+
+    Attributes:
+        pixels: (H, W) uint8, white bones, square.
+        scale_xy: of these pixels to one of the input, whose own are not square in some DICOM files.
+    """
+
+    pixels: NDArray[np.uint8]
+    scale_xy: tuple[float, float] = (1.0, 1.0)
 
 
 def picture_name(path: Path | str) -> str:
@@ -29,11 +43,7 @@ def picture_name(path: Path | str) -> str:
 
 
 def read_picture(source: Path | str | NDArray[Any]) -> NDArray[np.uint8]:
-    """Read one radiograph.
-
-    Args:
-        source: a DICOM, JPEG or PNG file, told apart by content; or an array (H, W), (H, W, 1) or (H, W, 3) whose
-            channels agree. More than 8 bits are scaled by percentiles where no DICOM window says how.
+    """Read one radiograph's pixels: see `read_radiograph`.
 
     Returns:
         (H, W) uint8, white bones.
@@ -41,12 +51,25 @@ def read_picture(source: Path | str | NDArray[Any]) -> NDArray[np.uint8]:
     Raises:
         HilumError: the reason alone; the caller knows which picture.
     """
+    return read_radiograph(source).pixels
+
+
+def read_radiograph(source: Path | str | NDArray[Any]) -> Radiograph:
+    """Read one radiograph.
+
+    Args:
+        source: a DICOM, JPEG or PNG file, told apart by content; or an array (H, W), (H, W, 1) or (H, W, 3) whose
+            channels agree. More than 8 bits are scaled by percentiles where no DICOM window says how.
+
+    Raises:
+        HilumError: the reason alone; the caller knows which picture.
+    """
     if isinstance(source, str | Path):
         return _read_file(Path(source))
-    return _to_gray8(np.asarray(source))
+    return Radiograph(_to_gray8(np.asarray(source)))
 
 
-def _read_file(path: Path) -> NDArray[np.uint8]:
+def _read_file(path: Path) -> Radiograph:
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -57,7 +80,8 @@ def _read_file(path: Path) -> NDArray[np.uint8]:
         except ValueError as error:
             raise HilumError(str(error)) from error
     elif content[:8] != b"\x89PNG\r\n\x1a\n":
-        return dicom_to_gray8(read_dicom(content))
+        shown = render_dicom(read_dicom(content))
+        return Radiograph(np.asarray(shown.pixels, np.uint8), shown.scale_xy)
     flags = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
@@ -65,7 +89,7 @@ def _read_file(path: Path) -> NDArray[np.uint8]:
         raise HilumError("cannot be decoded as JPEG or PNG") from error
     if pixels is None:
         raise HilumError("cannot be decoded as JPEG or PNG")
-    return _to_gray8(pixels)
+    return Radiograph(_to_gray8(pixels))
 
 
 def _to_gray8(pixels: NDArray[Any]) -> NDArray[np.uint8]:

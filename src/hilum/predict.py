@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from supervision import Detections
 
 from hilum.backend import IMAGE_PROBABILITY, Backend, backend_class
-from hilum.datasets.pictures import picture_name, read_picture
+from hilum.datasets.pictures import Radiograph, picture_name, read_radiograph
 from hilum.errors import HilumError
 from hilum.run import check_run, operating_confidence, run_config
 from hilum.training.memory import keep_freed_memory
@@ -26,7 +26,8 @@ class Result:
     Attributes:
         image_id: the file's name without the ending of a picture, so files of one name in two folders share it; the
             input's number, from 0, where it was an array.
-        detections: xyxy in float pixels of the input, confidence 0..1, class_id 0, by falling confidence.
+        detections: xyxy in float pixels of the input, as stored also where those are not square, confidence 0..1,
+            class_id 0, by falling confidence.
         image_probability: that the image shows an opacity: what the backend says of the image as a whole, else the
             highest confidence of any box, also of those below the operating point; NaN where there was an error.
         error: why there is no answer; None where there is one.
@@ -66,13 +67,16 @@ class Predictor:
         inputs = cast("Iterable[Image]", [images] if one else images)
         least = self.confidence if confidence is None else confidence
         for batch in _batches(_decoded(inputs, 0 if one else 2 * batch_size), batch_size):
-            found = iter(self.backend.predict_batch([pixels for _, pixels in batch if isinstance(pixels, np.ndarray)]))
-            for image_id, pixels in batch:
-                if isinstance(pixels, HilumError):
-                    yield Result(image_id, no_detections(), float("nan"), str(pixels))
+            found = iter(
+                self.backend.predict_batch([image.pixels for _, image in batch if isinstance(image, Radiograph)])
+            )
+            for image_id, image in batch:
+                if isinstance(image, HilumError):
+                    yield Result(image_id, no_detections(), float("nan"), str(image))
                     continue
                 detections = next(found)
-                yield Result(image_id, at_or_above(detections, least), image_probability(detections))
+                kept = _in_input(at_or_above(detections, least), image.scale_xy)
+                yield Result(image_id, kept, image_probability(detections))
 
 
 def predict_all(predictor: Predictor, paths: Sequence[Path]) -> list[Result]:
@@ -122,16 +126,24 @@ def image_probability(detections: Detections) -> float:
     return float(detections.metadata.get(IMAGE_PROBABILITY, highest))
 
 
-def _decode(image: Image) -> NDArray[np.uint8] | HilumError:
+def _in_input(detections: Detections, scale_xy: tuple[float, float]) -> Detections:
+    """Boxes of a picture in the pixels of its input, whose own need not be square."""
+    if scale_xy == (1.0, 1.0):
+        return detections
+    xyxy = detections.xyxy / (scale_xy * 2)
+    return Detections(xyxy=xyxy, confidence=detections.confidence, class_id=detections.class_id)
+
+
+def _decode(image: Image) -> Radiograph | HilumError:
     try:
-        return read_picture(image)
+        return read_radiograph(image)
     except HilumError as error:
         return error
-    except Exception as error:  # noqa: BLE001 - one bad input must not end the stream
-        return HilumError(f"cannot be read ({type(error).__name__})")
+    except Exception:  # noqa: BLE001 - one bad input must not end the stream
+        return HilumError("cannot be read: damaged, or of a kind that is not known")
 
 
-def _decoded(images: Iterable[Image], ahead: int) -> Iterator[tuple[str, NDArray[np.uint8] | HilumError]]:
+def _decoded(images: Iterable[Image], ahead: int) -> Iterator[tuple[str, Radiograph | HilumError]]:
     """Decoded in threads, so many ahead of what is asked for; here, where nothing is."""
     named = ((picture_name(i) if isinstance(i, str | Path) else str(n), i) for n, i in enumerate(images))
     if not ahead:
@@ -142,7 +154,7 @@ def _decoded(images: Iterable[Image], ahead: int) -> Iterator[tuple[str, NDArray
 
 
 def _batches(
-    pictures: Iterator[tuple[str, NDArray[np.uint8] | HilumError]], size: int
-) -> Iterator[list[tuple[str, NDArray[np.uint8] | HilumError]]]:
+    pictures: Iterator[tuple[str, Radiograph | HilumError]], size: int
+) -> Iterator[list[tuple[str, Radiograph | HilumError]]]:
     while batch := list(islice(pictures, size)):
         yield batch

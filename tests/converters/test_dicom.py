@@ -9,10 +9,11 @@ from pydicom.data import get_testdata_files
 from pydicom.pixels.processing import apply_modality_lut, apply_voi
 from pydicom.uid import ImplicitVRLittleEndian
 
+import hilum.converters.dicom
 from hilum.converters.dicom import dicom_to_gray8, dicom_to_gray16, header_of, plain_jpeg, read_dicom, render_dicom
 from hilum.converters.header import Tags, tags_of
 from hilum.converters.pixel_data import pixel_format, stored_values
-from hilum.converters.rendering import has_black_bones
+from hilum.converters.rendering import BLACK_BONES, has_black_bones
 from hilum.errors import HilumError
 
 RAMP8 = np.arange(256, dtype=np.uint8).reshape(16, 16)
@@ -209,19 +210,27 @@ PYDICOM_FILES = sorted({Path(path) for path in get_testdata_files() if Path(path
 
 
 @pytest.mark.parametrize("path", PYDICOM_FILES, ids=lambda path: f"{path.parent.name}/{path.name}")
-def test_each_test_file_of_pydicom_gives_a_picture_or_a_known_reason(path):
+def test_each_test_file_of_pydicom_gives_a_picture_or_a_known_reason(path, monkeypatch):
     pytest.importorskip("imagecodecs")
+    try:
+        read_dicom(path)
+    except HilumError as error:
+        if str(error).startswith("no radiograph"):  # most of them: they show the decoders all the same
+            monkeypatch.setattr(hilum.converters.dicom, "_check_kind", lambda header: None)
     reason = None
     try:
         dataset = read_dicom(path)
-        picture = dicom_to_gray8(dataset)
+        shown = render_dicom(dataset)
     except HilumError as error:
         reason = str(error)
     if reason is not None:
         assert any(re.fullmatch(known, reason) for known in REASONS), reason
         return
-    assert picture.shape == (dataset.Rows, dataset.Columns)
-    ours = stored_values(dataset.PixelData, dataset.file_meta.TransferSyntaxUID, pixel_format(header_of(dataset)))
+    stretched = dataset.Columns * shown.scale_xy[0], dataset.Rows * shown.scale_xy[1]
+    assert shown.pixels.shape[::-1] == pytest.approx(stretched)
+    in_words = dataset["PixelData"].VR == "OW"
+    pixels = pixel_format(header_of(dataset))
+    ours = stored_values(dataset.PixelData, dataset.file_meta.TransferSyntaxUID, pixels, in_words=in_words)
     try:
         theirs = pydicom.dcmread(path, force=True).pixel_array
     except (RuntimeError, NotImplementedError, AttributeError):
@@ -354,5 +363,7 @@ def test_the_tag_is_followed_but_for_a_chest_that_would_have_black_bones(make_di
         assert wrong.pixels.tolist() in (chest.tolist(), (255 - chest).tolist())
         assert (wrong.note is not None) == has_black_bones(255 - chest) == (wrong.pixels.tolist() == chest.tolist())
         sure = render_dicom(read_dicom(make_dicom(chest, PresentationLUTShape="INVERSE", **low_is_white)))
-        assert (sure.note, sure.pixels.tolist()) == (None, (255 - chest).tolist())
-        assert render_dicom(read_dicom(make_dicom(255 - chest))).pixels.tolist() == (255 - chest).tolist()
+        noted = BLACK_BONES if has_black_bones(255 - chest) else None
+        assert (sure.note, sure.pixels.tolist()) == (noted, (255 - chest).tolist())
+        untagged = render_dicom(read_dicom(make_dicom(255 - chest)))
+        assert (untagged.note, untagged.pixels.tolist()) == (noted, (255 - chest).tolist())

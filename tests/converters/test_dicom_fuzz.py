@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import resource
 import struct
 import subprocess
@@ -21,7 +22,9 @@ from hilum.converters.dicom import dicom_to_gray8, dicom_to_gray16, header_of, p
 from hilum.converters.header import tags_of
 from hilum.errors import HilumError
 
-JPEG_2000, JPEG_LS, JPEG_LOSSLESS, JPEG_EXTENDED = (UID(f"1.2.840.10008.1.2.4.{n}") for n in (90, 80, 70, 51))
+JPEG_2000, JPEG_LS, JPEG_LOSSLESS, JPEG_EXTENDED, HTJ2K = (
+    UID(f"1.2.840.10008.1.2.4.{n}") for n in (90, 80, 70, 51, 201)
+)
 ITEM, ITEM_END, SEQUENCE_END = b"\xfe\xff\x00\xe0", b"\xfe\xff\x0d\xe0" + bytes(4), b"\xfe\xff\xdd\xe0" + bytes(4)
 
 
@@ -55,6 +58,7 @@ def originals(make_dicom, make_jpeg, make_picture):
         "deflated": rewritten(plain, DeflatedExplicitVRLittleEndian),
         "RLE": rewritten(plain, RLELossless),
         "JPEG 2000": rewritten(plain, JPEG_2000, imagecodecs.jpeg2k_encode(deep, level=0, codecformat="j2k")),
+        "HTJ2K": rewritten(plain, HTJ2K, imagecodecs.htj2k_encode(deep, reversible=True)),
         "JPEG-LS": rewritten(plain, JPEG_LS, imagecodecs.jpegls_encode(deep)),
         "JPEG lossless": rewritten(plain, JPEG_LOSSLESS, imagecodecs.ljpeg_encode(deep, bitspersample=10)),
         "JPEG of 12 bits": rewritten(plain, JPEG_EXTENDED, imagecodecs.jpeg8_encode(deep, bitspersample=12)),
@@ -106,7 +110,7 @@ def outcome(content: bytes) -> str:
     return ""
 
 
-@pytest.mark.parametrize("count", [540, pytest.param(5004, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [600, pytest.param(5000, marks=pytest.mark.slow)])
 def test_damaged_files_give_a_picture_or_one_line(originals, planted_name, count, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     rng = random.Random(count)
@@ -124,8 +128,9 @@ def test_damaged_files_give_a_picture_or_one_line(originals, planted_name, count
             (refused if reason else pictures)[name] += 1
             assert "\n" not in reason
             assert len(reason) < 160
+            assert not re.search("Error|Exception|Warning", reason)
             assert not any(part in reason.lower() for part in planted_name.lower().split("^")), reason
-    assert slowest < 15  # CharLS can take 3 s before it gives up
+    assert slowest < 5
     # The mutations are neither all harmless nor all deadly.
     assert all(pictures.values()), pictures
     assert all(refused.values()), refused

@@ -175,3 +175,45 @@ def test_what_one_file_says_cannot_end_the_work(make_dicom, make_jpeg, make_pict
         for rendering in (Rendering(bits=16), Rendering(format="jpg")):
             picture = convert_picture(job, rendering)
             assert picture.reason is None or ("20292" not in picture.reason and "\n" not in picture.reason)
+
+
+UUID = "0004cfab-14fd-4e49-80ba-63a80b6bddd6"  # as the challenge names its patients
+
+
+@pytest.mark.parametrize("key", [None, b"0" * 16])
+@pytest.mark.parametrize("patient", ["12345", UUID])
+@pytest.mark.parametrize("planted", [b"JOHN^DOE 1950-01-01", b"\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00JOHN^DOE"])
+def test_text_behind_the_picture_of_a_kept_stream_goes(
+    make_dicom, make_jpeg, make_picture, tmp_path, key, patient, planted
+):
+    pixels = make_picture(3)
+    stream = make_jpeg(pixels)
+
+    def written(content):
+        (tmp_path / "x.dcm").write_bytes(content)
+        job = Job(SourceFile("x.dcm", str(tmp_path / "x.dcm")), "x", str(tmp_path), None)
+        picture = convert_picture(job, Rendering(), key)
+        return picture, (tmp_path / picture.file_name).read_bytes()
+
+    clean, data = written(make_dicom(pixels, jpeg=stream, PatientID=patient))
+    assert clean.untouched
+    assert data == stream
+    picture, data = written(make_dicom(pixels, jpeg=stream[:-2] + planted + b"\xff\xd9", PatientID=patient))
+    assert not picture.untouched
+    assert b"DOE" not in data
+    decoded = [cv2.imdecode(np.frombuffer(part, np.uint8), cv2.IMREAD_GRAYSCALE) for part in (data, stream)]
+    assert np.array_equal(*decoded)
+
+
+def test_planted_text_and_damaged_headers_of_real_files_are_found(shared, tmp_path):
+    folder = shared / "faults" / "foreign"
+    found = {}
+    for path in sorted(folder.glob("*.dcm")):
+        job = Job(SourceFile(path.name, str(path)), path.stem, str(tmp_path), None)
+        found[path.stem] = convert_picture(job, Rendering(), b"0" * 16)
+    assert len(found) == 3
+    assert all(not picture.untouched for picture in found.values())
+    assert found["dcm-unreadable-1017"].reason == "the JPEG inside cannot be decoded"
+    for path in tmp_path.iterdir():
+        assert cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) is not None
+        assert not any(name in path.read_bytes() for name in (b"JOHN", b"SECRET"))

@@ -1,5 +1,7 @@
 import random
 
+import cv2
+import numpy as np
 import pytest
 
 from hilum.converters.dicom import header_of, plain_jpeg, read_dicom
@@ -77,5 +79,8 @@ def test_what_the_quick_parse_accepts_the_full_parse_accepts_too(make_dicom, mak
         answer = quick(bytes(content))
         if answer is not None:
             assert answer == full(bytes(content))
+            decoded = cv2.imdecode(np.frombuffer(answer[0].data, np.uint8), cv2.IMREAD_UNCHANGED)
+            assert decoded is not None
+            assert decoded.shape == pixels.shape
             agreed += 1
     assert agreed > 100  # else the mutations were too coarse to show anything
