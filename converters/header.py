@@ -14,6 +14,8 @@ US and SS as decimal numbers; "SQ" for a sequence that is there. Absent tags are
 
 # The allow-list: what may be written beside a picture. Everything else in a file stays there.
 SEX, AGE, VIEW = 0x00100040, 0x00101010, 0x00185101
+MODALITY, BODY_PART = 0x00080060, 0x00180015
+SOP_CLASS, SOP_INSTANCE, STUDY_INSTANCE = 0x00080016, 0x00080018, 0x0020000D  # UIDs
 SPACINGS = (0x00280030, 0x00181164)  # Pixel Spacing, else Imager Pixel Spacing
 PATIENT_ID = 0x00100020  # read for a keyed hash alone
 BURNED_IN = 0x00280301  # Burned In Annotation: YES where the picture itself names somebody
@@ -24,7 +26,11 @@ RESCALE_INTERCEPT, RESCALE_SLOPE = 0x00281052, 0x00281053
 MODALITY_LUT, VOI_LUT, PRESENTATION_SHAPE = 0x00283000, 0x00283010, 0x20500020
 HEADER_TAGS = frozenset(
     {
-        0x00080016,  # SOP Class UID
+        SOP_CLASS,
+        SOP_INSTANCE,
+        STUDY_INSTANCE,
+        MODALITY,
+        BODY_PART,
         PATIENT_ID,
         BURNED_IN,
         SEX,
@@ -58,6 +64,29 @@ MAX_PIXELS = 1 << 26  # 67 megapixels; the largest detectors have some 30
 _VIEWS = frozenset(
     ["AP", "PA", "LL", "RL", "RLD", "LLD", "RLO", "LLO", "LAO", "RAO", "LPO", "RPO", "LAT", "LATERAL", "ML", "LM"]
 )
+
+
+def _terms(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# Defined terms of Modality (0008,0060), PS3.3 C.7.3.1.1.1, current and retired
+_MODALITIES = _terms(
+    "ANN AR ASMT AU BDUS BI BMD CD CF CFM CR CT CTPROTOCOL CS DD DF DG DM DMS DOC DS DX EC ECG EEG EM EMG EOG EPS ES FA"
+    " FID FS GM HC HD IO IOL IVOCT IVUS KER KO LEN LP LS M3D MA MG MR MS NM OAM OCT OP OPM OPR OPT OPTBSV OPTENF OPV"
+    " OSS OT PA PLAN POS PR PT PX RD REG RESP RF RG RTDOSE RTIMAGE RTINTENT RTPLAN RTRAD RTRECORD RTSEGANN RTSTRUCT"
+    " RWV SEG SM SMR SR SRF ST STAIN TEXTUREMAP TG US VA VF XA XAPROTOCOL XC"
+)
+# Defined terms of Body Part Examined (0018,0015), PS3.16 Annex L, for what is radiographed, and usual spellings
+_BODY_PARTS = _terms(
+    "ABDOMEN ABDOMENPELVIS ANKLE ARM BREAST CALCANEUS CERVICALSPINE CHEST CHESTABDOMEN CHESTABDPELVIS CLAVICLE COCCYX"
+    " CSPINE CTSPINE ELBOW EXTREMITY FACE FEMUR FINGER FIBULA FOOT FOREARM HAND HEAD HEADNECK HEART HIP HUMERUS JAW"
+    " KNEE LEG LOWERLEG LSPINE LSSPINE LUMBARSPINE LUNG MANDIBLE MAXILLA NECK NECKCHEST ORBIT PATELLA PELVIS RADIUS RIB"
+    " RIBS SACRUM SCAPULA SHOULDER SINUS SKULL SPINE SSPINE STERNUM THIGH THORAX THORACICSPINE THUMB TIBIA TLSPINE TMJ"
+    " TOE TRACHEA TSPINE ULNA UPPERARM WHOLEBODY WHOLESPINE WRIST ZYGOMA"
+)
+_UID = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))+")  # PS3.5 9.1: digits and dots
+_LONGEST_UID = 64
 _OLDEST_YEARS = 89
 
 
@@ -79,6 +108,45 @@ class Tags:
 
 
 NO_TAGS = Tags(None, None, None, None)
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a file says it shows, and which object it is; each empty where absent or not understood.
+
+    Attributes:
+        modality: a defined term of (0008,0060), such as "DX".
+        body_part: a defined term of (0018,0015), such as "CHEST".
+        view: View Position (0018,5101), as in `Tags`.
+        sop_instance_uid: (0008,0018).
+        study_instance_uid: (0020,000D).
+    """
+
+    modality: str = ""
+    body_part: str = ""
+    view: str = ""
+    sop_instance_uid: str = ""
+    study_instance_uid: str = ""
+
+
+def describe(header: Header) -> Description:
+    """What a file says it shows. Only terms of closed sets and well-formed UIDs come out, for other text can be a name.
+
+    The two UIDs lead back to a person for whoever has the archive.
+    """
+    modality, body_part, view = (header.get(tag, "").upper() for tag in (MODALITY, BODY_PART, VIEW))
+    return Description(
+        modality=modality if modality in _MODALITIES else "",
+        body_part=body_part if body_part in _BODY_PARTS else "",
+        view=view if view in _VIEWS else "",
+        sop_instance_uid=_uid(header, SOP_INSTANCE),
+        study_instance_uid=_uid(header, STUDY_INSTANCE),
+    )
+
+
+def _uid(header: Header, tag: int) -> str:
+    text = header.get(tag, "")
+    return text if len(text) <= _LONGEST_UID and _UID.fullmatch(text) else ""
 
 
 def tags_of(header: Header) -> Tags:
