@@ -18,9 +18,7 @@ def test_a_file_is_described_by_its_tags():
     assert describe({}) == Description()
 
 
-@pytest.mark.parametrize(
-    "text", ["Quixotic^Zebulon", "1.2.a", "1..2", "1", "1.02", "1." * 40 + "1", "\uff11.2", "1.2\n"]
-)
+@pytest.mark.parametrize("text", ["Quixotic^Zebulon", "1.2.a", "1..2", "1.02", "1." * 40 + "1", "\uff11.2", "1.2\n"])
 def test_no_other_text_comes_out(text):
     assert describe(dict.fromkeys(SAID, text)) == Description()
 
