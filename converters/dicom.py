@@ -41,6 +41,7 @@ from hilum.converters.jpeg import JpegStream
 from hilum.converters.pixel_data import PixelFormat, integer, jpeg_stream, pixel_format, stored_values
 from hilum.converters.rendering import Display, LookUpTable, Rendered, Rescale, Window, render
 from hilum.errors import HilumError
+from hilum.files import read_regular
 
 _PIXEL_DATA = 0x7FE00010
 _PADDING, _PADDING_LIMIT = 0x00280120, 0x00280121
@@ -176,11 +177,9 @@ def render_dicom(dataset: pydicom.Dataset, *, window: int = 1, bits: Literal[8, 
 
 def _bytes_of(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
+        return read_regular(path, MAX_BYTES)
     except OSError as error:
         raise HilumError(f"cannot be read: {error.strerror}") from error
-    return content
 
 
 def _too_large(size: int) -> str:

@@ -8,12 +8,14 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from supervision import Detections
 
+from hilum.converters.header import Description
 from hilum.predict import Result
 
 JOURNAL = ".predictions.jsonl"
@@ -62,7 +64,8 @@ class PredictionJournal:
         """Note what was found in the next image."""
         found = result.detections
         values = [result.image_id, found.xyxy.tolist(), found.confidence.tolist(), float(result.image_probability)]
-        self._file.write(json.dumps([*values, result.error]).encode() + b"\n")
+        said = [result.error, result.warning, astuple(result.description)]
+        self._file.write(json.dumps([*values, *said]).encode() + b"\n")
         self._file.flush()
         self._count(result)
 
@@ -105,12 +108,13 @@ def digest_of_files(paths: Iterable[Path]) -> str:
 def _read(line: bytes) -> Result | None:
     """A line's result; None where it is cut or damaged."""
     try:
-        image_id, xyxy, confidence, probability, error = json.loads(line)
+        image_id, xyxy, confidence, probability, error, warning, said = json.loads(line)
         found = Detections(
             xyxy=np.array(xyxy, np.float64).reshape(-1, 4),
             confidence=np.array(confidence, np.float64),
             class_id=np.zeros(len(confidence), int),
         )
-        return Result(image_id, found, probability, error) if line.endswith(b"\n") else None
+        result = Result(image_id, found, probability, error, warning, Description(*said))
+        return result if line.endswith(b"\n") else None
     except (ValueError, TypeError):
         return None

@@ -73,7 +73,7 @@ def test_predict_writes_json_csv_and_pictures(trained, sample_folder, tmp_path):
     # Predicted again into the same folder, others stand there: what was drawn before goes, what was not drawn stays.
     shutil.copy(next(mixed.glob("[!b]*.dcm")), tmp_path / "one.dcm")
     (tmp_path / "out" / "pictures" / "00001-mine.jpg").write_text("mine")
-    hilum("predict", trained, tmp_path / "one.dcm", tmp_path / "out")
+    hilum("predict", trained, tmp_path / "one.dcm", tmp_path / "out", "--overwrite")
     names = {path.name for path in (tmp_path / "out" / "pictures").iterdir()}
     assert names == {"00001-one.jpg", "00001-mine.jpg"}
 

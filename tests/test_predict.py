@@ -13,6 +13,7 @@ import pytest
 from supervision import Detections
 
 import hilum.predict as predict_module
+from hilum.datasets.pictures import Radiograph
 from hilum.predict import Predictor, no_detections
 
 
@@ -64,10 +65,10 @@ def test_files_are_decoded_while_the_network_runs(monkeypatch: pytest.MonkeyPatc
     """The network waits here until the next batch's first picture has been decoded by another thread."""
     decoded, main = [Event() for _ in range(32)], get_ident()
 
-    def decode(image: np.ndarray) -> np.ndarray:
+    def decode(image: np.ndarray) -> Radiograph:
         assert get_ident() != main
         decoded[int(image[0, 0])].set()
-        return image
+        return Radiograph(image)
 
     class Waiting(Brightest):
         def predict_batch(self, images: list[np.ndarray]) -> list[Detections]:
@@ -81,9 +82,9 @@ def test_files_are_decoded_while_the_network_runs(monkeypatch: pytest.MonkeyPatc
 
 
 def test_one_picture_alone_waits_for_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    def decode(image: np.ndarray) -> np.ndarray:
+    def decode(image: np.ndarray) -> Radiograph:
         assert get_ident() == main
-        return image
+        return Radiograph(image)
 
     main = get_ident()
     monkeypatch.setattr(predict_module, "_decode", decode)

@@ -195,7 +195,7 @@ def test_memory_does_not_grow_with_the_number_of_images(backend: ManyBoxes, run:
     peaks_bytes = []
     for source in (few, many):
         tracemalloc.start()
-        predict(run, source, tmp_path / "out", confidence=0, pictures=2)
+        predict(run, source, tmp_path / "out", confidence=0, pictures=2, overwrite=True)
         peaks_bytes.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     entries = json.loads((tmp_path / "out" / "predictions.json").read_text())
