@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hilum.commands.terminal import complain
-from hilum.converters.walk import files_below
+from hilum.converters.walk import HIDDEN, files_below
 from hilum.errors import HilumError
 
 _MAX_LIST_BYTES = 1 << 28  # some million paths
@@ -53,9 +53,9 @@ def _pictures_below(source: Path) -> list[Path]:
 
     paths: list[Path] = []
     left: Counter[str] = Counter()
-    for name, place, reason in files_below(source):
+    for _, place, reason in files_below(source):
         path = Path(place)
-        if any(part.startswith(".") for part in name.split("/")):
+        if reason == HIDDEN:
             left["hidden"] += 1
         elif path.suffix.lower() in SUFFIXES and (reason is None or not path.is_dir()):
             # Also a pipe or a broken link: who reads it says what is wrong.

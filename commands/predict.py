@@ -187,7 +187,8 @@ def _draw(folder: Path, paths: Sequence[Path], results: Iterable["Result"]) -> b
             except HilumError as error:  # it was there a moment ago, or no JPEG can hold it
                 complain(f"{path}: not drawn: {error}")
                 failed = True
-    except OSError as error:
-        complain(f"{folder}: boxes are not drawn: {error.strerror or 'it cannot be written'}")
+    except (HilumError, OSError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        complain(f"{folder}: boxes are not drawn: {reason}")
         failed = True
     return not failed

@@ -7,6 +7,8 @@ from pathlib import Path
 
 _OWN = {errno.EACCES, errno.EPERM, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL}
 
+HIDDEN = "hidden: its name begins with a dot"
+
 
 def files_below(top: Path, *, passed_over: Path | None = None) -> Iterator[tuple[str, str, str | None]]:
     """All files below a folder; links to folders are followed, into each folder once.
@@ -17,7 +19,8 @@ def files_below(top: Path, *, passed_over: Path | None = None) -> Iterator[tuple
 
     Yields:
         The name below `top`, printable and with slashes; the path to open; and None, or why it cannot be read: it is a
-        pipe or a device, which would be waited on for ever, a broken link, or a folder that is closed or read already.
+        pipe or a device, which would be waited on for ever, a broken link, or a folder that is closed or read already;
+        `HIDDEN` of files and folders that belong to systems and programs, which are not looked into.
 
     Raises:
         OSError: not one file's own fault: a disk is gone, or too many files are open.
@@ -42,6 +45,9 @@ def files_below(top: Path, *, passed_over: Path | None = None) -> Iterator[tuple
             continue
         for entry in entries:
             name = prefix + spelt_out(entry.name)
+            if entry.name.startswith("."):
+                yield name, entry.path, HIDDEN
+                continue
             try:
                 below, regular = entry.is_dir(), entry.is_file()
             except OSError as error:
