@@ -5,43 +5,100 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from hilum.commands.terminal import complain
+from hilum.converters.walk import HIDDEN, files_below
 from hilum.errors import HilumError
+
+_MAX_LIST_BYTES = 1 << 28  # some million paths
+_MOST_KINDS = 8  # of files that are passed over, by name
 
 
 def picture_paths(source: Path) -> list[Path]:
     """The files behind a picture, a folder of pictures, or a text file that lists them.
 
     In a folder, pictures are known by their endings, and DICOM files without one, as archives name them, by their first
-    bytes.
+    bytes. What else lies there is counted, by kind, in one line on standard error.
 
     Raises:
-        HilumError: there is no such file or folder, the folder has no picture, or the list is not text.
+        HilumError: there is no such file or folder, it is a run or holds predictions, the folder has no picture, or
+            the list is not text.
     """
-    from hilum.datasets.pictures import SUFFIXES
+    from hilum.documents import read_text
+    from hilum.run import CONFIG, ENVIRONMENT
 
     if source.is_dir():
-        paths = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES or _is_dicom(path))
-        if not paths:
-            raise HilumError(f"{source}: no {', '.join(sorted(SUFFIXES))} file in this folder, and no other DICOM file")
-        return paths
-    if not source.is_file():
+        if (source / CONFIG).is_file() and (source / ENVIRONMENT).is_file():
+            raise HilumError(f"{source}: is a run folder, whose pictures are figures; give a folder of radiographs")
+        if (source / "images.csv").is_file() and (source / "predictions.json").is_file():
+            raise HilumError(f"{source}: holds predictions, whose pictures are drawn; give a folder of radiographs")
+        if source.name == "images" and (source.parent / "conversion.json").is_file():
+            complain(f"{source}: has all pictures of a dataset folder; give {source.parent} for those of one split")
+        return _pictures_below(source)
+    if not source.exists():
         raise HilumError(f"{source}: no such file or folder")
     if source.suffix.lower() != ".txt":
         return [source]
-    try:
-        lines = source.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise HilumError(f"{source}: not a text file in UTF-8") from error
-    return [source.parent / line.strip() for line in lines if line.strip()]
+    lines = (line.removesuffix("\r") for line in read_text(source, _MAX_LIST_BYTES).split("\n"))
+    return [_listed(source.parent, line) for line in lines if line.strip()]
+
+
+def _listed(folder: Path, line: str) -> Path:
+    """The file that a line names; blanks around it count where a file is called so."""
+    exact = folder / line
+    return exact if line == line.strip() or os.path.lexists(exact) else folder / line.strip()
+
+
+def _pictures_below(source: Path) -> list[Path]:
+    from hilum.datasets.pictures import SUFFIXES
+
+    paths: list[Path] = []
+    left: Counter[str] = Counter()
+    for _, place, reason in files_below(source):
+        path = Path(place)
+        if reason == HIDDEN:
+            left["hidden"] += 1
+        elif path.suffix.lower() in SUFFIXES and (reason is None or not path.is_dir()):
+            # Also a pipe or a broken link: who reads it says what is wrong.
+            paths.append(path)
+        elif reason is not None:
+            left["that cannot be read"] += 1
+        elif _is_dicom(path):
+            paths.append(path)
+        else:
+            left[_kind(path)] += 1
+    passed_over = f"passed over: {_counted(left)}" if left else ""
+    if not paths:
+        more = f"; {passed_over}" if left else ""
+        raise HilumError(f"{source}: no {', '.join(SUFFIXES)} file in this folder, and no other DICOM file{more}")
+    if left:
+        complain(f"{source}: {passed_over}")
+    return sorted(paths)
 
 
 def _is_dicom(path: Path) -> bool:
-    """Whether it is a DICOM file by its preamble (PS3.10 7.1), and no index of others."""
+    """Whether it is a DICOM file by its first bytes, and no index of others."""
+    from hilum.datasets.pictures import is_dicom
+
     try:
         with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM" and path.name.upper() != "DICOMDIR"
+            return path.name.upper() != "DICOMDIR" and is_dicom(file.read(132))
     except OSError:
         return False
+
+
+def _kind(path: Path) -> str:
+    """A file's ending, where it is one: what follows a dot may be any part of a name."""
+    ending = path.suffix.lower()
+    if path.name.upper() == "DICOMDIR":
+        return "DICOMDIR"
+    return ending if ending[1:].isascii() and ending[1:].isalnum() and len(ending) <= 8 else "of no known ending"
+
+
+def _counted(left: Counter[str]) -> str:
+    kinds = left.most_common()
+    words = [f"{count:,} {kind}" for kind, count in kinds[:_MOST_KINDS]]
+    rest = sum(count for _, count in kinds[_MOST_KINDS:])
+    return ", ".join(words) + (f", {rest:,} of other kinds" if rest else "")
 
 
 def picture_names(paths: Sequence[Path], source: Path) -> list[str]:
@@ -64,7 +121,7 @@ def picture_names(paths: Sequence[Path], source: Path) -> list[str]:
     named = Counter(whole)
     if twice := next((path for path, one in zip(paths, whole, strict=True) if named[one] > 1), None):
         raise HilumError(f"{twice}: {source} lists it twice; list each picture once")
-    root = Path(os.path.abspath(source if source.is_dir() else source.parent))  # noqa: PTH100
+    root = _root(source)
     if not all(path.is_relative_to(root) for path in whole):
         root = Path(os.path.commonpath([path.parent for path in whole]))
     names = [picture_name(path) for path in paths]
@@ -75,4 +132,19 @@ def picture_names(paths: Sequence[Path], source: Path) -> list[str]:
                 inside = path.relative_to(root)
                 names[at] = (inside if longer[at] else inside.with_name(picture_name(inside))).as_posix()
                 longer[at] += 1
-    return [os.fsencode(name).decode(errors="backslashreplace") for name in names]
+    return [as_text(name) for name in names]
+
+
+def picture_places(paths: Sequence[Path], source: Path) -> list[str]:
+    """Each picture's path from the source on, or from the folder of the list or file that the source is."""
+    root = _root(source)
+    return [as_text(Path(os.path.relpath(path, root)).as_posix()) for path in paths]
+
+
+def _root(source: Path) -> Path:
+    return Path(os.path.abspath(source if source.is_dir() else source.parent))  # noqa: PTH100 - no link is followed
+
+
+def as_text(name: str) -> str:
+    """A name as tables and JSON can hold it: bytes that are no UTF-8 are spelt out."""
+    return os.fsencode(name).decode(errors="backslashreplace")

@@ -41,6 +41,7 @@ from hilum.converters.jpeg import JpegStream
 from hilum.converters.pixel_data import integer, jpeg_stream, pixel_format, stored_values
 from hilum.converters.rendering import Rendered, render, with_square_pixels
 from hilum.errors import HilumError
+from hilum.files import read_regular
 
 _PIXEL_DATA = 0x7FE00010
 _NUMBERS = frozenset(  # US or SS
@@ -203,11 +204,9 @@ def render_dicom(dataset: pydicom.Dataset, *, window: int = 1, bits: Literal[8, 
 
 def _bytes_of(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
+        return read_regular(path, MAX_BYTES)
     except OSError as error:
         raise HilumError(f"cannot be read: {error.strerror}") from error
-    return content
 
 
 def _too_large(size: int) -> str:

@@ -18,6 +18,7 @@ from pydicom.uid import UID
 
 from hilum.converters.header import BITS_STORED, COLUMNS, FRAMES, MAX_PIXELS, PHOTOMETRIC, ROWS, SAMPLES, Header
 from hilum.converters.jpeg import JpegStream, parse_jpeg
+from hilum.converters.jpeg_end import ends_early
 from hilum.converters.rendering import Stored
 from hilum.errors import HilumError
 
@@ -200,10 +201,10 @@ def _check_size(found_wh: tuple[int, int], told_wh: tuple[int, int], length: int
     if found_wh != told_wh:
         inside, tags = (f"{width} x {height}" for width, height in (found_wh, told_wh))
         raise HilumError(f"the {what} inside is {inside} px, the tags say {tags}")
-    _check_plausible(told_wh, length)
+    check_plausible(told_wh, length)
 
 
-def _check_plausible(size_wh: tuple[int, int], length: int) -> None:
+def check_plausible(size_wh: tuple[int, int], length: int) -> None:
     if size_wh[0] * size_wh[1] > max(_PIXELS_OF_ANY_STREAM, _PIXELS_A_BYTE * length):
         raise HilumError(f"{size_wh[0]} x {size_wh[1]} px in {length} bytes: no radiograph, or a damaged one")
 
@@ -214,6 +215,8 @@ def _decode_jpeg(stream: JpegStream) -> NDArray[Any]:
         decoded = cv2.imdecode(data, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
         if decoded is None:
             raise HilumError("the JPEG inside cannot be decoded")
+        if ends_early(stream, decoded):
+            raise HilumError(_CUT_SHORT)
         return np.asarray(decoded)
     return np.asarray(_codecs().jpeg8_decode(stream.data))
 
@@ -268,7 +271,7 @@ def _rle(frame: bytes, pixels: PixelFormat) -> NDArray[Any]:
     size = pixels.rows * pixels.columns
     if len(frame) < 64 or struct.unpack_from("<I", frame)[0] != planes:
         raise HilumError(_CUT_SHORT)
-    _check_plausible((pixels.columns, pixels.rows), len(frame))
+    check_plausible((pixels.columns, pixels.rows), len(frame))
     starts = [*struct.unpack_from(f"<{planes}I", frame, 4), len(frame)]
     if starts != sorted(starts) or starts[0] < 64:
         raise HilumError(_CUT_SHORT)

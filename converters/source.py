@@ -5,7 +5,6 @@ as one zip of zips. What a zip says of itself is not believed: no member's name 
 bounded, and members that share bytes are refused.
 """
 
-import errno
 import hashlib
 import io
 import os
@@ -18,8 +17,9 @@ from struct import Struct
 from typing import TYPE_CHECKING, BinaryIO
 
 from hilum.converters.rsna import LeftOut
+from hilum.converters.walk import HIDDEN, files_below, is_its_own, spelt_out
 from hilum.errors import HilumError
-from hilum.files import PARTIAL, naming, own_folder, remove
+from hilum.files import PARTIAL, naming, own_folder, read_regular, remove
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -32,7 +32,6 @@ _PIECE = 1 << 22
 _MAX_DEPTH = 2  # a zip in a zip
 _MAX_UNPACKED = 64 << 30  # of all inner zips together; Kaggle's has 4 GB
 _SLACK = 1 << 16  # bytes, and an eighth, by which packing may make a member larger: pictures do not shrink
-_OWN = {errno.EACCES, errno.EPERM, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL}
 _CUT_SHORT = (
     "the zip is cut short: its list of contents, which stands at its end, is missing; download or copy it again"
 )
@@ -79,11 +78,9 @@ class SourceFile:
             OSError: not the file's own fault: it is gone, or its disk is, or too many files are open.
         """
         try:
+            if self.offset < 0:
+                return read_regular(self.path, MAX_FILE_BYTES)
             with open(self.path, "rb") as file:  # noqa: PTH123 - this is the inner loop
-                if self.offset < 0:
-                    if os.fstat(file.fileno()).st_size > MAX_FILE_BYTES:
-                        raise HilumError(f"larger than {MAX_FILE_BYTES >> 20} MiB; a radiograph is expected")
-                    return file.read()
                 begin = _content_offset(file, self.offset)
                 if begin is None:
                     raise HilumError("its place in the zip is damaged")
@@ -92,7 +89,7 @@ class SourceFile:
             if self.method == zipfile.ZIP_DEFLATED:
                 content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, self.size + 1)
         except OSError as error:
-            if _is_its_own(error):
+            if is_its_own(error):
                 raise HilumError(f"cannot be read: {error.strerror}") from error
             raise OSError(error.errno, error.strerror, self.path) from error  # a read that fails names no file
         except (zlib.error, OverflowError, ValueError) as error:
@@ -117,11 +114,6 @@ def _content_offset(file: BinaryIO, offset: int) -> int | None:
         return None
     _, name_length, extra_length = _LOCAL_HEADER.unpack(header)
     return offset + _LOCAL_HEADER.size + int(name_length) + int(extra_length)
-
-
-def _is_its_own(error: OSError) -> bool:
-    """Whether one file is to blame, which is left out then; else the same would be said of all that come after it."""
-    return error.errno in _OWN
 
 
 def list_files(source: Path, out: Path) -> tuple[list[SourceFile], list[LeftOut]]:
@@ -170,45 +162,16 @@ class _Listing:
         self._hidden = 0
 
     def walk(self, top: Path) -> None:
-        """All files below a folder; links to folders are followed, into each folder once."""
-        ours = _identity(str(self._out)) if self._out.exists() else None
-        seen = {ours}
-        waiting = [(str(top), "")]
-        while waiting:  # not `os.walk`, which calls itself for each level
-            folder, prefix = waiting.pop()
-            try:
-                identity = _identity(folder)
-                if identity in seen:
-                    if identity != ours:
-                        self._leave_out(prefix.rstrip("/"), "a link to a folder that is read already")
-                    continue
-                seen.add(identity)
-                entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-            except OSError as error:
-                if not _is_its_own(error):
-                    raise
-                self._leave_out(prefix.rstrip("/"), f"the folder cannot be read: {error.strerror}")
-                continue
-            for entry in entries:
-                name = prefix + _printable(entry.name)
-                if entry.name.startswith("."):
-                    self._hidden += 1
-                    continue
-                try:
-                    below, regular = entry.is_dir(), entry.is_file()
-                except OSError as error:
-                    if not _is_its_own(error):
-                        raise
-                    self._leave_out(name, f"cannot be read: {error.strerror}")
-                    continue
-                if below:
-                    waiting.append((entry.path, f"{name}/"))
-                elif not regular:  # a pipe or a device would be waited on for ever
-                    self._leave_out(name, "not a regular file, or a broken link")
-                elif name.lower().endswith(".zip") and (zipfile.is_zipfile(entry.path) or _is_cut_short(entry.path)):
-                    self.members(entry.path, f"{name}/", None, depth=1)
-                else:
-                    self.files.append(SourceFile(name, entry.path))
+        """All files below a folder, and the members of the zips among them."""
+        for name, path, reason in files_below(top, passed_over=self._out):
+            if reason == HIDDEN:
+                self._hidden += 1
+            elif reason is not None:
+                self._leave_out(name, reason)
+            elif name.lower().endswith(".zip") and (zipfile.is_zipfile(path) or _is_cut_short(path)):
+                self.members(path, f"{name}/", None, depth=1)
+            else:
+                self.files.append(SourceFile(name, path))
 
     def members(self, path: str, prefix: str, window: tuple[int, int] | None, *, depth: int) -> bool:
         """Members of a zip: the whole file at `path`, or the `window` (start, size) of it. False if it is damaged."""
@@ -218,7 +181,7 @@ class _Listing:
                 archive = zipfile.ZipFile(_Window(file, *window) if window else file)
                 infos = sorted((i for i in archive.infolist() if i.filename[-1:] != "/"), key=lambda i: i.header_offset)
         except Exception as error:  # damaged in whatever way zipfile meets it; its messages quote names
-            if isinstance(error, MemoryError) or (isinstance(error, OSError) and not _is_its_own(error)):
+            if isinstance(error, MemoryError) or (isinstance(error, OSError) and not is_its_own(error)):
                 raise
             self._leave_out(prefix.rstrip("/"), _CUT_SHORT if _is_cut_short(path, window) else "a damaged zip")
             return False
@@ -226,7 +189,7 @@ class _Listing:
         names: set[str] = set()
         for info in infos:
             member = SourceFile(
-                prefix + _printable(info.filename),
+                prefix + spelt_out(info.filename),
                 path,
                 start + info.header_offset,
                 info.compress_size,
@@ -308,12 +271,6 @@ def _is_cut_short(path: Path | str, window: tuple[int, int] | None = None) -> bo
         return whole.read(4) == b"PK\3\4" and not zipfile.is_zipfile(whole)
 
 
-def _identity(folder: str) -> tuple[int, int]:
-    """What a folder is, however it is reached."""
-    status = os.stat(folder)  # noqa: PTH116
-    return status.st_dev, status.st_ino
-
-
 def _unpack(member: SourceFile, target: Path) -> None:
     """Write a packed member to a file, piece by piece.
 
@@ -383,10 +340,3 @@ class _Window(io.RawIOBase):
         count = self._file.readinto(wanted)
         self._at += count
         return count
-
-
-def _printable(name: str) -> str:
-    """A file name as it may stand in a table: control characters and undecodable bytes are escaped, none alike."""
-    if name.isprintable() and "\\" not in name:
-        return name
-    return "".join(c if c.isprintable() and c != "\\" else c.encode("unicode_escape").decode("ascii") for c in name)

@@ -1,33 +1,48 @@
-"""Read a picture from wherever it comes: DICOM, JPEG, PNG or an array, 8 or 16 bit, as 8-bit grey."""
+"""Read a picture from wherever it comes: DICOM, a picture file or an array, 8 or 16 bit, as 8-bit grey."""
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hilum.converters.dicom import read_dicom, render_dicom
-from hilum.converters.jpeg import parse_jpeg
-from hilum.converters.rendering import percentile_range, to_8bit
+from hilum.converters.dicom import header_of, read_dicom, render_dicom
+from hilum.converters.header import Description, describe
+from hilum.converters.rendering import has_black_bones, percentile_range, to_8bit
+from hilum.converters.source import MAX_FILE_BYTES
+from hilum.datasets.picture_files import decode_picture, picture_format
 from hilum.errors import HilumError
+from hilum.files import read_regular
 
-SUFFIXES = {".dcm", ".dicom", ".jpg", ".jpeg", ".png"}
+SUFFIXES: Final = (".dcm", ".dicom", ".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".jp2")
+NOTHING_SAID: Final = Description()
+# Modality (0008,0060): projection radiographs, and what is scanned or made into a picture of some other kind
+_RADIOGRAPHS = {"", "CR", "DX", "RG", "OT", "HC"}
+_CHEST = {"", "CHEST", "THORAX", "LUNG", "RIB", "RIBS", "HEART", "CHESTABDOMEN", "CHESTABDPELVIS", "NECKCHEST"}
+_FRONTAL = {"", "AP", "PA", "LLD", "RLD"}  # lying on a side the chest is seen from the front, too
+_COLOUR = "a colour picture; a grey radiograph is expected"
+_TOLERANCE = 8  # of 255, as of DICOM: JPEG and RGB of a grey picture differ by rounding
+_ROWS_AT_ONCE = 1 << 20  # pixels
 
 
 @dataclass(frozen=True)
 class Radiograph:
-    """A picture, and how its pixels lie in the input.
+    """A picture, and what is known of it.
 
     Attributes:
         pixels: (H, W) uint8, white bones, square.
         scale_xy: of these pixels to one of the input, whose own are not square in some DICOM files.
+        description: what a DICOM file says it shows, and which object it is.
+        warning: None, or one line on why it may be no frontal chest radiograph with white bones.
     """
 
     pixels: NDArray[np.uint8]
     scale_xy: tuple[float, float] = (1.0, 1.0)
+    description: Description = NOTHING_SAID
+    warning: str | None = None
 
 
 def picture_name(path: Path | str) -> str:
@@ -40,6 +55,20 @@ def picture_name(path: Path | str) -> str:
     # Bytes of a file's name that are no UTF-8 are spelt out: tables and JSON could not be written with them.
     path = Path(os.fsencode(path).decode(errors="backslashreplace"))
     return path.stem if path.suffix.lower() in SUFFIXES else path.name
+
+
+def is_dicom(start: bytes) -> bool:
+    """Whether a file that begins so is DICOM: by its preamble (PS3.10 7.1), or without one by its first element.
+
+    Args:
+        start: the first 132 bytes.
+    """
+    if start[128:132] == b"DICM":
+        return True
+    if start[:2] not in {b"\x08\0", b"\2\0"} or start[3:4] != b"\0":
+        return False
+    named = start[4:6].isalpha() and start[4:6].isupper()  # a VR, or the length of a short value
+    return named or start[6:8] == b"\0\0"
 
 
 def read_picture(source: Path | str | NDArray[Any]) -> NDArray[np.uint8]:
@@ -58,38 +87,66 @@ def read_radiograph(source: Path | str | NDArray[Any]) -> Radiograph:
     """Read one radiograph.
 
     Args:
-        source: a DICOM, JPEG or PNG file, told apart by content; or an array (H, W), (H, W, 1) or (H, W, 3) whose
-            channels agree. More than 8 bits are scaled by percentiles where no DICOM window says how.
+        source: a DICOM, JPEG, PNG, TIFF, BMP, WebP or JPEG 2000 file, told apart by content; or an array (H, W),
+            (H, W, 1) or (H, W, 3) whose channels agree. More than 8 bits are scaled by percentiles where no DICOM
+            window says how.
 
     Raises:
         HilumError: the reason alone; the caller knows which picture.
     """
-    if isinstance(source, str | Path):
-        return _read_file(Path(source))
-    return Radiograph(_to_gray8(np.asarray(source)))
+    if not isinstance(source, str | Path):
+        return _without_tags(_to_gray8(np.asarray(source)))
+    content = _bytes_of(Path(source))
+    name = None if content[128:132] == b"DICM" else picture_format(content)  # some slides are TIFF and DICOM in one
+    if name is not None:
+        return _without_tags(_to_gray8(_grey_of(decode_picture(content, name))))
+    dataset = read_dicom(content)
+    shown = render_dicom(dataset)
+    description = describe(header_of(dataset))
+    warning = "; ".join(filter(None, [shown.note, _contradiction(description)]))
+    return Radiograph(np.asarray(shown.pixels, np.uint8), shown.scale_xy, description, warning or None)
 
 
-def _read_file(path: Path) -> Radiograph:
+def _bytes_of(path: Path) -> bytes:
     try:
-        content = path.read_bytes()
+        return read_regular(path, MAX_FILE_BYTES)
     except OSError as error:
         raise HilumError(f"cannot be read: {error.strerror}") from error
-    if content[:2] == b"\xff\xd8":
-        try:
-            parse_jpeg(content)  # OpenCV decodes a stream that is cut short, and fills up with grey
-        except ValueError as error:
-            raise HilumError(str(error)) from error
-    elif content[:8] != b"\x89PNG\r\n\x1a\n":
-        shown = render_dicom(read_dicom(content))
-        return Radiograph(np.asarray(shown.pixels, np.uint8), shown.scale_xy)
-    flags = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
-    try:
-        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
-    except cv2.error as error:  # a size beyond OpenCV's limit
-        raise HilumError("cannot be decoded as JPEG or PNG") from error
-    if pixels is None:
-        raise HilumError("cannot be decoded as JPEG or PNG")
-    return Radiograph(_to_gray8(pixels))
+    except ValueError as error:  # no path can hold a zero byte
+        raise HilumError("cannot be read: its name is none") from error
+
+
+def _without_tags(pixels: NDArray[np.uint8]) -> Radiograph:
+    warning = "it looks like a chest with black bones; white ones are expected" if has_black_bones(pixels) else None
+    return Radiograph(pixels, warning=warning)
+
+
+def _contradiction(said: Description) -> str | None:
+    """One line where a file says that it is no frontal chest radiograph."""
+    wrong = [
+        f"{what} {value}"
+        for what, value, expected in (
+            ("modality", said.modality, _RADIOGRAPHS),
+            ("body part", said.body_part, _CHEST),
+            ("view", said.view, _FRONTAL),
+        )
+        if value not in expected
+    ]
+    return f"its tags say that it is no frontal chest radiograph: {', '.join(wrong)}" if wrong else None
+
+
+def _grey_of(pixels: NDArray[Any]) -> NDArray[Any]:
+    """(H, W) of a decoded file, whose channels may differ by rounding."""
+    if pixels.ndim == 2:
+        return pixels
+    tolerance = _TOLERANCE << 8 * (pixels.dtype.itemsize - 1)
+    step = max(1, _ROWS_AT_ONCE // pixels.shape[1])
+    for top in range(0, len(pixels), step):
+        blue, green, red = np.moveaxis(pixels[top : top + step], 2, 0)
+        highest, lowest = (each(each(blue, green), red) for each in (np.maximum, np.minimum))
+        if int((highest - lowest).max()) > tolerance:
+            raise HilumError(_COLOUR)
+    return np.asarray(cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_BGR2GRAY))
 
 
 def _to_gray8(pixels: NDArray[Any]) -> NDArray[np.uint8]:
@@ -97,7 +154,7 @@ def _to_gray8(pixels: NDArray[Any]) -> NDArray[np.uint8]:
         pixels = pixels[:, :, 0]
     elif pixels.ndim == 3 and pixels.shape[2] == 3:
         if (pixels != pixels[:, :, :1]).any():
-            raise HilumError("a colour picture; a grey radiograph is expected")
+            raise HilumError(_COLOUR)
         pixels = pixels[:, :, 0]
     if pixels.ndim != 2 or pixels.size == 0:
         raise HilumError(f"an array of shape {pixels.shape}; (height, width) is expected")
@@ -105,6 +162,9 @@ def _to_gray8(pixels: NDArray[Any]) -> NDArray[np.uint8]:
         raise HilumError(f"an array of {pixels.dtype}; integers or floats are expected")
     if pixels.dtype == np.uint8:
         return np.asarray(pixels, np.uint8)
+    if pixels.dtype == np.uint16:  # looked up: as floats, a large picture would take eight times its size
+        shades = to_8bit(np.arange(1 << 16, dtype=np.float64), *percentile_range(pixels))
+        return np.asarray(shades[pixels], np.uint8)
     if not np.isfinite(pixels).all():
         raise HilumError("the array holds values that are not finite")
     return to_8bit(pixels.astype(np.float64), *percentile_range(pixels))

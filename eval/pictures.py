@@ -1,6 +1,7 @@
 """Draw boxes on radiographs: one picture an image, or the same images through several detectors."""
 
 import io
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from hilum.datasets.folder import Split
 from hilum.datasets.pictures import read_picture
+from hilum.errors import HilumError
 from hilum.eval.answer import Answer
 from hilum.eval.measures import scores_of
 from hilum.files import refuse_links, write_atomically
@@ -21,12 +23,27 @@ NOT_A_DEVICE = "Research software, not a medical device: not for diagnosis or an
 _COMMENT = f"hilum predict. {NOT_A_DEVICE}".encode()
 _DRAWN = b"\xff\xfe" + (len(_COMMENT) + 2).to_bytes(2, "big") + _COMMENT
 _HEADER = 20
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+_LONGEST_NAME = 60
+_LONGEST_SIDE = 65_500  # pixels, of libjpeg
+
+
+def drawn_name(number: int, image_id: str) -> str:
+    """The name of an image's drawing: its number, and of its name so much as every file system takes."""
+    return f"{number:05d}-{_UNSAFE.sub('_', image_id)[:_LONGEST_NAME]}.jpg"
 
 
 def draw_boxes(
     pixels: NDArray[np.uint8], boxes_xyxy: NDArray[np.float64], confidence: NDArray[np.float64], path: Path
 ) -> None:
-    """Write a JPEG of one picture with its boxes and their confidences, which `clear_drawn` knows again."""
+    """Write a JPEG of one picture with its boxes and their confidences, which `clear_drawn` knows again.
+
+    Raises:
+        HilumError: the picture is too large for a JPEG.
+        OSError: it cannot be written.
+    """
+    if max(pixels.shape) > _LONGEST_SIDE:
+        raise HilumError(f"{pixels.shape[1]} x {pixels.shape[0]} px do not go into a JPEG")
     canvas = cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR)
     line = max(1, round(max(pixels.shape) / 300))
     red, green, blue = (int(COLOURS[0][at : at + 2], 16) for at in (1, 3, 5))

@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import astuple
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Self
 
@@ -15,6 +16,7 @@ import numpy as np
 from pydantic import Field, TypeAdapter
 from supervision import Detections
 
+from hilum.converters.header import Description
 from hilum.documents import check, parse_json
 from hilum.errors import HilumError
 from hilum.predict import Result
@@ -31,6 +33,8 @@ class _Line(NamedTuple):
     confidence: list[float]
     image_probability: float | None
     error: str | None
+    warning: str | None
+    description: tuple[str, str, str, str, str]
 
 
 _LINE = TypeAdapter(_Line)
@@ -75,7 +79,8 @@ class PredictionJournal:
         found = result.detections
         probability = float(result.image_probability)
         values = [found.xyxy.tolist(), found.confidence.tolist(), None if math.isnan(probability) else probability]
-        self._lines.add(json.dumps([result.image_id, *values, result.error]))
+        said = [result.error, result.warning, astuple(result.description)]
+        self._lines.add(json.dumps([result.image_id, *values, *said]))
         self._count(result)
 
     def results(self) -> Iterator[Result]:
@@ -115,14 +120,15 @@ def digest_of_files(paths: Iterable[Path]) -> str:
 def _read(line: str) -> Result | None:
     """A line's result; None where it is none."""
     try:
-        image_id, xyxy, confidence, probability, error = check(parse_json(line, JOURNAL), _LINE, JOURNAL)
+        values = check(parse_json(line, JOURNAL), _LINE, JOURNAL)
     except HilumError:
         return None
-    if len(xyxy) != len(confidence):
+    if len(values.xyxy) != len(values.confidence):
         return None
     found = Detections(
-        xyxy=np.array(xyxy, np.float64).reshape(-1, 4),
-        confidence=np.array(confidence, np.float64),
-        class_id=np.zeros(len(confidence), int),
+        xyxy=np.array(values.xyxy, np.float64).reshape(-1, 4),
+        confidence=np.array(values.confidence, np.float64),
+        class_id=np.zeros(len(values.confidence), int),
     )
-    return Result(image_id, found, math.nan if probability is None else probability, error)
+    probability = math.nan if values.image_probability is None else values.image_probability
+    return Result(values.image_id, found, probability, values.error, values.warning, Description(*values.description))

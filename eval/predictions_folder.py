@@ -3,7 +3,7 @@
 import csv
 import json
 from collections.abc import Iterable, Mapping
-from itertools import count
+from itertools import count, repeat
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,11 @@ TABLE = "predictions.csv"
 IMAGES = "images.csv"
 ABOUT = "about.json"
 CATEGORY = 1  # opacity, the only one there is
+_COLUMNS = (
+    *("coco_id", "image_id", "status", "boxes", "probability"),
+    *("error", "warning", "modality", "body_part", "view"),
+    *("path", "sop_instance_uid", "study_instance_uid"),  # which lead back to a person
+)
 
 
 @with_config(RECORD)
@@ -33,6 +38,8 @@ class About(TypedDict, total=False):
     floor: Share | None
     split: str | None
     data_fingerprint: str | None
+    of_run: str | None
+    of_images: str | None
 
 
 def write_predictions(
@@ -40,6 +47,7 @@ def write_predictions(
     results: Iterable[Result],
     coco_ids: Iterable[int] | None = None,
     about: Mapping[str, Any] | None = None,
+    places: Iterable[str] | None = None,
 ) -> None:
     """Write `predictions.json` (COCO results), `predictions.csv`, `images.csv` and, where it is given, `about.json`.
 
@@ -51,19 +59,24 @@ def write_predictions(
         coco_ids: the images' ids in a data set; numbers from 1 where None. `images.csv` tells whose they are.
         about: what the predictions were made with, any JSON values. `read_answer` goes by these: `confidence`, the
             operating point; `floor`, the confidence below which no box was written; `split`, of the data set. Others
-            are for people, and for who calls `read_about`: `run`, `hilum`, `data_fingerprint`.
+            are for people, and for who calls `read_about`: `run`, `hilum`, `data_fingerprint`, and `of_run` and
+            `of_images`, digests that tell predictions of another run or of other images.
+        places: where each image lies. With it the table of images leads back to a person: it has the path and, of a
+            DICOM file, the UIDs; where None, these columns are empty.
     """
     folder.mkdir(parents=True, exist_ok=True)
     # The last that is opened takes its place first. The table of images goes before all others are replaced and comes
     # after them: a folder that has it is whole, and of one piece.
     with replacing(folder / IMAGES) as images, replacing(folder / TABLE) as table, replacing(folder / RESULTS) as found:
         image_rows, rows = (csv.writer(file, lineterminator="\n") for file in (images, table))
-        image_rows.writerow(["coco_id", "image_id", "status", "boxes", "probability", "error"])
+        image_rows.writerow(_COLUMNS)
         rows.writerow(["image_id", "x", "y", "width", "height", "confidence"])
         found.write("[\n")
         between = ""
         numbers = count(1) if coco_ids is None else coco_ids
-        for number, result in zip(numbers, results, strict=coco_ids is not None):
+        known = coco_ids is not None, places is not None
+        named = zip(numbers, repeat(None) if places is None else places, strict=all(known))
+        for (number, place), result in zip(named, results, strict=any(known)):
             boxes = xyxy_to_xywh(result.detections.xyxy).tolist()
             for box, confidence in zip(boxes, result.detections.confidence.tolist(), strict=True):
                 entry = {"image_id": number, "category_id": CATEGORY, "bbox": box, "score": confidence}
@@ -73,12 +86,25 @@ def write_predictions(
             status = "failed" if result.error else "predicted"
             # All digits: rounding would make ties, and ties change an area under a curve.
             probability = "" if result.error else repr(float(result.image_probability))
-            image_rows.writerow([number, result.image_id, status, len(boxes), probability, result.error or ""])
+            image_rows.writerow([number, result.image_id, status, len(boxes), probability, *_said(result, place)])
         found.write("\n]\n")
-        for name in (IMAGES, ABOUT):
-            (folder / name).unlink(missing_ok=True)
-        if about is not None:
+        (folder / IMAGES).unlink(missing_ok=True)
+        if about is None:
+            (folder / ABOUT).unlink(missing_ok=True)
+        else:
             write_json(folder / ABOUT, dict(about))
+
+
+def holds_predictions(folder: Path) -> bool:
+    """Whether predictions lie in a folder, whole or in part."""
+    return any((folder / name).exists() for name in (RESULTS, TABLE, IMAGES, ABOUT))
+
+
+def _said(result: Result, place: str | None) -> list[str]:
+    """The text cells of an image's row, from `error` on."""
+    shown = result.description
+    identifiers = ("", "", "") if place is None else (place, shown.sop_instance_uid, shown.study_instance_uid)
+    return [result.error or "", result.warning or "", shown.modality, shown.body_part, shown.view, *identifiers]
 
 
 def read_about(folder: Path) -> dict[str, Any]:

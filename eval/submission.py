@@ -150,12 +150,28 @@ def write_submission(
     boxes_xywh: Sequence[NDArray[Any]],
     confidence: Sequence[NDArray[Any]],
 ) -> None:
-    """Writes a submission; the file appears whole or not at all.
+    """Writes a submission; the file appears whole or not at all. See `submission_text`.
+
+    Args:
+        path: The CSV file, in a folder that exists; replaced if it is there.
+        image_ids: The id of each image.
+        boxes_xywh: The boxes of each image.
+        confidence: The confidence of each box.
+
+    Raises:
+        ValueError: As `submission_text`.
+    """
+    write_atomically(path, submission_text(image_ids, boxes_xywh, confidence))
+
+
+def submission_text(
+    image_ids: Sequence[str], boxes_xywh: Sequence[NDArray[Any]], confidence: Sequence[NDArray[Any]]
+) -> str:
+    """Returns a submission as CSV.
 
     Numbers are written with as many digits as it takes to read the same float64 again.
 
     Args:
-        path: The CSV file, in a folder that exists; replaced if it is there.
         image_ids: The id of each image.
         boxes_xywh: The boxes of each image, (N, 4): x, y, width, height in pixels.
         confidence: The confidence of each box, (N,), 0 to 1.
@@ -164,7 +180,6 @@ def write_submission(
         ValueError: An id is empty, has blanks around it or is there twice, the lengths differ, a confidence is outside
             0..1, or the boxes are not valid, as in `hilum.eval.competition.match_counts`.
     """
-    path = Path(path)
     if len(boxes_xywh) != len(image_ids):
         raise ValueError(f"boxes_xywh: expected one entry an image, {len(image_ids)}, got {len(boxes_xywh)}")
     seen: set[str] = set()
@@ -184,7 +199,7 @@ def write_submission(
         [image_id, " ".join(map(_shortest, values[stop - count : stop].ravel().tolist()))]
         for image_id, stop, count in zip(image_ids, np.cumsum(n_boxes).tolist(), n_boxes.tolist(), strict=True)
     )
-    write_atomically(path, csv_text(COLUMNS, rows))
+    return csv_text(COLUMNS, rows)
 
 
 def _columns(path: Path, header: list[str]) -> tuple[int, int]:

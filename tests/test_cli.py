@@ -62,7 +62,7 @@ def test_predict_writes_json_csv_and_pictures(trained, sample_folder, tmp_path):
     mixed = tmp_path / "mixed"
     shutil.copytree(sample_folder / "stage_2_test_images", mixed)
     (mixed / "broken.dcm").write_bytes(b"nothing")
-    done = hilum("predict", trained, mixed, tmp_path / "out", "--confidence", 0)
+    done = hilum("predict", trained, mixed, tmp_path / "out", "--confidence", 0, code=3)  # one cannot be read
     assert "broken.dcm: not a DICOM file" in done.stderr
     rows = (tmp_path / "out" / "images.csv").read_text().splitlines()
     assert len(rows) == 1 + TEST_IMAGES + 1
@@ -73,7 +73,7 @@ def test_predict_writes_json_csv_and_pictures(trained, sample_folder, tmp_path):
     # Predicted again into the same folder, others stand there: what was drawn before goes, what was not drawn stays.
     shutil.copy(next(mixed.glob("[!b]*.dcm")), tmp_path / "one.dcm")
     (tmp_path / "out" / "pictures" / "00001-mine.jpg").write_text("mine")
-    hilum("predict", trained, tmp_path / "one.dcm", tmp_path / "out")
+    hilum("predict", trained, tmp_path / "one.dcm", tmp_path / "out", "--overwrite")
     names = {path.name for path in (tmp_path / "out" / "pictures").iterdir()}
     assert names == {"00001-one.jpg", "00001-mine.jpg"}
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from supervision import Detections
 
 from hilum.backend import IMAGE_PROBABILITY, Backend, backend_class
-from hilum.datasets.pictures import Radiograph, picture_name, read_radiograph
+from hilum.converters.header import Description
+from hilum.datasets.pictures import NOTHING_SAID, Radiograph, picture_name, read_radiograph
 from hilum.errors import HilumError
 from hilum.run import check_run, operating_confidence, run_config
 from hilum.training.memory import keep_freed_memory
@@ -31,12 +32,17 @@ class Result:
         image_probability: that the image shows an opacity: what the backend says of the image as a whole, else the
             highest confidence of any box, also of those below the operating point; NaN where there was an error.
         error: why there is no answer; None where there is one.
+        warning: why the answer may mean nothing: the image's tags say that it is no frontal chest radiograph, or its
+            bones are black; else None.
+        description: what a DICOM file says it shows, and which object it is; empty elsewhere.
     """
 
     image_id: str
     detections: Detections
     image_probability: float
     error: str | None = None
+    warning: str | None = None
+    description: Description = NOTHING_SAID
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,8 @@ class Predictor:
         """Find opacities; files are decoded ahead of the network, in constant memory.
 
         Args:
-            images: DICOM, JPEG or PNG files, or arrays (H, W), 8 or 16 bit; also a single one.
+            images: DICOM, JPEG, PNG, TIFF, BMP, WebP or JPEG 2000 files, or arrays (H, W), 8 or 16 bit; also a single
+                one.
             confidence: keep boxes from here on; the operating point where None.
             batch_size: images that the network sees at once; it does not change what is found.
 
@@ -67,16 +74,15 @@ class Predictor:
         inputs = cast("Iterable[Image]", [images] if one else images)
         least = self.confidence if confidence is None else confidence
         for batch in _batches(_decoded(inputs, 0 if one else 2 * batch_size), batch_size):
-            found = iter(
-                self.backend.predict_batch([image.pixels for _, image in batch if isinstance(image, Radiograph)])
-            )
+            read = [image.pixels for _, image in batch if isinstance(image, Radiograph)]
+            found = iter(self.backend.predict_batch(read))
             for image_id, image in batch:
                 if isinstance(image, HilumError):
                     yield Result(image_id, no_detections(), float("nan"), str(image))
                     continue
-                detections = next(found)
-                kept = _in_input(at_or_above(detections, least), image.scale_xy)
-                yield Result(image_id, kept, image_probability(detections))
+                every = next(found)
+                kept = _in_input(at_or_above(every, least), image.scale_xy)
+                yield Result(image_id, kept, image_probability(every), None, image.warning, image.description)
 
 
 def predict_all(predictor: Predictor, paths: Sequence[Path]) -> list[Result]:
@@ -139,8 +145,10 @@ def _decode(image: Image) -> Radiograph | HilumError:
         return read_radiograph(image)
     except HilumError as error:
         return error
+    except MemoryError:
+        return HilumError("cannot be read: it takes more memory than there is")
     except Exception:  # noqa: BLE001 - one bad input must not end the stream
-        return HilumError("cannot be read: damaged, or of a kind that is not known")
+        return HilumError("cannot be read: damaged in a way that nothing here expects")
 
 
 def _decoded(images: Iterable[Image], ahead: int) -> Iterator[tuple[str, Radiograph | HilumError]]:
@@ -150,11 +158,11 @@ def _decoded(images: Iterable[Image], ahead: int) -> Iterator[tuple[str, Radiogr
         return ((image_id, _decode(image)) for image_id, image in named)
     from hilum.training.prefetch import loaded_ahead  # imports torch, which every backend has done by now
 
-    return ((name, pixels) for (name, _), pixels in loaded_ahead(named, lambda item: _decode(item[1]), 4, ahead))
+    return ((name, image) for (name, _), image in loaded_ahead(named, lambda item: _decode(item[1]), 4, ahead))
 
 
 def _batches(
-    pictures: Iterator[tuple[str, Radiograph | HilumError]], size: int
+    images: Iterator[tuple[str, Radiograph | HilumError]], size: int
 ) -> Iterator[list[tuple[str, Radiograph | HilumError]]]:
-    while batch := list(islice(pictures, size)):
+    while batch := list(islice(images, size)):
         yield batch

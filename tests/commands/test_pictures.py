@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hilum.commands.pictures import picture_names, picture_paths
+from hilum.commands.pictures import picture_names, picture_paths, picture_places
 from hilum.errors import HilumError
 
 
@@ -90,3 +90,80 @@ def test_a_picture_that_is_listed_twice_is_refused(tmp_path: Path) -> None:
     (tmp_path / "all.txt").write_text("x.png\ny.png\n./x.png\n")
     with pytest.raises(HilumError, match=r"x\.png: .*all\.txt lists it twice"):
         picture_names(picture_paths(tmp_path / "all.txt"), tmp_path / "all.txt")
+
+
+def relative(source: Path) -> list[str]:
+    return picture_places(picture_paths(source), source)
+
+
+def test_what_is_no_picture_is_counted_by_kind_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tree(tmp_path, "a.dcm", "b/c.TIF", "b/d.bmp", "e.webp", "f.jp2", "g.txt", "b/h.txt", "i.PDF", "README", "x.\x1b[2J")
+    tree(tmp_path, "._a.dcm", ".DS_Store", ".hidden/z.png", "DICOMDIR")
+    os.mkfifo(tmp_path / "b" / "queue")
+    os.mkfifo(tmp_path / "b" / "queue.png")
+    assert relative(tmp_path) == ["a.dcm", "b/c.TIF", "b/d.bmp", "b/queue.png", "e.webp", "f.jp2"]
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 1
+    counted = set(told[0].partition("passed over: ")[2].split(", "))
+    assert counted == {
+        "3 hidden",
+        "2 .txt",
+        "1 .pdf",
+        "2 of no known ending",
+        "1 DICOMDIR",
+        "1 that cannot be read",
+    }
+
+
+def test_a_folder_of_pictures_alone_is_not_talked_about(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert relative(tree(tmp_path, "a.dcm", "b/c.png")) == ["a.dcm", "b/c.png"]
+    assert capsys.readouterr().err == ""
+
+
+def test_dicom_without_preamble_and_ending_is_found(tmp_path: Path) -> None:
+    (tmp_path / "IM0001").write_bytes(b"\x08\0\x05\0CS\x0a\0ISO_IR 100")
+    (tmp_path / "IM0002").write_bytes(b"\x08\0\x16\0\x1a\0\0\0001.2.840.10008.5.1.4.1.1.7")
+    (tmp_path / "notes").write_bytes(b"some text")
+    assert relative(tmp_path) == ["IM0001", "IM0002"]
+
+
+def test_a_folder_that_is_linked_into_itself_is_read_once(tmp_path: Path) -> None:
+    tree(tmp_path, "a/x.png")
+    (tmp_path / "a" / "loop").symlink_to(tmp_path)
+    (tmp_path / "a" / "gone.png").symlink_to(tmp_path / "nowhere")
+    assert relative(tmp_path) == ["a/gone.png", "a/x.png"]
+
+
+def test_a_list_may_come_from_any_editor(tmp_path: Path) -> None:
+    tree(tmp_path, "x.png", "y.png", " blank .png")
+    (tmp_path / "all.txt").write_bytes(b"\xef\xbb\xbfx.png\r\n\r\n  y.png  \r\n blank .png\r\nnowhere.png\r\n")
+    assert relative(tmp_path / "all.txt") == ["x.png", "y.png", " blank .png", "nowhere.png"]
+
+
+def test_a_list_that_is_no_text_or_a_pipe_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "utf16.txt").write_bytes("x.png".encode("utf-16"))
+    os.mkfifo(tmp_path / "pipe.txt")
+    for name, reason in {"utf16.txt": "not text in UTF-8", "pipe.txt": "a pipe"}.items():
+        with pytest.raises(HilumError, match=reason):
+            picture_paths(tmp_path / name)
+
+
+def test_folders_of_hilum_are_refused_or_explained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tree(tmp_path, "run/config.yaml", "run/environment.json", "run/curves.png")
+    tree(tmp_path, "found/images.csv", "found/predictions.json", "found/pictures/00001-x.jpg")
+    tree(tmp_path, "data/conversion.json", "data/images/x.jpg")
+    with pytest.raises(HilumError, match="is a run folder"):
+        picture_paths(tmp_path / "run")
+    with pytest.raises(HilumError, match="holds predictions"):
+        picture_paths(tmp_path / "found")
+    assert len(picture_paths(tmp_path / "data" / "images")) == 1
+    assert f"give {tmp_path / 'data'}" in capsys.readouterr().err
+
+
+def test_places_lead_from_the_source_to_each_picture(tmp_path: Path) -> None:
+    tree(tmp_path, "lists/x.png", "other/y.png")
+    source = tmp_path / "lists" / "all.txt"
+    source.write_text(f"x.png\n{tmp_path}/other/y.png\n")
+    assert relative(source) == ["x.png", "../other/y.png"]
+    assert all((source.parent / place).is_file() for place in relative(source))
+    assert relative(tmp_path / "lists" / "x.png") == ["x.png"]

@@ -1,6 +1,10 @@
 """`hilum predict` over many images: in constant memory, and on from where it was interrupted."""
 
+import csv
+import errno
 import json
+import os
+import re
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
@@ -8,14 +12,17 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pydicom
 import pytest
 from numpy.typing import NDArray
+from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 from supervision import Detections
 
 import hilum.predict as predict_module
 from hilum.__main__ import main
 from hilum.cli import GOES_ON, app
-from hilum.commands.predict import predict
+from hilum.commands.predict import IN_PART, predict
+from hilum.commands.submit import submit
 from hilum.errors import HilumError
 from hilum.eval.prediction_journal import JOURNAL
 from hilum.files import locked
@@ -195,12 +202,203 @@ def test_memory_does_not_grow_with_the_number_of_images(backend: ManyBoxes, run:
     peaks_bytes = []
     for source in (few, many):
         tracemalloc.start()
-        predict(run, source, tmp_path / "out", confidence=0, pictures=2)
+        predict(run, source, tmp_path / "out", confidence=0, pictures=2, overwrite=True)
         peaks_bytes.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     entries = json.loads((tmp_path / "out" / "predictions.json").read_text())
     assert len(entries) == 360 * BOXES
     assert peaks_bytes[1] - peaks_bytes[0] < 300 * 2_000  # paths and names
+
+
+def rows(out: Path) -> list[dict[str, str]]:
+    with (out / "images.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def png(path: Path, pixels: NDArray[np.uint8] | None = None) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = cv2.imencode(".png", np.eye(8, dtype=np.uint8) if pixels is None else pixels)[1]
+    path.write_bytes(content.tobytes())
+
+
+def test_the_exit_code_says_whether_all_some_or_none_were_read(backend: ManyBoxes, run: Path, tmp_path: Path) -> None:
+    source = pictures(tmp_path / "source", 4)
+    assert predict(run, source, tmp_path / "all") == 0
+    (source / "a" / "0000.png").write_bytes(b"broken")
+    assert predict(run, source, tmp_path / "some") == IN_PART == 3
+    assert [row["status"] for row in rows(tmp_path / "some")] == ["failed", *["predicted"] * 3]
+    for path in source.rglob("*.png"):
+        path.write_bytes(b"broken")
+    with pytest.raises(HilumError, match="none of its 4 images"):
+        predict(run, source, tmp_path / "none")
+    assert "3" in _help("predict").partition("exit code")[2]
+
+
+def test_predictions_of_another_run_or_of_other_images_are_not_replaced_unasked(
+    backend: ManyBoxes, run: Path, tmp_path: Path
+) -> None:
+    source, other, out = pictures(tmp_path / "source", 4), pictures(tmp_path / "other", 6), tmp_path / "out"
+    predict(run, source, out)
+    before = written(out)
+    predict(run, source, out)  # the same again
+    assert written(out) == before
+    with pytest.raises(HilumError, match=r"predictions of other images; .*--overwrite"):
+        predict(run, other, out)
+    other_weights(run, source)
+    with pytest.raises(HilumError, match="predictions of another run; "):
+        predict(run, source, out)
+    (out / "about.json").unlink()
+    with pytest.raises(HilumError, match="that it does not name"):
+        predict(run, source, out)
+    (out / "about.json").write_text("[")
+    with pytest.raises(HilumError, match="that it does not name"):
+        predict(run, source, out)
+    assert written(out) == {**before, "about.json": b"["}
+    assert predict(run, other, out, overwrite=True) == 0
+    assert len(rows(out)) == 6
+
+
+def test_results_are_there_before_anything_is_drawn(
+    backend: ManyBoxes,
+    run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    source, out = pictures(tmp_path / "source", 4), tmp_path / "out"
+    monkeypatch.setattr("hilum.eval.pictures.draw_boxes", full)
+    assert predict(run, source, out) == IN_PART
+    assert sorted(path.name for path in out.iterdir() if path.is_file()) == FILES
+    assert "pictures: boxes are not drawn: No space left" in capsys.readouterr().err
+    (tmp_path / "blocked").mkdir()
+    (tmp_path / "blocked" / "pictures").write_text("mine")
+    assert predict(run, source, tmp_path / "blocked") == IN_PART
+    assert len(rows(tmp_path / "blocked")) == 4
+
+
+def test_names_of_any_kind_are_predicted_and_drawn(backend: ManyBoxes, run: Path, tmp_path: Path) -> None:
+    names = [
+        "n" * 251 + ".png",
+        " lead.png",
+        "trail .png",
+        "two\nlines.png",
+        'comma, "quote".png',
+        "\x1b[2J.png",
+        os.fsdecode(b"fa\xe7ade.png"),
+        "-dash.png",
+        "\u80ba.png",
+    ]
+    for name in names:
+        png(tmp_path / "source" / name)
+    out = tmp_path / os.fsdecode(b"out\xff")
+    assert predict(run, tmp_path / "source", out) == 0
+    spelt = {os.fsencode(name).decode(errors="backslashreplace") for name in names}
+    assert {row["path"] for row in rows(out)} == spelt
+    assert {row["image_id"] for row in rows(out)} == {name.removesuffix(".png") for name in spelt}
+    drawn = [path.name for path in (out / "pictures").iterdir()]
+    assert len(drawn) == len(names)
+    assert all(re.fullmatch(r"[0-9]{5}-[A-Za-z0-9._-]{1,60}\.jpg", name) for name in drawn)
+
+
+def dicom(path: Path, **tags: str) -> None:
+    dataset = pydicom.Dataset()
+    dataset.file_meta = pydicom.dataset.FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.SOPClassUID, dataset.SOPInstanceUID, dataset.StudyInstanceUID = (
+        SecondaryCaptureImageStorage,
+        "2.25.1",
+        "2.5",
+    )
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+    dataset.Rows, dataset.Columns, dataset.BitsAllocated, dataset.PixelRepresentation = 8, 8, 8, 0
+    dataset.BitsStored, dataset.HighBit, dataset.PixelData = 8, 7, bytes(range(64))
+    for keyword, value in tags.items():
+        setattr(dataset, keyword, value)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pydicom.dcmwrite(path, dataset, enforce_file_format=True)
+
+
+def test_the_table_of_images_tells_what_is_shown_and_leads_back(
+    backend: ManyBoxes, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "source"
+    dicom(source / "a" / "chest.dcm", Modality="DX", BodyPartExamined="CHEST", ViewPosition="PA")
+    dicom(source / "leg.dcm", Modality="CR", BodyPartExamined="LEG", PatientName="Quixotic^Zebulon")
+    png(source / "x.png")
+    assert predict(run, source, tmp_path / "out") == 0
+    chest, leg, picture = rows(tmp_path / "out")
+    told = ("modality", "body_part", "view", "path", "sop_instance_uid", "study_instance_uid", "warning")
+    assert [chest[key] for key in told] == ["DX", "CHEST", "PA", "a/chest.dcm", "2.25.1", "2.5", ""]
+    assert [leg[key] for key in told[:4]] == ["CR", "LEG", "", "leg.dcm"]
+    assert "body part LEG" in leg["warning"]
+    assert [picture[key] for key in told] == ["", "", "", "x.png", "", "", ""]
+    assert "leg.dcm: its tags say that it is no frontal chest radiograph" in capsys.readouterr().err
+    assert predict(run, source, tmp_path / "shared", identifiers=False) == 0
+    for row in rows(tmp_path / "shared"):
+        assert not row["path"] + row["sop_instance_uid"] + row["study_instance_uid"]
+    assert [row["modality"] for row in rows(tmp_path / "shared")] == ["DX", "CR", ""]
+    assert b"Quixotic" not in b"".join(written(tmp_path / "out").values())
+
+
+def test_warnings_and_tags_outlive_an_interruption(backend: ManyBoxes, run: Path, tmp_path: Path) -> None:
+    for number in range(6):
+        dicom(tmp_path / "source" / f"{number}.dcm", Modality="CR", BodyPartExamined="LEG")
+    backend.interrupted_after = 4
+    with pytest.raises(KeyboardInterrupt):
+        predict(run, tmp_path / "source", tmp_path / "out", batch_size=2)
+    backend.interrupted_after = None
+    predict(run, tmp_path / "source", tmp_path / "out", batch_size=2)
+    assert backend.seen == 6
+    assert {(row["body_part"], row["sop_instance_uid"]) for row in rows(tmp_path / "out")} == {("LEG", "2.25.1")}
+    assert all("LEG" in row["warning"] for row in rows(tmp_path / "out"))
+
+
+def test_bad_files_cost_a_line_each(backend: ManyBoxes, run: Path, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    png(source / "good.png")
+    os.mkfifo(source / "pipe.png")
+    (source / "zeros.dcm").symlink_to("/dev/zero")
+    (source / "gone.png").symlink_to("nowhere")
+    with (source / "sparse.dcm").open("wb") as file:
+        file.truncate(5 << 30)
+    assert predict(run, source, tmp_path / "out") == IN_PART
+    errors = {row["image_id"]: row["error"] for row in rows(tmp_path / "out")}
+    assert errors["good"] == ""
+    assert "a pipe" in errors["pipe"]
+    assert "a device" in errors["zeros"]
+    assert "No such file" in errors["gone"]
+    assert "at most 256 MiB" in errors["sparse"]
+
+
+def test_submit_tells_of_names_before_it_predicts_and_of_failures_by_its_exit_code(
+    backend: ManyBoxes, run: Path, tmp_path: Path
+) -> None:
+    source = pictures(tmp_path / "source", 8) / "a"
+    png(source / " lead.png")
+    with pytest.raises(HilumError, match="begins or ends with a blank"):
+        submit(run, source, tmp_path / "s.csv")
+    (source / " lead.png").unlink()
+    with pytest.raises(OSError, match="name too long"):
+        submit(run, source, tmp_path / ("s" * 255))
+    assert backend.seen == 0
+    assert submit(run, source, tmp_path / "s.csv") == 0
+    (source / "0000.png").write_bytes(b"broken")
+    assert submit(run, source, tmp_path / "s.csv", overwrite=True) == IN_PART
+    assert len((tmp_path / "s.csv").read_text().splitlines()) == 5
+    for path in source.iterdir():
+        path.write_bytes(b"broken")
+    with pytest.raises(HilumError, match="none of its 4 images"):
+        submit(run, source, tmp_path / "t.csv")
+    assert not (tmp_path / "t.csv").exists()
+
+
+def test_a_picture_too_long_for_a_drawing_keeps_its_results(backend: ManyBoxes, run: Path, tmp_path: Path) -> None:
+    png(tmp_path / "long.png", np.zeros((1, 66_000), np.uint8))
+    assert predict(run, tmp_path / "long.png", tmp_path / "out") == IN_PART
+    assert rows(tmp_path / "out")[0]["status"] == "predicted"
 
 
 @pytest.mark.parametrize("command", [*app, None])

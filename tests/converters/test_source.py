@@ -123,7 +123,7 @@ def test_what_is_too_large_is_not_read(tmp_path, out, monkeypatch):
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "large").write_bytes(bytes(5000))
     files, _ = list_files(tmp_path / "folder", out)
-    with pytest.raises(HilumError, match="larger than"):
+    with pytest.raises(HilumError, match="at most"):
         files[0].read()
 
 

@@ -4,9 +4,10 @@ import cv2
 import numpy as np
 import pydicom
 import pytest
-from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
+from pydicom.encaps import encapsulate
+from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit, SecondaryCaptureImageStorage
 
-from hilum.datasets.pictures import picture_name, read_picture
+from hilum.datasets.pictures import is_dicom, picture_name, read_picture, read_radiograph
 from hilum.errors import HilumError
 
 GREY = np.clip(cv2.GaussianBlur(np.random.default_rng(0).normal(128, 80, (40, 60)), (0, 0), 2), 0, 255).astype(np.uint8)
@@ -16,16 +17,18 @@ def encode(ending, pixels):
     return cv2.imencode(ending, pixels)[1].tobytes()
 
 
-def dicom(pixels):
+def dicom(pixels, jpeg=None, **tags):
     dataset = pydicom.Dataset()
     dataset.file_meta = pydicom.dataset.FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.file_meta.TransferSyntaxUID = JPEGBaseline8Bit if jpeg else ExplicitVRLittleEndian
     dataset.SOPClassUID, dataset.SOPInstanceUID = SecondaryCaptureImageStorage, "2.25.1"
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
     dataset.Rows, dataset.Columns = pixels.shape
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 8, 8, 7, 0
-    dataset.PixelData = pixels.tobytes()
+    dataset.PixelData = encapsulate([jpeg]) if jpeg else pixels.tobytes()
     dataset["PixelData"].VR = "OB"
+    for keyword, value in tags.items():
+        setattr(dataset, keyword, value)
     buffer = io.BytesIO()
     pydicom.dcmwrite(buffer, dataset, enforce_file_format=True)
     return buffer.getvalue()
@@ -149,3 +152,61 @@ def test_a_png_whose_end_is_missing_is_refused(tmp_path):
     (tmp_path / "a.png").write_bytes(content[: len(content) // 2])
     with pytest.raises(HilumError):
         read_picture(tmp_path / "a.png")
+
+
+def test_a_jpeg_in_dicom_that_ends_early_is_refused(tmp_path):
+    content = encode(".jpg", GREY)
+    (tmp_path / "whole").write_bytes(dicom(GREY, content))
+    (tmp_path / "cut").write_bytes(dicom(GREY, content[:-200] + b"\xff\xd9"))
+    assert read_picture(tmp_path / "whole").shape == GREY.shape
+    with pytest.raises(HilumError, match="cut short"):
+        read_picture(tmp_path / "cut")
+
+
+@pytest.mark.parametrize(
+    ("tags", "said"),
+    [
+        ({"Modality": "DX", "BodyPartExamined": "CHEST", "ViewPosition": "PA"}, None),
+        ({"Modality": "OT", "BodyPartExamined": "", "ViewPosition": ""}, None),
+        ({"BodyPartExamined": "QUIXOTIC ZEBULON"}, None),
+        ({"Modality": "DX", "BodyPartExamined": "LEG"}, "body part LEG"),
+        (
+            {"Modality": "MG", "BodyPartExamined": "BREAST", "ViewPosition": "ML"},
+            "modality MG, body part BREAST, view ML",
+        ),
+        ({"Modality": "CR", "ViewPosition": "LATERAL"}, "view LATERAL"),
+    ],
+)
+def test_tags_that_contradict_a_frontal_chest_radiograph_are_told(tmp_path, tags, said):
+    (tmp_path / "x").write_bytes(dicom(GREY, **tags))
+    found = read_radiograph(tmp_path / "x")
+    assert found.warning == (said and f"its tags say that it is no frontal chest radiograph: {said}")
+    assert found.description.modality == tags.get("Modality", "")
+    assert "QUIXOTIC" not in repr(found.description)
+
+
+def phantom():
+    """Lungs that are dark beside a bright spine, as a chest is seen from the front."""
+    pixels = np.full((128, 128), 60, np.uint8)
+    pixels[:, :8] = pixels[:, -8:] = pixels[:10] = 20
+    pixels[25:85, 20:52] = pixels[25:85, 76:108] = 30
+    pixels[10:, 56:72] = pixels[105:, 36:92] = 220
+    return cv2.GaussianBlur(pixels, (0, 0), 3)
+
+
+def test_a_picture_with_black_bones_is_told(tmp_path):
+    for pixels, told in ((phantom(), False), (255 - phantom(), True)):
+        (tmp_path / "x").write_bytes(encode(".png", pixels))
+        warning = read_radiograph(tmp_path / "x").warning
+        assert ("black bones" in warning) if told else warning is None
+
+
+def test_dicom_is_known_without_its_preamble(tmp_path):
+    whole = dicom(GREY)
+    bare = whole[132:]
+    (tmp_path / "x").write_bytes(bare)
+    assert np.array_equal(read_picture(tmp_path / "x"), GREY)
+    assert is_dicom(whole[:132])
+    assert is_dicom(bare[:132])
+    for other in (b"", b"hello", b"\x08\0", encode(".png", GREY)[:132], b"BM" + bytes(130), bytes(132)):
+        assert not is_dicom(other)
