@@ -10,7 +10,6 @@ from pydantic import Field, field_validator, model_validator
 from supervision import Detections
 from torch import Tensor, nn
 
-from hilum.backend import IMAGE_PROBABILITY
 from hilum.classifiers.classes import CLASSES, Target, class_loss, opacity_probability, possible_classes
 from hilum.classifiers.gate_network import GateNetwork, check_name, hub_repository, load_pretrained
 from hilum.config import ExperimentConfig, Table, read_config
@@ -20,7 +19,8 @@ from hilum.datasets.folder import Dataset, Split
 from hilum.datasets.letterbox import Letterbox
 from hilum.errors import HilumError
 from hilum.eval.image_level import auroc, youden_threshold
-from hilum.predict import Predictor, no_detections, predict_all
+from hilum.predict import Predictor, predict_all
+from hilum.result import IMAGE_PROBABILITY, no_detections
 from hilum.training.checkpoint import CHECKPOINT
 from hilum.training.distributed import first_goes_first, wait
 from hilum.training.loop import fit, in_company, pick_device, shuffled_batches

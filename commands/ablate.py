@@ -37,9 +37,9 @@ def ablate(
     json
         File to write the figures to.
     """
+    from hilum.comparison.ablation import ablation
+    from hilum.comparison.tables import addition_table
     from hilum.datasets.folder import Dataset
-    from hilum.eval.ablation import ablation
-    from hilum.eval.tables import addition_table
     from hilum.run import write_json
 
     if len(more) % 2:

@@ -41,11 +41,11 @@ def benchmark(
     trust
         Read the .pt files that configs start from: they are pickles, which can run code when they are read.
     """
+    from hilum.comparison.against import compare_benchmarks
+    from hilum.comparison.benchmark import benchmark as run
+    from hilum.comparison.tables import difference_table, score_table, table_rows
     from hilum.config import load_config
     from hilum.datasets.folder import Dataset
-    from hilum.eval.against import compare_benchmarks
-    from hilum.eval.benchmark import benchmark as run
-    from hilum.eval.tables import difference_table, score_table, table_rows
     from hilum.pages.report import write_report
     from hilum.run import write_json
 

@@ -26,9 +26,9 @@ def evaluate(
     json
         File to write the figures to.
     """
+    from hilum.comparison.evaluate import evaluate as run
+    from hilum.comparison.tables import findings, notes, score_table, table_rows
     from hilum.datasets.folder import Dataset
-    from hilum.eval.evaluate import evaluate as run
-    from hilum.eval.tables import findings, notes, score_table, table_rows
     from hilum.run import write_json
 
     check_order("evaluate", (ANSWERS, predictions), (DATA, data))

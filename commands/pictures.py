@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hilum.commands.terminal import complain
-from hilum.converters.walk import HIDDEN, files_below
 from hilum.errors import HilumError
+from hilum.walk import HIDDEN, files_below
 
 _MAX_LIST_BYTES = 1 << 28  # some million paths
 _MOST_KINDS = 8  # of files that are passed over, by name

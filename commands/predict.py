@@ -15,7 +15,7 @@ from hilum.commands.terminal import bar, complain, say
 from hilum.errors import HilumError
 
 if TYPE_CHECKING:  # `hilum --help` is to be quick
-    from hilum.predict import Result
+    from hilum.result import Result
 
 IN_PART = 3
 """Exit code where everything is written, and some images could not be read or drawn."""
@@ -172,8 +172,8 @@ def _named(result: "Result", name: str, *, identifiers: bool) -> "Result":
 
 def _draw(folder: Path, paths: Sequence[Path], results: Iterable["Result"]) -> bool:
     """Draw the boxes of the first images in the place of pictures that were drawn before; False where one failed."""
+    from hilum.comparison.pictures import clear_drawn, draw_boxes, drawn_name
     from hilum.datasets.pictures import read_radiograph
-    from hilum.eval.pictures import clear_drawn, draw_boxes, drawn_name
 
     failed = False
     try:

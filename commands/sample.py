@@ -28,10 +28,10 @@ def sample(
     workers
         Processes; all cores where not given.
     """
-    from hilum.converters.sample import PATIENT_MAP, write_sample
+    from hilum.sample.challenge import PATIENT_MAP, write_sample
 
     if out.is_dir() and any(out.iterdir()):
         raise HilumError(f"{out}: is not empty; give a new folder")
-    with process_pool(workers, images, "hilum.converters.sample") as executor, bar("drawing") as progress:
+    with process_pool(workers, images, "hilum.sample.challenge") as executor, bar("drawing") as progress:
         write_sample(out, images, seed, opacity_share=opacity_share, executor=executor, progress=progress)
     say(f"{out}: {images} labelled images; hilum convert {out} DATA --patients {out / PATIENT_MAP}")

@@ -25,14 +25,13 @@ from hilum.converters.dataset import Labelled, labelled, write_dataset, write_le
 from hilum.converters.journal import JOURNAL, Journal
 from hilum.converters.label_check import check_labels
 from hilum.converters.layout import Layout, kaggle_layout
-from hilum.converters.lists import one_of_each
 from hilum.converters.picture import AS_IS, Box, Job, Picture, Rendering, convert_pictures, inside, pseudonym
-from hilum.converters.progress import Progress, no_progress
 from hilum.converters.public_names import PATIENT_MAP, public_name
-from hilum.converters.record import CONVERSION as MARKER
-from hilum.converters.record import PARENT, read_conversion
 from hilum.converters.rsna import LeftOut
 from hilum.converters.source import UNPACKED, SourceFile, list_files
+from hilum.datasets.id_lists import one_of_each
+from hilum.datasets.record import CONVERSION as MARKER
+from hilum.datasets.record import PARENT, read_conversion
 from hilum.errors import HilumError
 from hilum.files import (
     PARTIAL,
@@ -44,6 +43,7 @@ from hilum.files import (
     remove,
     write_atomically,
 )
+from hilum.progress import Progress, no_progress
 
 _MAX_KEY_BYTES = 4096
 SOURCES, KEY = "sources.csv", "sources.key"

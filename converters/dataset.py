@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from hilum.converters.coco import boxes_to_coco, coco_json
 from hilum.converters.picture import Box, Picture, scaled
 from hilum.converters.rsna import OPACITY, LeftOut
-from hilum.converters.splits import DEFAULT_SHARES, split_by_group
-from hilum.converters.yolo import data_yaml
+from hilum.datasets.coco import boxes_to_coco, coco_json
+from hilum.datasets.splits import DEFAULT_SHARES, split_by_group
+from hilum.datasets.yolo import data_yaml
 from hilum.files import csv_text, write_atomically
 
 METADATA = (

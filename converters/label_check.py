@@ -4,12 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from hilum.converters.box_units import doubtful_units, wrong_units
-from hilum.converters.header import COLUMNS, ROWS
-from hilum.converters.lists import lost_zeros, one_of_each
-from hilum.converters.plain import read_plain
 from hilum.converters.rsna import Labels
 from hilum.converters.source import SourceFile
+from hilum.datasets.box_units import doubtful_units, wrong_units
+from hilum.datasets.id_lists import lost_zeros, one_of_each
+from hilum.dicom.header import COLUMNS, ROWS
+from hilum.dicom.plain import read_plain
 from hilum.errors import HilumError
 
 _LOOKED_AT = 64  # pictures: as many boxes and more tell their units, and to read them takes a blink
@@ -62,7 +62,7 @@ def _size_wh(file: SourceFile) -> tuple[int, int] | None:
         plain = read_plain(content)
         if plain is not None:
             return plain.stream.size_wh
-        from hilum.converters.dicom import header_of, read_dicom
+        from hilum.dicom.reading import header_of, read_dicom
 
         header = header_of(read_dicom(content))
         width, height = int(header[COLUMNS]), int(header[ROWS])

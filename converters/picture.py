@@ -12,9 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from hilum.converters.header import (
+from hilum.converters.source import SourceFile
+from hilum.datasets.yolo import boxes_to_yolo
+from hilum.dicom.header import (
     BITS_STORED,
     BURNED_IN,
+    MAX_FILE_BYTES,
     NO_TAGS,
     PATIENT_ID,
     WINDOW_CENTRE,
@@ -24,10 +27,8 @@ from hilum.converters.header import (
     numbers,
     tags_of,
 )
-from hilum.converters.jpeg import JpegStream
-from hilum.converters.plain import read_plain
-from hilum.converters.source import MAX_FILE_BYTES, SourceFile
-from hilum.converters.yolo import boxes_to_yolo
+from hilum.dicom.jpeg import JpegStream
+from hilum.dicom.plain import read_plain
 from hilum.errors import HilumError
 from hilum.files import read_regular, write_atomically
 
@@ -204,7 +205,7 @@ def _converted(content: bytes, job: Job, rendering: Rendering, key: bytes | None
     source_sha256 = _sha256(content)
     if job.known and job.known.source_sha256 == source_sha256 and _is_there(job, job.known):
         return job.known, None
-    from hilum.converters.dicom import header_of, plain_jpeg, read_dicom
+    from hilum.dicom.reading import header_of, plain_jpeg, read_dicom
 
     dataset = read_dicom(content)
     header = header_of(dataset)
@@ -246,7 +247,7 @@ def _is_kept(header: Header, stream: JpegStream, rendering: Rendering, key: byte
         and not _TEXT.search(stream.data, len(stream.data) - _TAIL)
     ):
         return True
-    from hilum.converters.jpeg_surplus import ends_with_its_picture
+    from hilum.dicom.jpeg_surplus import ends_with_its_picture
 
     return ends_with_its_picture(stream)
 
@@ -258,8 +259,8 @@ def _rendered(
     import cv2
     import numpy as np
 
-    from hilum.converters.dicom import render_dicom
-    from hilum.converters.rendering import BLACK_BONES, has_black_bones
+    from hilum.dicom.reading import render_dicom
+    from hilum.dicom.rendering import BLACK_BONES, has_black_bones
 
     cv2.setNumThreads(1)  # one picture a process is faster than one picture on all cores
     longer = rendering.longer_side_px

@@ -19,11 +19,13 @@ from typing import Any, Literal
 
 from hilum import __version__
 from hilum.converters import rsna
-from hilum.converters.annotations import CocoBox, CocoImage
-from hilum.converters.coco import CATEGORIES, coco_json
-from hilum.converters.lists import one_of_each, read_id_list, read_named_ids, refuse, refuse_unknown
-from hilum.converters.record import CONVERSION, PARENT, PARENT_PATH, read_conversion
-from hilum.converters.splits import (
+from hilum.datasets.annotations import CocoBox, CocoImage
+from hilum.datasets.coco import CATEGORIES, coco_json
+from hilum.datasets.folder import SPLITS, Dataset
+from hilum.datasets.id_lists import one_of_each, read_id_list, read_named_ids, refuse, refuse_unknown
+from hilum.datasets.leaks import Facts, facts_of, leak_check
+from hilum.datasets.record import CONVERSION, PARENT, PARENT_PATH, read_conversion
+from hilum.datasets.splits import (
     DEFAULT_SHARES,
     LEAVES,
     VAL_SHARE,
@@ -33,8 +35,6 @@ from hilum.converters.splits import (
     deal_folds,
     split_by_group,
 )
-from hilum.datasets.folder import SPLITS, Dataset
-from hilum.datasets.leaks import Facts, facts_of, leak_check
 from hilum.documents import shown
 from hilum.errors import HilumError
 from hilum.files import NOT_WRITABLE, csv_text, locked, own_folder, read_regular, write_atomically

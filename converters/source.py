@@ -17,15 +17,15 @@ from struct import Struct
 from typing import TYPE_CHECKING, BinaryIO
 
 from hilum.converters.rsna import LeftOut
-from hilum.converters.walk import HIDDEN, files_below, is_its_own, spelt_out
+from hilum.dicom.header import MAX_FILE_BYTES
 from hilum.errors import HilumError
 from hilum.files import PARTIAL, naming, own_folder, read_regular, remove
+from hilum.walk import HIDDEN, files_below, is_its_own, spelt_out
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 UNPACKED = ".unpacked"
-MAX_FILE_BYTES = 256 << 20  # the largest radiographs, 16 bit and uncompressed, have some 60 MB
 _LOCAL_HEADER = Struct("<4s22xHH")  # signature, length of the name, length of the extra field (APPNOTE 4.3.7)
 _ENCRYPTED = 0x1
 _PIECE = 1 << 22

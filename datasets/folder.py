@@ -9,10 +9,10 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from hilum.converters.annotations import Coco, read_annotations
-from hilum.converters.record import CONVERSION, PARENT, PARENT_PATH, Conversion, read_conversion
+from hilum.datasets.annotations import Coco, read_annotations
 from hilum.datasets.boxes import xywh_to_xyxy, xyxy_to_xywh
 from hilum.datasets.letterbox import Letterbox
+from hilum.datasets.record import CONVERSION, PARENT, PARENT_PATH, Conversion, read_conversion
 from hilum.documents import MAX_CSV_BYTES, MAX_JSON_BYTES, read_csv, shown
 from hilum.errors import HilumError
 from hilum.files import read_regular

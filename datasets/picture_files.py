@@ -16,10 +16,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hilum.converters.header import MAX_PIXELS
-from hilum.converters.jpeg import parse_jpeg
-from hilum.converters.jpeg_end import ends_early, scan_count
-from hilum.converters.pixel_data import check_plausible
+from hilum.dicom.header import MAX_PIXELS
+from hilum.dicom.jpeg import parse_jpeg
+from hilum.dicom.jpeg_end import ends_early, scan_count
+from hilum.dicom.pixel_data import check_plausible
 from hilum.errors import HilumError
 
 if TYPE_CHECKING:

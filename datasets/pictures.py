@@ -9,16 +9,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hilum.converters.dicom import header_of, read_dicom, render_dicom
-from hilum.converters.header import Description, describe
-from hilum.converters.rendering import has_black_bones, percentile_range, to_8bit
-from hilum.converters.source import MAX_FILE_BYTES
 from hilum.datasets.picture_files import decode_picture, picture_format
+from hilum.dicom.header import MAX_FILE_BYTES, NOTHING_SAID, Description, describe
+from hilum.dicom.reading import header_of, read_dicom, render_dicom
+from hilum.dicom.rendering import has_black_bones, percentile_range, to_8bit
 from hilum.errors import HilumError
 from hilum.files import read_regular
 
 SUFFIXES: Final = (".dcm", ".dicom", ".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".jp2")
-NOTHING_SAID: Final = Description()
 # Modality (0008,0060): projection radiographs, and what is scanned or made into a picture of some other kind
 _RADIOGRAPHS = {"", "CR", "DX", "RG", "OT", "HC"}
 _CHEST = {"", "CHEST", "THORAX", "LUNG", "RIB", "RIBS", "HEART", "CHESTABDOMEN", "CHESTABDPELVIS", "NECKCHEST"}

@@ -16,10 +16,10 @@ import numpy as np
 from pydantic import Field, TypeAdapter
 from supervision import Detections
 
-from hilum.converters.header import Description
+from hilum.dicom.header import Description
 from hilum.documents import check, parse_json
 from hilum.errors import HilumError
-from hilum.predict import Result
+from hilum.result import Result
 from hilum.sealed_lines import SealedLines
 
 JOURNAL = ".predictions.jsonl"

@@ -13,7 +13,7 @@ from typing_extensions import TypedDict  # pydantic takes typing's own from Pyth
 from hilum.datasets.boxes import xyxy_to_xywh
 from hilum.documents import MAX_RECORD_BYTES, RECORD, Share, read_json
 from hilum.files import replacing
-from hilum.predict import Result
+from hilum.result import Result
 from hilum.run import write_json
 
 RESULTS = "predictions.json"

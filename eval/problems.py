@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hilum.converters.box_units import doubtful_units, wrong_units
+from hilum.datasets.box_units import doubtful_units, wrong_units
 from hilum.errors import HilumError
 
 MOST_LINES = 20

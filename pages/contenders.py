@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hilum.eval.benchmark import Benchmark, Entry
+from hilum.comparison.benchmark import Benchmark, Entry
 from hilum.pages.plotting import BLUE, GREEN, INK, ORANGE, PURPLE, SKY, VERMILION
 from hilum.pages.wording import finite
 

@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hilum import __version__
-from hilum.converters.lists import read_named_ids
-from hilum.converters.progress import Progress, no_progress
-from hilum.converters.record import CONVERSION, read_conversion
 from hilum.datasets.folder import SPLITS, Dataset
+from hilum.datasets.id_lists import read_named_ids
+from hilum.datasets.record import CONVERSION, read_conversion
 from hilum.errors import HilumError
 from hilum.files import PARTIAL, refuse_links
 from hilum.pages import explore_boxes as boxes
@@ -22,6 +21,7 @@ from hilum.pages import explore_traps as traps
 from hilum.pages.collection import Collection, class_order, read_collection, shown_classes
 from hilum.pages.page import GENERATOR, Page, Part, Section, write_page
 from hilum.pages.wording import percent
+from hilum.progress import Progress, no_progress
 
 INDEX = "index.html"
 NAMES = {

@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from hilum.converters.header import OLDEST_YEARS
 from hilum.datasets.pictures import read_picture
+from hilum.dicom.header import OLDEST_YEARS
 from hilum.errors import HilumError
 from hilum.pages import explore_figures as figures
 from hilum.pages.collection import OTHER_FINDING, Collection, class_order, common_values, shown_classes

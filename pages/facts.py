@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from hilum.converters.header import OLDEST_YEARS
+from hilum.dicom.header import OLDEST_YEARS
 
 
 def impossible_ages(ages_years: NDArray[np.float64]) -> NDArray[np.bool_]:

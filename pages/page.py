@@ -15,8 +15,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from hilum import __version__
+from hilum.comparison.pictures import NOT_A_DEVICE
 from hilum.errors import HilumError
-from hilum.eval.pictures import NOT_A_DEVICE
 from hilum.files import write_atomically
 from hilum.pages.wording import MISSING
 

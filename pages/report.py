@@ -5,11 +5,11 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from hilum.comparison.benchmark import AVERAGE, SCORE, Benchmark
+from hilum.comparison.tables import pointed_out, reported_on, scattered_latency
 from hilum.documents import MAX_RECORD_BYTES
 from hilum.errors import HilumError
-from hilum.eval.benchmark import AVERAGE, SCORE, Benchmark
 from hilum.eval.mistakes import Kind
-from hilum.eval.tables import pointed_out, reported_on, scattered_latency
 from hilum.files import read_regular
 from hilum.pages import report_answer as answer
 from hilum.pages import report_figures as figures

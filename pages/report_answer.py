@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from hilum.comparison.benchmark import AVERAGE, Benchmark
 from hilum.eval.answer import AT_SENSITIVITY, YOUDEN
-from hilum.eval.benchmark import AVERAGE, Benchmark
 from hilum.eval.measures import OPERATING_POINT
 from hilum.pages.contenders import (
     Contender,

@@ -10,7 +10,7 @@ from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from hilum.eval.benchmark import SCORE
+from hilum.comparison.benchmark import SCORE
 from hilum.eval.froc import FROC_RATES
 from hilum.eval.strata import FALSE_ALARMS, SENSITIVITY
 from hilum.pages.contenders import Contender, Values, difference, ranked, runs

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hilum.comparison.tables import MASK_ROW, filled, mask_figures, table_rows
 from hilum.eval.measures import OPERATING_POINT
 from hilum.eval.mistakes import Kind
-from hilum.eval.tables import MASK_ROW, filled, mask_figures, table_rows
 from hilum.pages.contenders import Contender, Values, ranked, runs
 from hilum.pages.gallery import MEANINGS
 from hilum.pages.page import Cell, Table

@@ -26,7 +26,7 @@ from hilum.datasets.letterbox import Letterbox
 from hilum.datasets.masks import share_inside
 from hilum.datasets.pictures import read_picture
 from hilum.errors import HilumError
-from hilum.predict import no_detections
+from hilum.result import no_detections
 from hilum.training.checkpoint import load_weights, save_weights
 from hilum.training.distributed import first_goes_first, is_first
 from hilum.training.loop import pick_device
@@ -73,7 +73,7 @@ class LungsConfig(ExperimentConfig):
 
 
 class AnatomyLungs:
-    """A `hilum.compose.lungs.LungMapper`. Nothing is trained: `train` makes a run of the weights."""
+    """A `hilum.ensemble.lungs.LungMapper`. Nothing is trained: `train` makes a run of the weights."""
 
     Config: ClassVar[type[ExperimentConfig]] = LungsConfig
     distributed: ClassVar = True
@@ -118,7 +118,7 @@ class AnatomyLungs:
 
     @torch.inference_mode()
     def probability_maps(self, images: list[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
-        """See `hilum.compose.lungs.LungMapper`: the likelier of the two lungs."""
+        """See `hilum.ensemble.lungs.LungMapper`: the likelier of the two lungs."""
         maps = []
         device = next(self._network.parameters()).device
         for image in images:  # one at a time: in a batch its pyramid pooling would gain little, and take much memory

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from supervision import Detections
 from torch import Tensor, nn
 
-from hilum.backend import IMAGE_PROBABILITY
 from hilum.config import read_config
 from hilum.datasets.cache import Squares, square_pictures
 from hilum.datasets.folder import Dataset, Split, SplitName
 from hilum.datasets.letterbox import Letterbox
 from hilum.errors import HilumError
+from hilum.result import IMAGE_PROBABILITY
 from hilum.run import operating_boxes
 from hilum.runtimes import few_threads
 from hilum.segmenters.batches import load_batch, mask_of, prepare_batch, to_input

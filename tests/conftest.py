@@ -22,7 +22,7 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def sample_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A generated set in Kaggle's layout: 48 labelled images and 5 test images."""
-    from hilum.converters.sample import write_sample
+    from hilum.sample.challenge import write_sample
 
     folder = tmp_path_factory.mktemp("kaggle")
     write_sample(folder, 48, 0, opacity_share=0.5)

@@ -14,8 +14,8 @@ from typing import ClassVar
 import pytest
 from contract import BackendContract
 
-from hilum.backend import backend_class, found_backends
 from hilum.errors import HilumError
+from hilum.plugins import backend_class, found_backends
 
 PACKAGE = Path(__file__).parent / "plugin_package"
 

@@ -14,7 +14,8 @@ from supervision import Detections
 
 import hilum.predict as predict_module
 from hilum.datasets.pictures import Radiograph
-from hilum.predict import Predictor, no_detections
+from hilum.predict import Predictor
+from hilum.result import no_detections
 
 
 class Brightest:

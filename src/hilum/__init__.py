@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hilum.predict import Predictor, Result, load
+    from hilum.predict import Predictor, load
+    from hilum.result import Result
 
 __version__ = "0.1.0"
 __all__ = ["Predictor", "Result", "__version__", "load"]

@@ -1,25 +1,14 @@
-"""What a backend is, and how backends are found: by name, through the entry-point group `hilum.backends`."""
+"""What a backend is. `hilum.plugins` finds them by name."""
 
-from __future__ import annotations
-
-from dataclasses import dataclass
-from difflib import get_close_matches
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, cast
+from typing import Any, ClassVar, Protocol, Self
 
-from hilum.errors import HilumError
+import numpy as np
+from numpy.typing import NDArray
+from supervision import Detections
 
-if TYPE_CHECKING:  # hilum.config finds backends through this module, which needs what they deal in for its types alone
-    import numpy as np
-    from numpy.typing import NDArray
-    from supervision import Detections
-
-    from hilum.config import ExperimentConfig
-    from hilum.datasets.folder import Dataset
-
-GROUP = "hilum.backends"
-IMAGE_PROBABILITY = "image_probability"
+from hilum.config import ExperimentConfig
+from hilum.datasets.folder import Dataset
 
 
 class Backend(Protocol):
@@ -67,50 +56,3 @@ class Backend(Protocol):
             judges the image as a whole puts its probability into `metadata[IMAGE_PROBABILITY]`.
         """
         ...
-
-
-@dataclass(frozen=True)
-class FoundBackend:
-    """A declared backend: its class, or why it cannot be used here."""
-
-    name: str
-    distribution: str
-    problem: str | None
-
-
-def backend_class(name: str) -> type[Backend]:
-    """Return the backend declared under `name`.
-
-    Raises:
-        HilumError: no such backend, or it cannot be imported (an extra is missing, or a plug-in is broken).
-    """
-    declared = {point.name: point for point in entry_points(group=GROUP)}
-    if name not in declared:
-        near = get_close_matches(name, declared, 1)
-        hint = f"did you mean '{near[0]}'?" if near else f"installed are {', '.join(sorted(declared))}"
-        raise HilumError(f"backend: no backend is called '{name}'; {hint}")
-    try:
-        return _load(declared[name])
-    except Exception as error:  # a plug-in may fail in any way
-        raise HilumError(f"backend '{name}' cannot be used: {_problem(error)}") from error
-
-
-def found_backends() -> list[FoundBackend]:
-    """Every declared backend, also those that cannot be imported: one broken plug-in must not stop the others."""
-    found = []
-    for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
-        try:
-            _load(point)
-            problem = None
-        except Exception as error:  # noqa: BLE001 - a plug-in may fail in any way
-            problem = _problem(error)
-        found.append(FoundBackend(point.name, point.dist.name if point.dist else "?", problem))
-    return found
-
-
-def _problem(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
-
-
-def _load(point: EntryPoint) -> type[Backend]:
-    return cast("type[Backend]", point.load())

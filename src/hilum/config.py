@@ -14,11 +14,11 @@ from typing import Any, Final, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from hilum.backend import backend_class
 from hilum.config_problems import ConfigError, Origin, Override, Problem, explain
 from hilum.documents import parse_yaml, read_yaml, shown
 from hilum.errors import HilumError
 from hilum.kinds import mistaken
+from hilum.plugins import backend_class
 
 SHIPPED = Path(__file__).parent / "configs"
 # Names of earlier versions, a file for each size of each network.
@@ -145,7 +145,7 @@ def _valid(values: Mapping[str, Any], trust: bool | None) -> ExperimentConfig:
     if not isinstance(name, str):
         raise ConfigError([_problem("backend", f"backend: expected the name of a backend, got {shown(name)}")])
     try:
-        model = backend_class(name).Config
+        model: type[ExperimentConfig] = backend_class(name).Config
     except HilumError as error:
         raise ConfigError([_problem("backend", str(error))]) from error
     if trust is False and values.get("trust"):

@@ -11,12 +11,13 @@ from typing import Any
 from rich.console import Console
 
 from hilum import __version__
-from hilum.backend import Backend, backend_class
+from hilum.backend import Backend
 from hilum.config import ExperimentConfig, dump_config
 from hilum.datasets.derived import CACHE, SPLITS
 from hilum.datasets.folder import Dataset, SplitName
 from hilum.errors import HilumError
 from hilum.files import PARTIAL, locked, refuse_any_link, remove, write_atomically
+from hilum.plugins import backend_class
 from hilum.predict import Predictor, predict_all
 from hilum.run import (
     CONFIG,

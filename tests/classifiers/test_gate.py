@@ -11,10 +11,10 @@ pytest.importorskip("timm")
 import hilum
 from hilum.classifiers.gate import GateClassifier
 from hilum.classifiers.gate_network import GateNetwork, load_pretrained
+from hilum.comparison.evaluate import evaluate
 from hilum.config import check_config
 from hilum.datasets.folder import Dataset
 from hilum.errors import HilumError
-from hilum.eval.evaluate import evaluate
 from hilum.eval.image_level import auroc
 from hilum.train import train
 from hilum.training.checkpoint import save_weights

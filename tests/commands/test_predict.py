@@ -269,7 +269,7 @@ def test_results_are_there_before_anything_is_drawn(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     source, out = pictures(tmp_path / "source", 4), tmp_path / "out"
-    monkeypatch.setattr("hilum.eval.pictures.draw_boxes", full)
+    monkeypatch.setattr("hilum.comparison.pictures.draw_boxes", full)
     assert predict(run, source, out) == IN_PART
     assert sorted(path.name for path in out.iterdir() if path.is_file()) == FILES
     assert "pictures: boxes are not drawn: No space left" in capsys.readouterr().err

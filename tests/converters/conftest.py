@@ -11,7 +11,7 @@ import pytest
 from pydicom.encaps import encapsulate
 from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit, SecondaryCaptureImageStorage
 
-from hilum.converters.sample import write_sample
+from hilum.sample.challenge import write_sample
 
 NAME = "Quixotic^Zebulon"  # nobody's name; no output may hold it
 

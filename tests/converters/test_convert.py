@@ -13,8 +13,8 @@ from pydicom.encaps import generate_frames
 
 from hilum.converters.convert import convert
 from hilum.converters.rsna import read_labels
-from hilum.converters.yolo import yolo_to_boxes
 from hilum.datasets.folder import SPLITS, Dataset
+from hilum.datasets.yolo import yolo_to_boxes
 from hilum.errors import HilumError
 
 

@@ -5,8 +5,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hilum.converters.coco import boxes_to_coco, coco_json
-from hilum.converters.yolo import boxes_to_yolo, data_yaml, yolo_to_boxes
+from hilum.datasets.coco import boxes_to_coco, coco_json
+from hilum.datasets.yolo import boxes_to_yolo, data_yaml, yolo_to_boxes
 
 
 @st.composite

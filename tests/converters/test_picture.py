@@ -10,7 +10,7 @@ import pytest
 from hilum.converters.convert import convert
 from hilum.converters.picture import Job, Rendering, convert_picture, pseudonym
 from hilum.converters.source import SourceFile
-from hilum.converters.yolo import yolo_to_boxes
+from hilum.datasets.yolo import yolo_to_boxes
 from hilum.errors import HilumError
 
 

@@ -10,11 +10,11 @@ import pytest
 
 from hilum.cli import app
 from hilum.converters import resplit as module
-from hilum.converters.coco import boxes_to_coco, coco_json
 from hilum.converters.resplit import Folds, Lists, Report, Shares, Stage1, resplit
-from hilum.converters.yolo import data_yaml
+from hilum.datasets.coco import boxes_to_coco, coco_json
 from hilum.datasets.folder import SPLITS, Dataset
 from hilum.datasets.leaks import check_dataset
+from hilum.datasets.yolo import data_yaml
 from hilum.errors import HilumError
 from hilum.files import csv_text
 
@@ -435,8 +435,8 @@ def test_a_conversion_anew_makes_its_splits_void_unless_it_gives_the_same(data):
 
 
 def test_a_backend_trains_and_predicts_on_a_split(dataset, tmp_path):
+    from hilum.comparison.benchmark import predict_split
     from hilum.config import load_config
-    from hilum.eval.benchmark import predict_split
     from hilum.train import train
 
     data = tmp_path / "DATA"

@@ -15,13 +15,13 @@ if importlib.util.find_spec("ultralytics") is None:
 
 from hilum.config import load_config
 from hilum.converters.convert import convert
-from hilum.converters.sample import write_sample
 from hilum.datasets.folder import Dataset
 from hilum.detectors.private_ultralytics import RTDETRDecoder, tasks, ultralytics
 from hilum.detectors.yolo import YOLODetector
 from hilum.detectors.yolo_config import YOLOConfig
 from hilum.detectors.yolo_network import build_network, check_end_to_end, queries_to_boxes, read_architecture
 from hilum.errors import HilumError
+from hilum.sample.challenge import write_sample
 from hilum.train import train
 
 FAMILIES = {

@@ -21,7 +21,6 @@ if importlib.util.find_spec("ultralytics") is None:
 
 from hilum.config import check_config, dump_config
 from hilum.converters.convert import convert
-from hilum.converters.sample import write_sample
 from hilum.datasets.boxes import xyxy_to_xywh
 from hilum.datasets.folder import Dataset
 from hilum.datasets.letterbox import Letterbox
@@ -33,6 +32,7 @@ from hilum.detectors.yolo_config import YOLOConfig
 from hilum.detectors.yolo_network import build_network, read_architecture
 from hilum.errors import HilumError
 from hilum.eval.competition import best_confidence, threshold_curve
+from hilum.sample.challenge import write_sample
 from hilum.training.log import read_log
 
 TINY = {"scales": {"n": [0.33, 0.03125, 256]}}  # an eighth of n's width

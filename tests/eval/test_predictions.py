@@ -19,7 +19,7 @@ from hilum.eval.competition import competition_score
 from hilum.eval.predictions import read_answer
 from hilum.eval.predictions_folder import read_about, write_predictions
 from hilum.eval.submission import write_submission
-from hilum.predict import Result, no_detections
+from hilum.result import Result, no_detections
 
 BOX = [10.0, 20.0, 30.0, 40.5]  # x, y, width, height
 

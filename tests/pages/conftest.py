@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from hilum.converters.coco import boxes_to_coco, coco_json
+from hilum.datasets.coco import boxes_to_coco, coco_json
 
 COLUMNS = (
     "image_id",

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from hilum.comparison.pictures import NOT_A_DEVICE
 from hilum.converters.resplit import Stage1, resplit
 from hilum.errors import HilumError
-from hilum.eval.pictures import NOT_A_DEVICE
 from hilum.pages import explore_traps as traps
 from hilum.pages.collection import Collection
 from hilum.pages.explore import NAMES, explore, stage1_test

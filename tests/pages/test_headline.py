@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from hilum.eval.benchmark import AVERAGE
+from hilum.comparison.benchmark import AVERAGE
 from hilum.pages.contenders import Contender
 from hilum.pages.report_answer import against_average, comparisons, headline
 

@@ -12,16 +12,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from hilum.comparison import benchmark as made
+from hilum.comparison.benchmark import AVERAGE, NOTHING, Benchmark, Entry
+from hilum.comparison.pictures import NOT_A_DEVICE
+from hilum.comparison.tables import notes
 from hilum.datasets.folder import Dataset
 from hilum.errors import HilumError
-from hilum.eval import benchmark as made
 from hilum.eval.answer import Answer, everywhere, image_thresholds, nothing
 from hilum.eval.baselines import average_boxes
-from hilum.eval.benchmark import AVERAGE, NOTHING, Benchmark, Entry
 from hilum.eval.measures import measure
 from hilum.eval.mistakes import Kind
-from hilum.eval.pictures import NOT_A_DEVICE
-from hilum.eval.tables import notes
 from hilum.pages import gallery
 from hilum.pages.contenders import Contender, contenders, difference
 from hilum.pages.report import write_report

@@ -1,0 +1,352 @@
+"""Train or reuse every config on the same data, measure all on holdout, and put them side by side.
+
+Whatever takes long is kept below the benchmark's folder as soon as it is there, runs, predictions and costs, each with
+what it was made from: the same command again goes on where it was interrupted, and does again only what has changed.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import with_config
+from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
+
+from hilum import __version__
+from hilum.comparison.cost import Cost, describe_machine, measure_cost
+from hilum.comparison.pictures import choose_images, draw_comparison
+from hilum.comparison.standing import standings
+from hilum.comparison.tables import table_csv, table_markdown, table_rows
+from hilum.config import ExperimentConfig
+from hilum.datasets.boxes import xyxy_to_xywh
+from hilum.datasets.folder import Dataset, Split
+from hilum.documents import MAX_RECORD_BYTES, RECORD, read_json
+from hilum.ensemble.composed import check_origin
+from hilum.errors import HilumError
+from hilum.eval.answer import Answer, Threshold, everywhere, has_opacity, image_thresholds, nothing
+from hilum.eval.baselines import average_boxes, empty_mask
+from hilum.eval.bootstrap import Resampled
+from hilum.eval.measures import Measures, measure
+from hilum.eval.predictions import read_answer
+from hilum.eval.predictions_folder import read_about, write_predictions
+from hilum.files import refuse_links, write_atomically
+from hilum.predict import Predictor, load, predict_all
+from hilum.run import (
+    CONFIG,
+    ENVIRONMENT,
+    OPERATING_POINT,
+    is_complete,
+    json_text,
+    network_files,
+    read_environment,
+    read_operating_point,
+    run_config,
+    write_json,
+)
+from hilum.source_digest import source_digest
+from hilum.train import check_start, has_learned, same_experiment, train
+from hilum.training.log import read_log
+
+AVERAGE = "two average boxes"
+NOTHING = "nothing predicted"
+RESULTS = "results.json"
+SCORE = "competition score"
+CHOSEN_ON_VAL = "epochs, operating points and thresholds were chosen on val"
+
+
+@with_config(RECORD)
+class _KeptCost(TypedDict):
+    """A run's `cost.json`: what it cost, and what was measured for that."""
+
+    of: dict[str, Any]
+    cost: Cost
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row of the table.
+
+    Attributes:
+        name: of the config, with its seed where there are several; or of a baseline.
+        group: of the config, or of the baseline.
+        answer: on holdout.
+        measures: of that answer.
+        run: its folder; None for a baseline.
+        about: what else is known of the run: backend, seed, cost, log; plain values.
+    """
+
+    name: str
+    group: str
+    answer: Answer
+    measures: Measures
+    run: Path | None
+    about: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What a benchmark found.
+
+    Attributes:
+        holdout: the split that is reported.
+        entries: the baselines, then the configs in their order.
+        results: all of it as plain values, as in `results.json`.
+    """
+
+    holdout: Split
+    entries: Sequence[Entry]
+    results: Mapping[str, Any]
+
+
+def benchmark(
+    data: Dataset,
+    configs: Mapping[str, ExperimentConfig | Path],
+    out: Path,
+    *,
+    seeds: int = 1,
+    tell: Callable[[str], None],
+    dicoms: Sequence[Path] = (),
+    cost_seconds: float = 20.0,
+    command: str = "",
+) -> Benchmark:
+    """Train what is not trained yet, predict, measure on holdout, write the files.
+
+    Args:
+        data: the dataset folder.
+        configs: name -> config, or the folder of a finished run, which is measured as it is.
+        out: folder for `runs/<name>`, `predictions/<name>`, `results.json`, `table.csv`, `table.md`, `comparison.png`.
+        seeds: how many runs of each config, with seeds that count up from the config's own; a finished run is one.
+        tell: called with a line now and then.
+        dicoms: files that throughput is measured on; the dataset's own pictures where there are none.
+        cost_seconds: for timing, a run.
+        command: that makes this again, for the record.
+
+    Raises:
+        HilumError: a run in `out` is of another config, of other data, or of another version of hilum.
+    """
+    data = data if data.scratch else replace(data, scratch=out)
+    holdout, val, training = data.split("holdout"), data.split("val"), data.split("train")
+    if not len(holdout):
+        raise HilumError(f"{data.path}: the holdout split has no image; convert more images")
+    planned = list(_planned(configs, seeds, out / "runs"))
+    checked = set()
+    for name, group, config, run in planned:  # all are checked before the first is trained
+        refuse_links(out, *(f"predictions/{name}/{split}" for split in ("val", "holdout")))
+        if run == configs[group]:
+            check_origin(group, run, data)
+            continue
+        if not is_complete(run):
+            refuse_links(out, f"runs/{name}")
+        _check_reusable(run, config, data)
+        if group not in checked and not same_experiment(run, config, data):  # seeds start alike
+            checked.add(group)
+            try:
+                check_start(config, data)
+            except HilumError as error:
+                raise error.within(group) from error
+    baselines = {NOTHING: nothing(holdout), AVERAGE: everywhere(average_boxes(training, holdout))}
+    entries = [
+        Entry(name, name, answer, measure(holdout, answer, {}), None, {"backend": None})
+        for name, answer in baselines.items()
+    ]
+    for name, group, config, run in planned:
+        kept = out / "predictions" / name
+        predictor = _trained(name, config, data, run, tell)
+        answers = {
+            split.name: _predicted(predictor, run, data, split, kept / split.name, name, tell)
+            for split in (val, holdout)
+        }
+        thresholds: Mapping[str, Threshold] = image_thresholds(val, answers["val"])
+        tell(f"{name}: is measured")
+        about = {
+            "backend": config.backend,
+            "seed": config.seed,
+            "cost": _cost(predictor, run, holdout, dicoms, kept / "cost.json", cost_seconds),
+            "log": read_log(run),
+            "val_figure": read_operating_point(run).get("figure", SCORE),
+            "pretraining": config.pretraining,
+            "trained_by": read_environment(run).get("code") or "unknown",
+            "reported": getattr(getattr(config, "report", None), "model_dump", dict)(),
+        }
+        measures = measure(holdout, answers["holdout"], thresholds)
+        entries.append(Entry(name, group, answers["holdout"], measures, run, about))
+    results = _dated(_results(data, holdout, val, entries, seeds, command), out / RESULTS)
+    _write(out, holdout, entries, results)
+    return Benchmark(holdout, entries, results)
+
+
+def predict_split(predictor: Predictor, split: Split) -> Answer:
+    """Every box of a split above the backend's floor, with the predictor's operating point.
+
+    Raises:
+        HilumError: pictures that cannot be read, a line each: a score over the others would flatter.
+    """
+    results = predict_all(predictor, split.paths)
+    return Answer(
+        [xyxy_to_xywh(result.detections.xyxy) for result in results],
+        [np.asarray(result.detections.confidence, np.float64) for result in results],
+        predictor.confidence,
+        np.array([result.image_probability for result in results], np.float64),
+    )
+
+
+def _planned(
+    configs: Mapping[str, ExperimentConfig | Path], seeds: int, runs: Path
+) -> Iterator[tuple[str, str, ExperimentConfig, Path]]:
+    """Name of the run, name of the config, config, folder of the run."""
+    for group, config in configs.items():
+        if isinstance(config, Path):
+            yield group, group, run_config(config), config
+            continue
+        for more in range(seeds):
+            seed = config.seed + more
+            name = group if seeds == 1 else f"{group}-seed{seed}"
+            yield name, group, config.model_copy(update={"seed": seed}), runs / name
+
+
+def _check_reusable(run: Path, config: ExperimentConfig, data: Dataset) -> None:
+    begun = (run / CONFIG).is_file() and (run / ENVIRONMENT).is_file()
+    if begun and has_learned(run) and not same_experiment(run, config, data):
+        raise HilumError(
+            f"{run}: a run of another config, other data or another version ({run_config(run).backend}, "
+            f"hilum {read_environment(run).get('hilum')}); delete it or give another --out"
+        )
+
+
+def _trained(name: str, config: ExperimentConfig, data: Dataset, run: Path, tell: Callable[[str], None]) -> Predictor:
+    other = _other_code(run)
+    if is_complete(run):
+        tell(f"{name}: reuses {run}{other}")
+        return load(run)
+    tell(f"{name}: trains {config.backend} into {run}{other}")
+    return train(config, data, run)
+
+
+def _other_code(run: Path) -> str:
+    """What to say of a run that other code trained, or began to: this code may not train it alike."""
+    if not (run / ENVIRONMENT).is_file():
+        return ""
+    about = read_environment(run)
+    if (code := about.get("code")) == source_digest():
+        return ""
+    return f", trained by other code of hilum {about.get('hilum')} (digest {code or 'unknown'}, now {source_digest()})"
+
+
+def _predicted(
+    predictor: Predictor, run: Path, data: Dataset, split: Split, folder: Path, name: str, tell: Callable[[str], None]
+) -> Answer:
+    """The run's answer on a split: read where it has been predicted, predicted and kept where not."""
+    about = {
+        "run": name,
+        "weights": _digest(network_files(run)[-1]),
+        "operating_point": _digest(run / OPERATING_POINT),
+        "confidence": predictor.confidence,
+        "split": split.name,
+        "data_fingerprint": data.fingerprint,
+        "hilum": __version__,
+        "code": source_digest(),
+    }
+    if (folder / "images.csv").is_file() and read_about(folder) == about:
+        return read_answer(folder, split)[0]
+    tell(f"{name}: predicts {len(split)} images of {split.name}")
+    write_predictions(folder, predict_all(predictor, split.paths), split.coco_ids, about)
+    return read_answer(folder, split)[0]
+
+
+def _cost(
+    predictor: Predictor, run: Path, split: Split, dicoms: Sequence[Path], path: Path, seconds: float
+) -> dict[str, Any]:
+    weights, machine = _digest(network_files(run)[-1]), describe_machine()
+    of = {
+        "weights": weights,
+        "machine": machine,
+        "seconds": seconds,
+        "dicoms": _names_and_sizes(dicoms),
+        "code": source_digest(),
+    }
+    if path.is_file():
+        kept = read_json(path, _KeptCost, at_most=MAX_RECORD_BYTES, remedy="delete it, and it is measured anew")
+        if kept["of"] == of:
+            return kept["cost"].to_json()
+    cost = measure_cost(predictor, run, split.paths, dicoms, seconds=seconds)
+    write_json(path, {"of": of, "cost": cost.to_json()})
+    return cost.to_json()
+
+
+def _names_and_sizes(paths: Sequence[Path]) -> str:
+    listed = [f"{path.name}\0{path.stat().st_size if path.exists() else None}" for path in paths]
+    return hashlib.sha256("\n".join(listed).encode()).hexdigest()[:16]
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def _results(
+    data: Dataset, holdout: Split, val: Split, entries: Sequence[Entry], seeds: int, command: str
+) -> dict[str, Any]:
+    by_name = {entry.name: entry.measures.figures["score"] for entry in entries}
+    rows = []
+    for entry in entries:
+        above = {
+            "above_nothing": (by_name[entry.name] - by_name[NOTHING]).interval()._asdict(),
+            "above_average_boxes": (by_name[entry.name] - by_name[AVERAGE]).interval()._asdict(),
+        }
+        rows.append({"name": entry.name, "group": entry.group, **entry.about, **entry.measures.to_json(), **above})
+    groups: dict[str, list[Resampled]] = {}
+    for entry in entries:
+        groups.setdefault(entry.group, []).append(by_name[entry.name])
+    trained = {entry.group for entry in entries if entry.about.get("backend") is not None}
+    standing, differences = standings(groups, trained)
+    mask = empty_mask(val.boxes_xyxy, val.sizes_wh)
+    return {
+        "hilum": __version__,
+        "code": source_digest(),
+        "command": command,
+        "date": datetime.now(UTC).date().isoformat(),
+        "data_fingerprint": data.fingerprint,
+        "source": Dataset.open(data.root).conversion.get("source"),
+        "split_made": {
+            "name": data.path.resolve().name if data.is_further_split else None,
+            **{key: data.conversion[key] for key in ("kind", "seed", "options") if key in data.conversion},
+        },
+        "patients_known": data.patients_known,
+        "images_without_patient": data.conversion.get("images_without_patient", 0),
+        "patients_on_both_sides": data.patients_shared(holdout.name),
+        "split": holdout.name,
+        "images": len(holdout),
+        "patients": len(set(holdout.patients)),
+        "positive_images": int(has_opacity(holdout).sum()),
+        "train_images": len(data.split("train")),
+        "val_images": len(val),
+        "val_shows_opacity": val.shows_opacity,
+        "chosen": CHOSEN_ON_VAL,
+        "seeds": seeds,
+        "machine": describe_machine(),
+        "empty_mask_on_val": {"pixel_accuracy": mask.pixel_accuracy, "mean_iou": mask.mean_iou},
+        "groups": standing,
+        "differences": differences,
+        "entries": rows,
+    }
+
+
+def _dated(results: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The results; with the date of those that are there already, where nothing else has changed."""
+    try:
+        before = {**results, "date": date.fromisoformat(str(read_json(path, dict[str, Any]).get("date"))).isoformat()}
+        return before if json_text(before) == path.read_text(encoding="utf-8") else results
+    except (HilumError, OSError, ValueError):  # not there, or damaged: it is written anew
+        return results
+
+
+def _write(out: Path, holdout: Split, entries: Sequence[Entry], results: Mapping[str, Any]) -> None:
+    write_json(out / RESULTS, dict(results))
+    rows = table_rows(results)
+    write_atomically(out / "table.csv", table_csv(rows))
+    write_atomically(out / "table.md", table_markdown(rows, results))
+    shown = {entry.name: entry.answer for entry in entries if entry.run is not None}
+    draw_comparison(holdout, shown, choose_images(holdout, 4, 2), out / "comparison.png")

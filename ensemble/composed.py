@@ -1,0 +1,345 @@
+"""The backend `compose`: backends made one, which is a backend again."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from safetensors.numpy import save
+from supervision import Detections
+
+from hilum.backend import Backend
+from hilum.config import ExperimentConfig, read_config
+from hilum.datasets.folder import Dataset, Split
+from hilum.datasets.pictures import read_picture
+from hilum.documents import check, parse_json
+from hilum.ensemble.composed_config import GATE, LUNGS, ComposedConfig
+from hilum.ensemble.composition import Heard, Parameters, choose_parameters, compose, operating_point
+from hilum.ensemble.folds import deal_train, fold_datasets
+from hilum.ensemble.fusion import Found
+from hilum.ensemble.lungs import LungMapper, lung_maps
+from hilum.ensemble.views import View
+from hilum.errors import HilumError
+from hilum.files import PARTIAL, remove, write_atomically
+from hilum.predict import Predictor, load, predict_all
+from hilum.result import IMAGE_PROBABILITY, image_probability
+from hilum.run import (
+    CONFIG,
+    MEMBERS,
+    OPERATING_POINT,
+    WEIGHTS,
+    check_run,
+    data_fingerprints,
+    is_complete,
+    network_files,
+    read_operating_point,
+)
+from hilum.train import check_start, same_experiment, train
+from hilum.training.distributed import first_goes_first, is_first, wait
+from hilum.weights_file import read_metadata
+
+COMPOSITION = "composition"
+# Of a run, what only training needs, and may be large, stays where it is.
+_LEFT_BEHIND = shutil.ignore_patterns("checkpoint.pt", "ultralytics", "tensorboard", ".*")
+
+
+@dataclass(frozen=True)
+class Voice:
+    """A trained part of the composition that sees images in one way.
+
+    Attributes:
+        member: which part it belongs to.
+        backend: one of its folds.
+        view: how it sees.
+    """
+
+    member: str
+    backend: Backend
+    view: View
+
+    def predict_batch(self, images: list[NDArray[np.uint8]]) -> list[Detections]:
+        """What the backend finds in its view, in pixels of the images."""
+        answers = []
+        found = self.backend.predict_batch([self.view.show(image) for image in images])
+        for detections, image in zip(found, images, strict=True):
+            seen = (detections.xyxy.astype(np.float64), np.asarray(detections.confidence, np.float64))
+            boxes, confidence = self.view.bring_back(seen, (image.shape[1], image.shape[0]))
+            answers.append(_detections(boxes, confidence, image_probability(detections)))
+        return answers
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A run below RUN/members: of a part, or of one of its folds."""
+
+    part: str
+    folder: Path
+    config: ExperimentConfig | None  # None where it is copied
+    fold: int | None
+
+
+class Composed:
+    """Members, and a gate, each seeing every view; fused, lungs first, gated and adjusted.
+
+    It keeps nothing between calls.
+    """
+
+    Config: ClassVar[type[ExperimentConfig]] = ComposedConfig
+    distributed: ClassVar = True
+    """As far as its members are: they say so themselves."""
+
+    def __init__(
+        self,
+        voices: Sequence[Voice],
+        config: ComposedConfig,
+        parameters: Parameters,
+        lungs: LungMapper | None = None,
+    ) -> None:
+        """Take voices in the order of the config's parts, those of the gate included."""
+        self._lungs = lungs
+        self.config = config
+        self.parameters = parameters
+        self._voices = [voice for voice in voices if voice.member != GATE]
+        self._gates = [voice for voice in voices if voice.member == GATE]
+
+    @classmethod
+    def check_start(cls, config: ComposedConfig, data: Dataset) -> None:
+        """See `hilum.backend.Backend.train`: what any part would stop at.
+
+        Raises:
+            HilumError: of a part; or a run that the config names is not whole, or may have seen val or holdout of
+                `data`.
+        """
+        _check_runs(config, data)
+        for name, part in config.parts.items():
+            if part.config is None:
+                continue
+            try:
+                if part.folds > 1:
+                    deal_train(data, part.folds, seed=config.seed)
+                check_start(part.config, data)
+            except HilumError as error:
+                raise error.within(name) from error
+
+    @classmethod
+    def train(cls, config: ComposedConfig, data: Dataset, run: Path) -> Self:
+        """Train every part that is not trained yet, each into a run folder of its own below `RUN/members`.
+
+        See `hilum.backend.Backend.train`. What is to be chosen on val is not chosen here, but by `choose`.
+
+        Raises:
+            HilumError: a run that the config names is not whole, or may have seen val or holdout of `data`.
+        """
+        _check_runs(config, data)  # also of an interrupted training: they may have changed since
+        jobs = list(_jobs(config, run))
+        console = Console(stderr=True, highlight=False, markup=False)
+        for number, job in enumerate(jobs, start=1):
+            if is_first():
+                console.print(f"{job.folder.name}, {number} of {len(jobs)}")
+            part = config.parts[job.part]
+            if job.config is None:
+                with first_goes_first():
+                    _copy_run(Path(str(part.run)), job.folder)
+                continue
+            its_data = data
+            if job.fold is not None:
+                with first_goes_first():
+                    its_data = fold_datasets(data, part.folds, seed=config.seed)[job.fold]
+            if is_complete(job.folder) and same_experiment(job.folder, job.config, its_data):
+                continue
+            train(job.config, its_data, job.folder)
+        if is_first():
+            _write_manifest(run, [job.folder for job in jobs])
+        wait()
+        return cls(_load_voices(config, run), config, _untuned(config), _load_lungs(config, run))
+
+    @classmethod
+    def load(cls, run: Path) -> Self:
+        """See `hilum.backend.Backend.load`.
+
+        Raises:
+            HilumError: a member is missing, or is another one than when the composition was tuned.
+        """
+        config = read_config(run, ComposedConfig)
+        _check_manifest(run, [job.folder for job in _jobs(config, run)])
+        return cls(_load_voices(config, run), config, _read_parameters(run, config), _load_lungs(config, run))
+
+    def predict_batch(self, images: list[NDArray[np.uint8]]) -> list[Detections]:
+        """See `hilum.backend.Backend.predict_batch`."""
+        if not images:
+            return []
+        found = [[boxes_found(each) for each in voice.predict_batch(images)] for voice in self._voices]
+        said = None
+        if self._gates:
+            said = np.array([[image_probability(each) for each in gate.predict_batch(images)] for gate in self._gates])
+        sizes_wh = np.array([image.shape[::-1] for image in images])
+        members = tuple(voice.member for voice in self._voices)
+        heard = Heard(members, list(zip(*found, strict=True)), sizes_wh, said, self._maps(images))
+        likely = [None] * len(images) if heard.probability is None else heard.probability.tolist()
+        answers = compose(heard, self.parameters, self.config.fusion)
+        return [_detections(*answer, each) for answer, each in zip(answers, likely, strict=True)]
+
+    def choose(self, val: Split) -> dict[str, Any]:
+        """Choose everything that the config leaves to val, the operating point last; as `operating_point.json` has it.
+
+        Every part predicts val once.
+        """
+        heard = self.hear(val)
+        self.parameters = choose_parameters(self.config, heard, val.boxes_xywh)
+        answers = compose(heard, self.parameters, self.config.fusion)
+        confidence, score = operating_point(val.boxes_xywh, answers)
+        return {"confidence": confidence, "val_score": score, COMPOSITION: self.parameters.model_dump(mode="json")}
+
+    def hear(self, split: Split) -> Heard:
+        """What every voice says of a split: each predicts it once.
+
+        Raises:
+            HilumError: pictures that cannot be read, a line each.
+        """
+        said = [predict_all(_predictor(voice), split.paths) for voice in self._voices]
+        found = [[boxes_found(result.detections) for result in results] for results in said]
+        probabilities = None
+        if self._gates:
+            gated = [predict_all(_predictor(gate), split.paths) for gate in self._gates]
+            probabilities = np.array([[result.image_probability for result in results] for results in gated])
+        mapper = self._lungs
+        lungs = None if mapper is None else [lung_maps(mapper, [read_picture(path)])[0] for path in split.paths]
+        members = tuple(voice.member for voice in self._voices)
+        return Heard(members, list(zip(*found, strict=True)), split.sizes_wh, probabilities, lungs)
+
+    def _maps(self, images: list[NDArray[np.uint8]]) -> list[NDArray[np.float32]] | None:
+        return None if self._lungs is None else lung_maps(self._lungs, images)
+
+
+def _jobs(config: ComposedConfig, run: Path) -> Iterator[_Job]:
+    for name, part in config.parts.items():
+        folder = run / MEMBERS / name
+        its = part.config
+        if its is not None:
+            its = its.model_copy(update={"seed": its.seed + config.seed})
+        if part.folds == 1:
+            yield _Job(name, folder, its, None)
+        else:
+            for fold in range(part.folds):
+                yield _Job(name, folder.with_name(f"{name}.fold-{fold + 1}"), its, fold)
+
+
+def _load_voices(config: ComposedConfig, run: Path) -> list[Voice]:
+    views = config.views.all()
+    loaded = [(job.part, load(job.folder).backend) for job in _jobs(config, run) if job.part != LUNGS]
+    return [Voice(part, backend, view) for part, backend in loaded for view in views]
+
+
+def _load_lungs(config: ComposedConfig, run: Path) -> LungMapper | None:
+    if config.lungs is None:
+        return None
+    backend = load(run / MEMBERS / LUNGS).backend
+    if not isinstance(backend, LungMapper):
+        raise HilumError(f"{LUNGS}: {config.lungs.run}: its backend draws no map; expected a segmenter, or lungs")
+    return backend
+
+
+def _check_runs(config: ComposedConfig, data: Dataset) -> None:
+    for name, part in config.parts.items():
+        if part.run is not None and name == LUNGS:
+            check_run(Path(part.run))  # it knows nothing of opacities, so it may be of any data
+        elif part.run is not None:
+            check_origin(name, Path(part.run), data)
+
+
+def check_origin(name: str, source: Path, data: Dataset) -> None:
+    """Make sure that a run is whole and was trained, and tuned, on this data, this split.
+
+    Raises:
+        HilumError: it is not, or was not, and may have seen val or holdout.
+    """
+    check_run(source)
+    if data_fingerprints(source) != {data.fingerprint}:
+        raise HilumError(
+            f"{name}: {source} was trained, or tuned, on other data or another split than {data.path}, and may have "
+            "seen its val or holdout; train it on this one"
+        )
+
+
+def _copy_run(source: Path, folder: Path) -> None:
+    """A copy, whole or not at all, so that the composition is one folder."""
+    if is_complete(folder):
+        return
+    partial = folder.with_name(f".{folder.name}{PARTIAL}")
+    try:
+        remove(partial)
+        shutil.copytree(source, partial, ignore=_left_behind)
+        os.replace(partial, folder)  # noqa: PTH105 - over nothing, or an empty folder
+    except (OSError, shutil.Error) as error:
+        raise HilumError(f"{source}: cannot be copied to {folder} ({type(error).__name__})") from error
+
+
+def _left_behind(folder: str, names: list[str]) -> set[str]:
+    return set() if Path(folder).name == MEMBERS else _LEFT_BEHIND(folder, names)  # a member may have any name
+
+
+def _write_manifest(run: Path, folders: Sequence[Path]) -> None:
+    """A composition has no tensors of its own: its weights file lists its members with digests."""
+    digests = json.dumps({folder.name: _digest(folder) for folder in folders})  # one entry: their order is not kept
+    write_atomically(run / WEIGHTS, save({}, metadata={MEMBERS: digests}))
+
+
+def _check_manifest(run: Path, folders: Sequence[Path]) -> None:
+    where = f"{run / WEIGHTS}: the list of members of a composed run"
+    try:
+        known = check(parse_json(read_metadata(run / WEIGHTS).get(MEMBERS, ""), where), dict[str, str], where)
+    except HilumError as error:
+        raise HilumError(f"{error}; train again") from error
+    for folder in folders:
+        check_run(folder)
+        if known.get(folder.name) != _digest(folder):
+            raise HilumError(
+                f"{folder}: has changed since {run} was made of it and tuned; put it back, or train {run.name} again "
+                "in a new folder"
+            )
+
+
+def _digest(run: Path) -> str:
+    """Of all that decides what a run finds."""
+    digest = hashlib.sha256()
+    for path in (run / CONFIG, run / OPERATING_POINT, *network_files(run)):
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _untuned(config: ComposedConfig) -> Parameters:
+    return Parameters(weights={name: member.weight for name, member in config.members.items()})
+
+
+def _read_parameters(run: Path, config: ComposedConfig) -> Parameters:
+    path = run / OPERATING_POINT
+    values = read_operating_point(run).get("composition")
+    try:
+        parameters = check(values, Parameters, f"{path}: {COMPOSITION}")
+    except HilumError as error:
+        raise HilumError(f"{error}; train again") from error
+    if parameters.weights.keys() != config.members.keys():
+        raise HilumError(f"{path}: {COMPOSITION}.weights: expected one for each of {', '.join(config.members)}")
+    return parameters
+
+
+def _predictor(voice: Voice) -> Predictor:
+    return Predictor(cast("Backend", voice), 0.0)  # of a backend it only needs `predict_batch`
+
+
+def boxes_found(detections: Detections) -> Found:
+    """Boxes and confidence of a backend's answer."""
+    return detections.xyxy.astype(np.float64), np.asarray(detections.confidence, np.float64)
+
+
+def _detections(boxes: NDArray[np.float64], confidence: NDArray[np.float64], probability: float | None) -> Detections:
+    metadata = {} if probability is None else {IMAGE_PROBABILITY: probability}
+    return Detections(xyxy=boxes, confidence=confidence, class_id=np.zeros(len(boxes), int), metadata=metadata)

@@ -1,0 +1,55 @@
+"""What a detector says of one image: its boxes, and how likely the image shows an opacity at all."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from supervision import Detections
+
+from hilum.dicom.header import NOTHING_SAID, Description
+
+IMAGE_PROBABILITY = "image_probability"
+# Key of `Detections.metadata` under which a backend says how likely the image shows an opacity.
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was found in one input.
+
+    Attributes:
+        image_id: the file's name without the ending of a picture, so files of one name in two folders share it; the
+            input's number, from 0, where it was an array.
+        detections: xyxy in float pixels of the input, as stored also where those are not square, confidence 0..1,
+            class_id 0, by falling confidence.
+        image_probability: that the image shows an opacity: what the backend says of the image as a whole, else the
+            highest confidence of any box, also of those below the operating point; NaN where there was an error.
+        error: why there is no answer; None where there is one.
+        warning: why the answer may mean nothing: the image's tags say that it is no frontal chest radiograph, or its
+            bones are black; else None.
+        description: what a DICOM file says it shows, and which object it is; empty elsewhere.
+    """
+
+    image_id: str
+    detections: Detections
+    image_probability: float
+    error: str | None = None
+    warning: str | None = None
+    description: Description = NOTHING_SAID
+
+
+def no_detections() -> Detections:
+    """Nothing found: xyxy (0, 4), confidence (0,), class_id (0,)."""
+    return Detections(xyxy=np.zeros((0, 4)), confidence=np.zeros(0), class_id=np.zeros(0, int))
+
+
+def at_or_above(detections: Detections, confidence: float) -> Detections:
+    """The boxes whose confidence is at least this."""
+    kept = detections.confidence >= confidence
+    return Detections(
+        xyxy=detections.xyxy[kept], confidence=detections.confidence[kept], class_id=detections.class_id[kept]
+    )
+
+
+def image_probability(detections: Detections) -> float:
+    """What the backend says of the image as a whole, else the highest confidence of any box; 0 without one."""
+    highest = float(detections.confidence.max()) if len(detections) else 0.0
+    return float(detections.metadata.get(IMAGE_PROBABILITY, highest))
