@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import with_config
 from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
 
 from hilum import __version__
@@ -19,7 +18,7 @@ from hilum.compose.ensemble import check_origin
 from hilum.config import ExperimentConfig
 from hilum.datasets.boxes import xyxy_to_xywh
 from hilum.datasets.folder import Dataset, Split
-from hilum.documents import MAX_RECORD_BYTES, RECORD, read_json
+from hilum.documents import MAX_RECORD_BYTES, read_json
 from hilum.errors import HilumError
 from hilum.eval.answer import Answer, Threshold, everywhere, has_opacity, image_thresholds, nothing
 from hilum.eval.baselines import average_boxes, empty_mask
@@ -55,7 +54,6 @@ SCORE = "competition score"
 CHOSEN_ON_VAL = "epochs, operating points and thresholds were chosen on val"
 
 
-@with_config(RECORD)
 class _KeptCost(TypedDict):
     """A run's `cost.json`: what it cost, and what was measured for that."""
 
@@ -131,6 +129,7 @@ def benchmark(
     planned = list(_planned(configs, seeds, out / "runs"))
     checked = set()
     for _, group, config, run in planned:  # all are checked before the first is trained
+        read_log(run)
         if run == configs[group]:
             check_origin(group, run, data)
             continue
