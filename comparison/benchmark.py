@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import with_config
 from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
 
 from hilum import __version__
@@ -23,7 +22,7 @@ from hilum.comparison.tables import table_csv, table_markdown, table_rows
 from hilum.config import ExperimentConfig
 from hilum.datasets.boxes import xyxy_to_xywh
 from hilum.datasets.folder import Dataset, Split
-from hilum.documents import MAX_RECORD_BYTES, RECORD, read_json
+from hilum.documents import MAX_RECORD_BYTES, read_json
 from hilum.ensemble.composed import check_origin
 from hilum.errors import HilumError
 from hilum.eval.answer import Answer, Threshold, everywhere, has_opacity, image_thresholds, nothing
@@ -57,7 +56,6 @@ SCORE = "competition score"
 CHOSEN_ON_VAL = "epochs, operating points and thresholds were chosen on val"
 
 
-@with_config(RECORD)
 class _KeptCost(TypedDict):
     """A run's `cost.json`: what it cost, and what was measured for that."""
 
@@ -135,6 +133,7 @@ def benchmark(
     checked = set()
     for name, group, config, run in planned:  # all are checked before the first is trained
         refuse_links(out, *(f"predictions/{name}/{split}" for split in ("val", "holdout")))
+        read_log(run)
         if run == configs[group]:
             check_origin(group, run, data)
             continue

@@ -21,7 +21,7 @@ from torch.utils.hooks import RemovableHandle
 from hilum.backend import Backend
 from hilum.comparison.peak_memory import PeakMemory, peak_memory
 from hilum.datasets.pictures import read_picture
-from hilum.documents import OrNaN
+from hilum.documents import Count, Figure, FigureOrNaN
 from hilum.errors import HilumError
 from hilum.predict import Image, Predictor
 from hilum.run import parameter_count, weights_files
@@ -48,10 +48,10 @@ class Latency:
             boxes from the output. NaN where the backend calls none.
     """
 
-    p50_ms: float
-    p95_ms: float
-    calls: int
-    outside_network: OrNaN
+    p50_ms: Figure
+    p95_ms: Figure
+    calls: Count
+    outside_network: FigureOrNaN
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ class Throughput:
         source: what they came from. Files are in the system's cache, and are decoded ahead of the network.
     """
 
-    images_per_second: float
-    images: int
+    images_per_second: Figure
+    images: Count
     source: Source
 
 
@@ -93,12 +93,12 @@ class Cost:
     latency_batched: Latency
     from_arrays: Throughput
     from_files: Throughput
-    parameters: int
-    flops: OrNaN
-    weights_bytes: int
+    parameters: Count
+    flops: FigureOrNaN
+    weights_bytes: Count
     peak_memory: PeakMemory
-    training_seconds: OrNaN
-    batch_size: int = BATCH_SIZE
+    training_seconds: FigureOrNaN
+    batch_size: Count = BATCH_SIZE
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; NaN where there is no figure."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGKILL
 
-from hilum.documents import OrNaN
+from hilum.documents import Count, FigureOrNaN
 from hilum.errors import HilumError
 
 
@@ -23,8 +23,8 @@ class PeakMemory:
         gpu_bytes: what torch's allocator gave out, over all GPUs, without CUDA's own context; NaN without a GPU.
     """
 
-    resident_bytes: int
-    gpu_bytes: OrNaN
+    resident_bytes: Count
+    gpu_bytes: FigureOrNaN
 
 
 def peak_memory(run: Path, files: Sequence[Path]) -> PeakMemory:

@@ -19,7 +19,7 @@ from hilum.backend import Backend
 from hilum.config import ExperimentConfig, read_config
 from hilum.datasets.folder import Dataset, Split
 from hilum.datasets.pictures import read_picture
-from hilum.documents import check, parse_json
+from hilum.documents import advising, check, parse_json
 from hilum.ensemble.composed_config import GATE, LUNGS, ComposedConfig
 from hilum.ensemble.composition import Heard, Parameters, choose_parameters, compose, operating_point
 from hilum.ensemble.folds import deal_train, fold_datasets
@@ -292,11 +292,13 @@ def _write_manifest(run: Path, folders: Sequence[Path]) -> None:
 
 
 def _check_manifest(run: Path, folders: Sequence[Path]) -> None:
-    where = f"{run / WEIGHTS}: the list of members of a composed run"
-    try:
-        known = check(parse_json(read_metadata(run / WEIGHTS).get(MEMBERS, ""), where), dict[str, str], where)
-    except HilumError as error:
-        raise HilumError(f"{error}; train again") from error
+    path = run / WEIGHTS
+    listed = read_metadata(path).get(MEMBERS)
+    if listed is None:
+        raise HilumError(f"{path}: not the list of members of a composed run; train again")
+    where = f"{path}: {MEMBERS}"
+    with advising("train again"):
+        known = check(parse_json(listed, where), dict[str, str], where)
     for folder in folders:
         check_run(folder)
         if known.get(folder.name) != _digest(folder):
@@ -322,10 +324,8 @@ def _untuned(config: ComposedConfig) -> Parameters:
 def _read_parameters(run: Path, config: ComposedConfig) -> Parameters:
     path = run / OPERATING_POINT
     values = read_operating_point(run).get("composition")
-    try:
+    with advising("train again"):
         parameters = check(values, Parameters, f"{path}: {COMPOSITION}")
-    except HilumError as error:
-        raise HilumError(f"{error}; train again") from error
     if parameters.weights.keys() != config.members.keys():
         raise HilumError(f"{path}: {COMPOSITION}.weights: expected one for each of {', '.join(config.members)}")
     return parameters

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, TypeAdapter
 
 from hilum.datasets.boxes import LARGEST_PX
 from hilum.datasets.folder import Split
-from hilum.documents import check, read_csv, read_json, shown
+from hilum.documents import advising, check, read_csv, read_json, shown
 from hilum.errors import HilumError
 from hilum.eval.answer import Answer
 from hilum.eval.predictions_folder import ABOUT, CATEGORY, IMAGES, RESULTS, TABLE, read_about
@@ -102,7 +102,9 @@ def read_answer(
         hint = f"; they are of its {made_on} split" if made_on not in {None, split.name} else ""
         stranger = next((image_id for image_id in known if image_id not in sizes), None)
         other = next((line for line in lines if "not among" in line), lines[0] if lines else "")
-        first = f" (it holds {stranger}, which is not)" if stranger else f" ({other})" if other else ""
+        first = (
+            f" (it holds {shown(stranger, quote=False)}, which is not)" if stranger else f" ({other})" if other else ""
+        )
         raise HilumError(
             f"{source}: none of the {len(split)} images of the {split.name} split, such as {split.image_ids[0]}, "
             f"number {split.coco_ids[0]}, is in it{hint}{first}"
@@ -148,10 +150,8 @@ def _read_images(path: Path, problems: Problems) -> tuple[dict[int, str], dict[s
     for row_number, values in enumerate(read_csv(path, ("image_id", "status"), remedy=_AGAIN), start=2):
         name = values["image_id"]
         row = f"{path}, row {row_number} ({shown(name, quote=False)})"
-        try:
+        with advising(_AGAIN):
             each = check(values, _ROW, row)
-        except HilumError as error:
-            raise HilumError("\n".join(f"{line}; {_AGAIN}" for line in str(error).splitlines())) from error
         if isinstance(each, _Failed):
             problems.add(
                 "images that were not predicted", f"{row}: not predicted: {shown(each.error, 200, quote=False)}"

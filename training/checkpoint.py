@@ -3,7 +3,7 @@
 import io
 import os
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +18,7 @@ from hilum.errors import HilumError
 from hilum.files import open_regular, read_regular, write_atomically
 from hilum.run import WEIGHTS
 from hilum.training.state import check_like, check_optimizer_state
-from hilum.weights_file import MAX_HEADER_BYTES
+from hilum.weights_file import MAX_HEADER_BYTES, TensorHeader, read_header
 
 CHECKPOINT = "checkpoint.pt"
 _AGAIN = "delete it to train from the start"
@@ -38,14 +38,27 @@ def load_weights(network: torch.nn.Module, run: Path) -> None:
         HilumError: the file is missing, damaged, or of another network.
     """
     path = run / WEIGHTS
-    size = sum(tensor.nbytes for tensor in network.state_dict().values())
+    wanted = network.state_dict()
+    header = read_header(path)
+    if reason := next(_differences(header, wanted), None):
+        raise HilumError(f"{path}: not the weights of the network in config.yaml ({reason}); train again")
     try:
+        size = sum(tensor.nbytes for tensor in wanted.values())
         network.load_state_dict(load(read_regular(path, size + MAX_HEADER_BYTES)))
     except OSError as error:
-        raise HilumError(f"{path}: cannot be read ({error.strerror}); train again") from error
-    except Exception as error:
-        first = str(error).strip().splitlines()[0]
+        raise HilumError(f"{path}: cannot be read: {error.strerror}; train again") from error
+    except Exception as error:  # the file's library has exceptions of its own
+        first = shown((str(error).strip().splitlines() or [""])[0], 120, quote=False)
         raise HilumError(f"{path}: not the weights of the network in config.yaml ({first}); train again") from error
+
+
+def _differences(header: Mapping[str, TensorHeader], wanted: Mapping[str, torch.Tensor]) -> Iterator[str]:
+    for name, tensor in wanted.items():
+        if name not in header:
+            yield f"{name} is missing"
+        elif header[name]["shape"] != list(tensor.shape):
+            yield f"{name}: expected the shape {list(tensor.shape)}, found {shown(header[name]['shape'], quote=False)}"
+    yield from (f"{shown(name, quote=False)} is not of it" for name in header.keys() - wanted.keys())
 
 
 def save_checkpoint(state: dict[str, Any], run: Path) -> None:

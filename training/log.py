@@ -9,15 +9,13 @@ from pydantic import Field, TypeAdapter, with_config
 from rich.console import Console
 from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
 
-from hilum.documents import RECORD, Count, read_json_lines
+from hilum.documents import RECORD, Count, Figure, read_json_lines
 from hilum.errors import HilumError
 from hilum.files import naming, open_to_append, write_atomically
 
 LOG = "log.jsonl"
 TENSORBOARD = "tensorboard"
 _MAX_LOG_BYTES = 1 << 26
-_LARGEST = 1e30  # of a figure: sums and axes of a drawing stay finite
-_Figure = Annotated[float, Field(ge=-_LARGEST, le=_LARGEST)]
 
 
 @with_config(RECORD)
@@ -25,9 +23,9 @@ class Epoch(TypedDict):
     """A line of the log; further figures are kept as they are."""
 
     epoch: Count
-    train_loss: _Figure
-    val_score: _Figure | None
-    seconds: Annotated[float, Field(ge=0, le=_LARGEST)]
+    train_loss: Figure
+    val_score: Figure | None
+    seconds: Annotated[Figure, Field(ge=0)]
 
 
 _EPOCH = TypeAdapter(Epoch)

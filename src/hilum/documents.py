@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
 import yaml
-from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, WrapValidator
 from pydantic_core import from_json
 
 from hilum.errors import HilumError
@@ -31,7 +31,9 @@ RECORD: Final = ConfigDict(extra="allow", strict=True)
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0, le=1 << 53)]
-OrNaN = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
+LARGEST_FIGURE: Final = 1e30  # sums of figures, and the axes of their drawings, stay finite
+Figure = Annotated[float, Field(ge=-LARGEST_FIGURE, le=LARGEST_FIGURE)]
+FigureOrNaN = Annotated[Figure, WrapValidator(lambda value, figure: math.nan if value is None else figure(value))]
 """JSON has no word for NaN: `write_json` makes it null, and this the other way round."""
 
 Model = TypeVar("Model")
@@ -66,7 +68,7 @@ def read_json(
     Raises:
         HilumError: not readable, not JSON, or of another shape; one line a problem, with the file and the key.
     """
-    with _advising(remedy):
+    with advising(remedy):
         return check(parse_json(_content(path, at_most), str(path), finite=finite), model, str(path))
 
 
@@ -102,7 +104,7 @@ def read_json_lines(
         HilumError: not readable, or any other line is damaged or of another shape; with its number and the key.
     """
     adapter = model if isinstance(model, TypeAdapter) else TypeAdapter(model)
-    with _advising(remedy):
+    with advising(remedy):
         lines = _content(path, at_most).split(b"\n")[:-1]
         named = ((f"{path}: line {number}", line) for number, line in enumerate(lines, start=1))
         return [check(parse_json(line, where), adapter, where) for where, line in named]
@@ -151,7 +153,7 @@ def read_csv(
     Raises:
         HilumError: not readable, a column is missing, or a row is wider or narrower than the header.
     """
-    with _advising(remedy):
+    with advising(remedy):
         lines = csv_lines(read_text(path, at_most), str(path), strict=True)
         _, header = next(lines, (1, list[str]()))
         if missing := [name for name in columns if name not in header]:
@@ -250,7 +252,7 @@ def _decoded(content: bytes, where: str) -> str:
 
 
 @contextmanager
-def _advising(remedy: str) -> Iterator[None]:
+def advising(remedy: str) -> Iterator[None]:
     """Say at the end of each line of an error what to do."""
     try:
         yield

@@ -25,6 +25,7 @@ START = "start.safetensors"  # what training starts with, until it is whole
 OUTPUTS = "ultralytics"  # its own; it empties this folder before it trains on several GPUs
 MEMBERS = "members"  # folder of the runs that a composed run is made of
 EXPORTED: Final = "exported"  # what `environment.json` says of the export that made a run
+_CHOOSE_AGAIN = "tune or train again"
 Format = Literal["onnx", "openvino"]
 # What an exported run has in the place of its weights.
 FORMATS: Final[dict[Format, tuple[str, ...]]] = {"onnx": ("model.onnx",), "openvino": ("model.xml", "model.bin")}
@@ -135,8 +136,8 @@ def read_operating_point(run: Path) -> OperatingPointRecord:
     Raises:
         HilumError: the record is missing or damaged; one line a problem.
     """
-    remedy = "tune or train again"
-    return read_json(run / OPERATING_POINT, OperatingPointRecord, at_most=MAX_RECORD_BYTES, remedy=remedy)
+    path = run / OPERATING_POINT
+    return read_json(path, OperatingPointRecord, at_most=MAX_RECORD_BYTES, remedy=_CHOOSE_AGAIN)
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
@@ -182,7 +183,7 @@ def operating_boxes(run: Path, untuned: TableT) -> TableT:
     try:
         return untuned.model_validate({**untuned.model_dump(), **tuned})
     except ValidationError as error:
-        lines = [f"{path}: boxes.{line}; tune or train again" for line in problems(error)]
+        lines = [f"{path}: boxes.{line}; {_CHOOSE_AGAIN}" for line in problems(error)]
         raise HilumError("\n".join(lines)) from error
 
 

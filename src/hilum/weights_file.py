@@ -8,7 +8,7 @@ from typing import Annotated, Final
 from pydantic import Field, TypeAdapter, with_config
 from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
 
-from hilum.documents import RECORD, Count, check, parse_json
+from hilum.documents import RECORD, Count, advising, check, parse_json
 from hilum.errors import HilumError
 from hilum.files import open_regular
 
@@ -35,7 +35,8 @@ def read_header(path: Path) -> dict[str, TensorHeader]:
     Raises:
         HilumError: not readable, not such a file, or one that holds less than it says.
     """
-    tensors, _ = _read(path)
+    with advising("train again"):
+        tensors, _ = _read(path)
     return tensors
 
 
@@ -45,7 +46,8 @@ def read_metadata(path: Path) -> dict[str, str]:
     Raises:
         HilumError: as `read_header` does.
     """
-    _, texts = _read(path)
+    with advising("train again"):
+        _, texts = _read(path)
     return texts
 
 
