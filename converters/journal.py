@@ -61,7 +61,8 @@ class Journal:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        with naming(self._path):
+            self._file.close()
 
 
 def _known(lines: list[str]) -> dict[tuple[str, str], Picture]:

@@ -83,7 +83,8 @@ class PredictionJournal:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        with naming(self._path):
+            self._file.close()
 
     def _count(self, result: Result) -> None:
         self.done += 1
