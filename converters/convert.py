@@ -10,7 +10,7 @@ import os
 import secrets
 import shutil
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
@@ -25,7 +25,8 @@ from hilum.converters.dataset import Labelled, labelled, write_dataset, write_le
 from hilum.converters.journal import JOURNAL, Journal
 from hilum.converters.label_check import check_labels
 from hilum.converters.layout import Layout, kaggle_layout
-from hilum.converters.picture import AS_IS, Box, Job, Picture, Rendering, convert_pictures, inside, pseudonym
+from hilum.converters.matching import OTHER_CASE, boxes_inside, class_contradictions, files_by_id, unmatched
+from hilum.converters.picture import AS_IS, Job, Picture, Rendering, convert_pictures, pseudonym
 from hilum.converters.public_names import PATIENT_MAP, public_name
 from hilum.converters.rsna import LeftOut
 from hilum.converters.source import UNPACKED, SourceFile, list_files
@@ -50,7 +51,6 @@ SOURCES, KEY = "sources.csv", "sources.key"
 _IMAGES, _UNLABELLED = "images", "unlabelled/images"
 _FOLDERS = (_IMAGES, "labels", "annotations", _UNLABELLED)
 _CHUNK = 32  # files a task: few enough to lose little, many enough to be worth the way to a worker
-_OTHER_CASE = "taken for this id, from which it differs in case"
 _DO_NOT_SHARE = "# Do not share this file: it leads from the names in the dataset back to the files of patients.\n"
 
 
@@ -171,7 +171,8 @@ def _convert_source(
     _refuse(key, "a key is for trees without Kaggle's layout; the challenge's ids are public")
     _refuse(out / SOURCES if (out / SOURCES).exists() else None, "is of a tree of patients; give a new folder")
     tables = _Tables(layout, patients)
-    check_labels(tables.labels, layout.labels.name, _by_id(layout.train_images, tables.labels.boxes, []), work.tell)
+    named = files_by_id(layout.train_images, tables.labels.boxes, [])
+    check_labels(tables.labels, layout.labels.name, named, work.tell)
     _mark(out, begun=begun)
     (out / KEY).unlink(missing_ok=True)  # of a tree whose conversion failed or was given up: it has named nothing
     return {"source": source.absolute().name} | _convert_challenge(tables, layout, left_out, work, seed)
@@ -207,7 +208,7 @@ class _Tables:
     def _respelt(self, table: dict[str, str], name: str) -> dict[str, str]:
         """The table with ids as the label table spells them, where they differ in case."""
         respelt = rsna.match_case(table, self.labels.boxes)
-        self.left_out += [LeftOut("note", image_id, name, None, _OTHER_CASE) for image_id in respelt.values()]
+        self.left_out += [LeftOut("note", image_id, name, None, OTHER_CASE) for image_id in respelt.values()]
         return {respelt.get(image_id, image_id): value for image_id, value in table.items()}
 
 
@@ -223,8 +224,8 @@ def _convert_challenge(
 ) -> dict[str, Any]:
     labels, owner, out = tables.labels, tables.patients, work.out
     left_out = [*tables.left_out, *left_out, *layout.left_out]
-    train = _by_id(layout.train_images, labels.boxes, left_out)
-    test = _by_id(layout.test_images, (), left_out)
+    train = files_by_id(layout.train_images, labels.boxes, left_out)
+    test = files_by_id(layout.test_images, (), left_out)
     pictures, label_files, unlabelled_pictures = (str(out / name) for name in (_IMAGES, "labels", _UNLABELLED))
     jobs = [
         Job(file, image_id, pictures, label_files, tuple(box[:4] for box in labels.boxes[image_id]))
@@ -241,14 +242,14 @@ def _convert_challenge(
             left_out.append(LeftOut("image", job.image_id, job.file.name, None, picture.reason))
         elif job.labels is None:
             unlabelled.append(picture)
-        elif (boxes := _boxes_inside(picture, labels, layout.labels.name, left_out)) is not None:
+        elif (boxes := boxes_inside(picture, labels, layout.labels.name, left_out)) is not None:
             kind = tables.classes.get(job.image_id, "")
             images.append(labelled(picture, boxes, kind, owner.get(job.image_id, "")))
-    left_out += _unmatched(train, labels, layout)
+    left_out += unmatched(train, labels, layout)
     if not images:
         write_left_out(out, _public(left_out))
         raise HilumError(f"{layout.labels.name}: no labelled picture could be converted; left_out.csv says why")
-    left_out += _class_contradictions(images, tables)
+    left_out += class_contradictions(images, tables.classes, tables.classes_name, labels)
     images.sort(key=lambda image: image.picture.image_id)
     unlabelled.sort(key=lambda picture: picture.image_id)
     counts = write_dataset(out, images, seed)
@@ -382,91 +383,6 @@ def _read_or_make_key(path: Path) -> bytes:
     if len(key) < 16:
         raise HilumError(f"{path}: expected a key of at least 32 hexadecimal digits; a new path makes one")
     return key
-
-
-def _by_id(files: Sequence[SourceFile], wanted: Collection[str], left_out: list[LeftOut]) -> dict[str, SourceFile]:
-    """Files by image id; ids that differ from the table's in case alone take the table's."""
-    place = {file.name: number for number, file in enumerate(files, start=1)}
-    files = sorted(
-        files, key=lambda file: file.stem not in wanted
-    )  # of two that differ in case the table's comes first
-    respelt = rsna.match_case((file.stem for file in files), wanted)
-    found: dict[str, SourceFile] = {}
-    seen: dict[str, SourceFile] = {}
-    for file in files:
-
-        def leave_out(reason: str, image_id: str = "", file: SourceFile = file) -> None:
-            left_out.append(LeftOut("file", image_id, file.name, None, reason))
-
-        stem = file.stem
-        if not file.name.lower().endswith(".dcm"):
-            leave_out("not a .dcm file")
-        elif not rsna.SAFE_ID.fullmatch(stem):
-            which = f"it is number {place[file.name]:,} of {len(files):,} by name"
-            leave_out(f"the file name holds characters other than letters, digits, '.', '_' and '-'; {which}")
-        elif stem.casefold() in seen:
-            leave_out(f"the same id as {seen[stem.casefold()].parts[-1]}, but for its case perhaps", stem)
-        else:
-            image_id = respelt.get(stem, stem)
-            if image_id != stem:
-                left_out.append(LeftOut("note", image_id, file.name, None, _OTHER_CASE))
-            found[image_id] = seen[stem.casefold()] = file
-    return found
-
-
-def _unmatched(train: Mapping[str, SourceFile], labels: rsna.Labels, layout: Layout) -> list[LeftOut]:
-    known = {entry.image_id for entry in labels.left_out if entry.what == "image"}
-    without_label = [
-        LeftOut("image", image_id, file.name, None, f"no row in {layout.labels.parts[-1]}")
-        for image_id, file in train.items()
-        if image_id not in labels.boxes and image_id not in known
-    ]
-    without_image = [
-        LeftOut("label", image_id, layout.labels.name, None, f"no file {image_id}.dcm among the pictures")
-        for image_id in sorted(labels.boxes.keys() - train.keys())
-    ]
-    return without_label + without_image
-
-
-def _boxes_inside(picture: Picture, labels: rsna.Labels, table: str, left_out: list[LeftOut]) -> tuple[Box, ...] | None:
-    """The boxes, cut at the picture's edge; None where an image has boxes and all lie outside: it is left out."""
-    boxes = []
-    width, height = picture.source_size_wh
-    extent = f"the picture of {width} x {height} px"
-    for *box, row in labels.boxes[picture.image_id]:
-        x, y, box_width, box_height = box
-        part = inside((x, y, box_width, box_height), picture.source_size_wh)
-        if part is None:
-            left_out.append(LeftOut("box", picture.image_id, table, row, f"lies outside {extent}"))
-            continue
-        if x < 0 or y < 0 or x + box_width > width or y + box_height > height:
-            reason = f"reaches beyond {extent}; the part inside is kept"
-            left_out.append(LeftOut("part of a box", picture.image_id, table, row, reason))
-        boxes.append(part)
-    if labels.boxes[picture.image_id] and not boxes:
-        reason = "Target is 1, yet all its boxes lie outside the picture"
-        left_out.append(LeftOut("image", picture.image_id, table, None, reason))
-        return None
-    return tuple(boxes)
-
-
-def _class_contradictions(images: Sequence[Labelled], tables: _Tables) -> list[LeftOut]:
-    if tables.classes_name is None:
-        return []
-    unknown = {entry.image_id for entry in tables.labels.left_out if entry.what == "image"}
-    problems = [
-        LeftOut("class", image_id, tables.classes_name, None, "its image is not in the label table")
-        for image_id in sorted(tables.classes.keys() - tables.labels.boxes.keys() - unknown)
-    ]
-    for image in images:
-        image_id, count = image.picture.image_id, len(image.boxes_xywh)
-        said = tables.classes.get(image_id)
-        if said is None:
-            problems.append(LeftOut("class", image_id, tables.classes_name, None, "no row; the class stays empty"))
-        elif said != image.kind:
-            reason = f"says {said[:40]!r}, yet the image has {count} boxes; the boxes are kept, the class is not"
-            problems.append(LeftOut("class", image_id, tables.classes_name, None, reason))
-    return problems
 
 
 def _public(left_out: Iterable[LeftOut]) -> list[LeftOut]:

@@ -33,7 +33,7 @@ def check_labels(labels: Labels, table: str, files: Mapping[str, SourceFile], te
             f"{table}: none of its {len(ids):,} images is among the {len(files):,} pictures: {one_of_each(ids, files)}"
         )
     if lost := lost_zeros(ids, files):
-        raise HilumError(f"{table}: {len(lost):,} of its {len(ids):,} ids are known: {one_of_each(ids, files)}")
+        raise HilumError(f"{table}: {len(lost):,} of its {len(ids):,} ids lost zeros: {one_of_each(ids, files)}")
     if reason := wrong_units(_array([box[:4] for boxes in ids.values() for box in boxes])):
         raise HilumError(f"{table}: {reason}")
     positive = sorted(image_id for image_id, boxes in ids.items() if boxes and image_id in files)

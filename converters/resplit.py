@@ -41,6 +41,7 @@ from hilum.files import NOT_WRITABLE, csv_text, locked, own_folder, read_regular
 
 By = Literal["patient", "image"]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_BEING_WRITTEN = re.compile(r"\.([^/]+)\.[0-9a-f]{8}\.part(?=/)")
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,8 @@ def resplit(
             _replace(data, name, folders, kind, seed, patients, overwrite=overwrite)
     except OSError as error:
         hint = "; --out FOLDER writes splits elsewhere" if out is None and error.errno in NOT_WRITABLE else ""
-        raise HilumError(f"{error.filename or path}: {error.strerror}{hint}") from error
+        where = _BEING_WRITTEN.sub(r"\1", str(error.filename or path))
+        raise HilumError(f"{where}: {error.strerror}{hint}") from error
     finally:
         if made:
             with suppress(OSError):

@@ -172,6 +172,8 @@ def _train(config: YOLOConfig, data: Dataset, run: Path) -> None:
     except HilumError:
         raise
     except Exception as error:  # ultralytics checks most of its settings where it uses them, with any exception
+        if isinstance(error, OSError) and error.errno is not None:  # a full disk, say, and no setting
+            raise HilumError(f"{error.filename or run}: {error.strerror}") from error
         lines = [line for line in str(error).splitlines() if line.strip()] or [""]
         raise HilumError(f"{run}: ultralytics: {lines[0].strip()} ({type(error).__name__})") from error
 

@@ -4,6 +4,7 @@ Only the network is replaced. Letterbox, NMS, boxes from masks stay the backend'
 like any other.
 """
 
+import errno
 import logging
 import os
 import shutil
@@ -200,7 +201,10 @@ def _write_network(content: bytes, kind: Format, folder: Path) -> None:
     else:
         openvino = import_openvino()
         model = openvino.Core().read_model(content)
-        openvino.save_model(model, folder / "model.xml", compress_to_fp16=False)
+        try:
+            openvino.save_model(model, folder / "model.xml", compress_to_fp16=False)
+        except RuntimeError as error:  # all that it says of a full disk
+            raise OSError(errno.EIO, "OpenVINO could not write its model; is the disk full?") from error
 
 
 def _difference(

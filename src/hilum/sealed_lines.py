@@ -60,7 +60,8 @@ class SealedLines:
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        with naming(self._path):
+            self._file.close()
 
 
 def _believed(file: BinaryIO) -> Iterator[tuple[str, bytes, int]]:

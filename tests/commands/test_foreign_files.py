@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 import torch
-from hilum.eval.benchmark import benchmark
-from hilum.eval.peak_memory import PeakMemory
+from hilum.benchmark import benchmark as benchmark_module
+from hilum.benchmark import cost
+from hilum.benchmark.benchmark import benchmark
+from hilum.benchmark.peak_memory import PeakMemory
 
 from hilum.__main__ import main
 from hilum.cli import app
 from hilum.config import check_config, dump_config
 from hilum.datasets.folder import Dataset
-from hilum.eval import benchmark as benchmark_module
-from hilum.eval import cost
 from hilum.eval.prediction_journal import JOURNAL
 from hilum.eval.predictions_folder import write_predictions
 from hilum.predict import load

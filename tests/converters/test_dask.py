@@ -122,7 +122,7 @@ def source(make_dicom, make_picture, write_table, tmp_path_factory):
     rows = [["patientId", "x", "y", "width", "height", "Target"]]
     for number in range(FILES):
         (folder / "stage_2_train_images" / f"img{number:03d}.dcm").write_bytes(drawn[number % DRAWN])
-        rows.append([f"img{number:03d}", *((4, 5, 20, 30, 1) if number % 3 == 0 else ("", "", "", "", 0))])
+        rows.append([f"img{number:03d}", *((180, 150, 80, 90, 1) if number % 3 == 0 else ("", "", "", "", 0))])
     write_table(folder / "stage_2_train_labels.csv", rows)
     return folder
 

@@ -293,3 +293,44 @@ def test_a_disk_that_fails_while_folders_are_listed_ends_it(tmp_path, out, monke
         list_files(tmp_path, out)
     number = errno.EACCES
     assert contents(tmp_path, out) == ({"x.dcm": b"x"}, {"below": "the folder cannot be read: Permission denied"})
+
+
+@pytest.mark.parametrize("share", [0.3, 0.9, 0.999])
+def test_a_zip_that_is_cut_short_is_told_as_that(tmp_path, out, share):
+    whole = zipped(tmp_path / "k.zip", {f"{number}.dcm": bytes(500) for number in range(9)})
+    content = whole.read_bytes()
+    whole.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(HilumError, match=rf"^{whole}: the zip is cut short: .* download or copy it again$"):
+        list_files(whole, out)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "a.dcm").write_bytes(b"1")
+    whole.rename(folder / "k.zip")
+    found, left_out = contents(folder, out)
+    assert found == {"a.dcm": b"1"}
+    assert left_out["k.zip"].startswith("the zip is cut short")
+
+
+def test_a_stored_zip_in_a_zip_that_is_cut_short_is_told_as_that(tmp_path, out):
+    inner = zipped(tmp_path / "inner.zip", {"a.dcm": bytes(500)}).read_bytes()
+    with zipfile.ZipFile(tmp_path / "k.zip", "w") as archive:
+        archive.writestr("inner.zip", inner[:-30])
+        archive.writestr("b.dcm", b"1")
+    found, left_out = contents(tmp_path / "k.zip", out)
+    assert found == {"b.dcm": b"1"}
+    assert left_out["inner.zip"].startswith("the zip is cut short")
+
+
+@pytest.mark.parametrize("as_zip", [False, True])
+def test_hidden_files_are_passed_over_and_counted(tmp_path, out, as_zip):
+    members = {"a/._1.dcm": b"x", "a/1.dcm": b"1", ".DS_Store": b"x", ".git/2.dcm": b"x", "a/.b/3.dcm": b"x"}
+    if as_zip:
+        source = zipped(tmp_path / "k.zip", members)
+    else:
+        source = tmp_path / "folder"
+        for name, content in members.items():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_bytes(content)
+    found, left_out = contents(source, out)
+    assert found == {"a/1.dcm": b"1"}
+    assert left_out == {".*": "4 hidden files or folders, whose names begin with a dot"}

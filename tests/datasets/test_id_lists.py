@@ -1,6 +1,6 @@
 import pytest
 
-from hilum.datasets.id_lists import read_id_list, read_named_ids, refuse_unknown
+from hilum.datasets.id_lists import lost_zeros, one_of_each, read_id_list, read_named_ids, refuse_unknown
 from hilum.errors import HilumError
 
 
@@ -76,3 +76,23 @@ def test_a_label_table_names_an_image_once_a_box(write):
     assert problems(read_named_ids, write("id,x\na,1\n")) == [
         "expected a column 'patientid' or 'image_id', found id, x"
     ]
+
+
+def test_where_no_id_is_known_one_of_each_side_is_shown(write, tmp_path):
+    path = write("345\n12\n")
+    for known, said in [
+        ({"b": 1, "a": 2}, "none of its 2 ids is of DATA: expected 'a', found '12'"),
+        (
+            {"00345": 1, "x": 2},
+            "none of its 2 ids is of DATA: expected '00345', found '345': save the ids as text, with ",
+        ),
+    ]:
+        (line,) = problems(refuse_unknown, path, read_id_list(path), known, "DATA")
+        assert line.startswith(said)
+    assert one_of_each([], []) == "expected 'none', found 'none'"
+
+
+def test_lost_zeros_are_those_of_ids_that_only_one_known_id_can_be():
+    known = ["007", "07", "0012", "12", "0", "000", "x01", "0345"]
+    assert lost_zeros(["7", "12", "345", "x1", "0", "00"], known) == {"345": "0345"}
+    assert lost_zeros(["0"], ["000"]) == {"0": "000"}
