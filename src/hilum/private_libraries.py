@@ -2,7 +2,7 @@
 
 Several do so as soon as they are imported, or used first. Most read from the environment that they must not, and child
 processes inherit it. `hilum` calls `keep_private` before anything else. ultralytics and OpenVINO need more; see
-`hilum.detectors.private_ultralytics` and `hilum.runtimes.import_openvino`.
+`hilum.detectors.private_ultralytics` and `hilum.sessions.import_openvino`.
 """
 
 import importlib.util
