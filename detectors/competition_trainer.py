@@ -6,37 +6,52 @@ competition's threshold curve on val, and shows every picture exactly as `hilum.
 whole picture in a square, area-averaged where it shrinks.
 
 It also works from stock code, on a dataset folder of ours: `YOLO("yolo26n.yaml").train(trainer=CompetitionTrainer,
-data="DATA/data.yaml", ...)`. Import it before ultralytics, so that importing that keeps quiet as well.
+data="DATA/data.yaml", ...)`, and prints what stock training prints. Import it before ultralytics, so that importing
+that keeps quiet.
+
+Stock ultralytics acts on what a dataset folder says: it runs the code under `download:` in `data.yaml`, follows the
+paths in `train.txt`, unpickles `labels.cache`, and reads arrays that lie beside pictures. A dataset folder can come
+from anybody, so here it reads nothing of one: pictures and boxes are those of `hilum.datasets.folder.Dataset`, and
+nothing is written there.
 """
 
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from copy import copy
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from hilum.datasets.boxes import xyxy_to_xywh
+from hilum.datasets.folder import Dataset, Split, SplitName
 from hilum.datasets.letterbox import Interpolation, Letterbox
+from hilum.datasets.pictures import read_picture
+from hilum.datasets.yolo import CLASS_NAMES, boxes_to_yolo, data_yaml
 from hilum.detectors.private_ultralytics import (
     DEFAULT_CFG,
     RANK,
+    TQDM,
     DetectionTrainer,
     DetectionValidator,
     YOLODataset,
+    colorstr,
     nothing_leaves,
+    scratch,
 )
 from hilum.detectors.yolo_network import is_rtdetr, queries_to_boxes
+from hilum.documents import MAX_YAML_BYTES
 from hilum.errors import HilumError
 from hilum.eval.competition import choose_confidence
+from hilum.files import read_regular
 
 SCORE: Final = "competition/score"
 CONFIDENCE: Final = "competition/confidence"
+_DATA: Final = {"names": CLASS_NAMES, "nc": len(CLASS_NAMES), "channels": 1}
 FILL: Final = 114  # the grey that ultralytics pads with, in its augmentation too
 
 
@@ -95,18 +110,24 @@ class CompetitionValidator(DetectionValidator):  # type: ignore[misc]
 
 
 class LetterboxDataset(YOLODataset):  # type: ignore[misc]
-    """Pictures as `Letterbox` shows them, in training, validation and prediction alike."""
+    """The pictures of a split as `Letterbox` shows them, in training, validation and prediction alike."""
 
     labels: list[dict[str, Any]]
     im_files: list[str]
 
     def __init__(
-        self, *args: Any, interpolation: Interpolation = "area", negatives: float = 1.0, seed: int = 0, **kwargs: Any
+        self,
+        split: Split,
+        *,
+        interpolation: Interpolation = "area",
+        negatives: float = 1.0,
+        seed: int = 0,
+        **kwargs: Any,
     ) -> None:
-        """Take what ultralytics' dataset takes, and more.
+        """Take a split and what else ultralytics' dataset takes, and more.
 
         Args:
-            *args: See ultralytics.
+            split: The pictures, and the boxes in them.
             interpolation: How pictures shrink.
             negatives: The share of the pictures without a box that it holds.
             seed: Decides which.
@@ -115,12 +136,46 @@ class LetterboxDataset(YOLODataset):  # type: ignore[misc]
         Raises:
             HilumError: No picture is left.
         """
-        self._interpolation, self._negatives, self._seed = interpolation, negatives, seed
-        super().__init__(*args, **kwargs)
+        self._split, self._interpolation, self._negatives, self._seed = split, interpolation, negatives, seed
+        super().__init__(img_path=split.name, data=dict(_DATA), task="detect", rect=False, **kwargs)
 
-    def _load_or_scan_cache(self, cache_path: Path, cache_hash: str) -> tuple[dict[str, Any], bool]:  # noqa: ARG002
-        """Read the labels anew: `labels.cache` is a pickle, and a dataset folder can come from anybody."""
-        return self.cache_labels(cache_path), False
+    def get_img_files(self, img_path: str) -> list[str]:  # noqa: ARG002 - the split's name
+        """The split's pictures in the order of their names, or the first of them: see ultralytics' `fraction`.
+
+        Raises:
+            HilumError: There is none.
+        """
+        files = sorted(str(path) for path in self._split.paths)
+        if not files:
+            raise HilumError(f"the {self._split.name} split has no image; convert more images")
+        whole = isinstance(self.fraction, int)
+        return files[: self.fraction if whole else max(1, round(len(files) * self.fraction))]
+
+    def get_labels(self) -> list[dict[str, Any]]:
+        """The split's boxes as ultralytics would read them off its label files."""
+        rows = {
+            str(path): (_label_rows(boxes, (width, height)), (height, width))
+            for path, boxes, (width, height) in zip(
+                self._split.paths, self._split.boxes_xywh, self._split.sizes_wh.tolist(), strict=True
+            )
+        }
+        labels: list[dict[str, Any]] = [
+            {
+                "im_file": file,
+                "shape": rows[file][1],
+                "cls": rows[file][0][:, :1],
+                "bboxes": rows[file][0][:, 1:],
+                "segments": [],
+                "keypoints": None,
+                "normalized": True,
+                "bbox_format": "xywh",
+            }
+            for file in self.im_files
+        ]
+        empty = sum(len(rows[file][0]) == 0 for file in self.im_files)
+        told = f"{self.prefix}Scanning {self._split.name}... {self.scan_summary(len(labels), empty, 0, 0)}"
+        TQDM(None, desc=told, total=len(labels), initial=len(labels)).close()
+        return labels
 
     def update_labels(self, include_class: list[int] | None) -> None:
         """Leave out pictures without a box; ultralytics calls this between reading labels and counting pictures."""
@@ -147,9 +202,10 @@ class LetterboxDataset(YOLODataset):  # type: ignore[misc]
             HilumError: It cannot be read.
         """
         if self.ims[i] is None:
-            pixels = cv2.imread(self.im_files[i], cv2.IMREAD_GRAYSCALE)
-            if pixels is None:
-                raise HilumError(f"{self.im_files[i]}: cannot be read as a picture")
+            try:
+                pixels = read_picture(self.im_files[i])
+            except HilumError as error:
+                raise HilumError(f"{self.im_files[i]}: {error}; convert again") from error
             original_hw = pixels.shape[:2]
             letterbox = Letterbox.fit(original_hw[::-1], self.imgsz)
             square = letterbox.apply(pixels, FILL, self._interpolation)
@@ -195,41 +251,58 @@ class CompetitionTrainer(DetectionTrainer):  # type: ignore[misc]
         """Take what ultralytics' trainers take.
 
         Raises:
-            HilumError: The data are not grayscale.
+            HilumError: The data are no dataset folder of ours.
         """
         self._threads = torch.get_num_threads()
         with nothing_leaves():
             super().__init__(cfg, overrides, _callbacks)
-        if self.data["channels"] != 1:
-            raise HilumError(f"{self.args.data}: expected `channels: 1`, got channels: {self.data['channels']}")
 
     def train(self) -> Any:
         """Train, as ultralytics does."""
+        several = scratch(Path(self.save_dir).parent / ".ultralytics") if self.ddp else nullcontext()
         try:
-            with nothing_leaves():
+            with nothing_leaves(), several:
                 return super().train()
         finally:
             torch.set_num_threads(self._threads)  # on a CPU ultralytics takes one thread less than there are cores
+
+    def get_dataset(self) -> dict[str, Any]:
+        """What stock ultralytics reads off `data.yaml`, which says nothing here.
+
+        Raises:
+            HilumError: It does not lie in a dataset folder of ours.
+        """
+        self._dataset = Dataset.open(Path(self.args.data).parent)
+        self._check_data_yaml()
+        splits = {"train": "train", "val": "val", "test": "holdout"}
+        return dict(_DATA) | {"path": self._dataset.root, "yaml_file": str(self.args.data)} | splits
 
     def build_dataset(self, img_path: str, mode: str = "train", batch: int | None = None) -> LetterboxDataset:
         """The pictures of one split, always in squares."""
         training = mode == "train"
         return LetterboxDataset(
-            img_path=img_path,
+            self._dataset.split(cast("SplitName", img_path)),
             imgsz=self.args.imgsz,
             batch_size=batch,
             augment=training,
             hyp=self.args,
-            rect=False,
             cache=self.args.cache or None,
-            prefix=f"{mode}: ",
-            task="detect",
-            data=self.data,
+            prefix=colorstr(f"{mode}: "),
             fraction=self.args.fraction if training else 1.0,
             interpolation=self.interpolation,
             negatives=self.negatives if training else 1.0,
             seed=self.args.seed,
         )
+
+    def _check_data_yaml(self) -> None:
+        """Refuse one that somebody wrote, who would expect that it is heeded."""
+        path = Path(self.args.data)
+        try:
+            ours = read_regular(path, MAX_YAML_BYTES) == data_yaml().encode()
+        except OSError as error:
+            raise HilumError(f"{path}: cannot be read: {error.strerror}") from error
+        if not ours:
+            raise HilumError(f"{path}: is not as hilum wrote it, and what it says is not heeded; convert again")
 
     def get_validator(self) -> CompetitionValidator:
         """The validator whose fitness is the competition score."""
@@ -253,6 +326,14 @@ def with_share_of_negatives(positive: Sequence[bool], share: float, seed: int) -
     shuffled = np.random.default_rng(seed).permutation(negatives)
     dropped = shuffled[int(share * len(negatives) + 0.5) :]
     return np.setdiff1d(np.arange(len(positive)), dropped)
+
+
+def _label_rows(boxes_xywh: NDArray[np.float64], size_wh: tuple[int, int]) -> NDArray[np.float32]:
+    """(N, 5) class, centre and size as shares of the picture, rounded as in a label file, each box once."""
+    lines = boxes_to_yolo(boxes_xywh, size_wh).splitlines()
+    rows = np.array([line.split() for line in lines], np.float32).reshape(-1, 5)
+    once = np.unique(rows, axis=0)
+    return once if len(once) < len(rows) else rows
 
 
 def _to_original_xywh(

@@ -3,16 +3,16 @@
 Radiographs are private, and so is what is trained on them. Stock ultralytics reports usage to its makers (setting
 `sync`), installs packages, downloads a font and a model to try out mixed precision with, and hands every run to the
 experiment trackers it finds. Here all of it is off, for this process and its children. The user's own settings file
-is neither read nor written.
+is neither read nor written, and there is no other.
+
+What it prints is its own; hilum's commands, which say less, call it inside of `quietly`.
 
 ultralytics is AGPL-3.0; hilum does not contain it, and only `hilum.detectors.yolo` and the modules it needs import it.
 """
 
-import atexit
+import logging
 import os
 import shutil
-import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -23,19 +23,16 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
+from hilum.private_libraries import ultralytics_settings_in, without_ultralytics_settings
+
 # ultralytics reads these once, while it is imported; its DDP workers inherit them.
 os.environ["YOLO_OFFLINE"] = "true"
 os.environ["YOLO_AUTOINSTALL"] = "false"
-os.environ.setdefault("YOLO_VERBOSE", "false")
-if "ultralytics" not in sys.modules and "YOLO_CONFIG_DIR" not in os.environ:
-    # Importing ultralytics creates its settings file. A folder of this process leaves the user's file as it is.
-    _settings = tempfile.mkdtemp(prefix="hilum-ultralytics-")
-    os.environ["YOLO_CONFIG_DIR"] = _settings
-    atexit.register(shutil.rmtree, _settings, ignore_errors=True)
 
 try:
     _printing = np.get_printoptions()
-    import ultralytics
+    with without_ultralytics_settings():
+        import ultralytics
 except ImportError as error:
     raise ImportError('ultralytics (AGPL-3.0) is missing: pip install "hilum[yolo]"') from error
 
@@ -46,7 +43,7 @@ from ultralytics.engine import trainer as _engine
 from ultralytics.models.yolo.detect import DetectionTrainer, DetectionValidator
 from ultralytics.nn import tasks
 from ultralytics.nn.modules.head import Detect, RTDETRDecoder, v10Detect
-from ultralytics.utils import DEFAULT_CFG, LOGGER, RANK, SETTINGS, callbacks, plotting
+from ultralytics.utils import DEFAULT_CFG, LOGGER, RANK, SETTINGS, TQDM, callbacks, colorstr, dist, plotting
 from ultralytics.utils.events import events
 from ultralytics.utils.nms import non_max_suppression
 from ultralytics.utils.ops import xywh2xyxy
@@ -57,14 +54,18 @@ __all__ = [
     "DEFAULT_CFG",
     "LOGGER",
     "RANK",
+    "TQDM",
     "Detect",
     "DetectionTrainer",
     "DetectionValidator",
     "RTDETRDecoder",
     "YOLODataset",
+    "colorstr",
     "get_cfg",
     "non_max_suppression",
     "nothing_leaves",
+    "quietly",
+    "scratch",
     "tasks",
     "ultralytics",
     "v10Detect",
@@ -92,6 +93,32 @@ def nothing_leaves() -> Iterator[None]:
         for module, name, value in replaced:
             stack.enter_context(patch.object(module, name, value))
         yield
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """While it is open, ultralytics says nothing but errors, and shows no progress."""
+    level = LOGGER.level
+    LOGGER.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        LOGGER.setLevel(level)
+
+
+@contextmanager
+def scratch(folder: Path) -> Iterator[None]:
+    """While it is open, ultralytics hands over to the processes of a training on several GPUs in this folder.
+
+    It is made for that and removed, also what a killed training left there.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        with ultralytics_settings_in(str(folder)), patch.object(dist, "USER_CONFIG_DIR", folder):
+            yield
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _shipped_font(_: str = "") -> Path:

@@ -12,17 +12,16 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from safetensors.torch import load_file
 from torch import nn
 
 from hilum.config import read_config
 from hilum.detectors.competition_trainer import CONFIDENCE, CompetitionTrainer
-from hilum.detectors.private_ultralytics import DEFAULT_CFG, RANK
+from hilum.detectors.private_ultralytics import DEFAULT_CFG, RANK, quietly
 from hilum.detectors.yolo_config import YOLOConfig
-from hilum.detectors.yolo_network import build_network
+from hilum.detectors.yolo_network import read_network
 from hilum.errors import HilumError
-from hilum.run import MODEL, START
+from hilum.run import START
 from hilum.training.checkpoint import load_checkpoint, save_checkpoint, save_weights, take_up
 from hilum.training.log import EpochLog
 
@@ -35,15 +34,21 @@ class RunTrainer(CompetitionTrainer):
 
     def __init__(self, cfg: Any = DEFAULT_CFG, overrides: dict[str, Any] | None = None, _callbacks: Any = None) -> None:
         """Take what ultralytics' trainers take; `save_dir` must be `RUN/ultralytics`."""
-        super().__init__(cfg, overrides, _callbacks)
+        with quietly():
+            super().__init__(cfg, overrides, _callbacks)
         self._run = Path(self.save_dir).parent
         config = read_config(self._run, YOLOConfig)
         self.interpolation, self.negatives = config.interpolation, config.train.negatives
         self._log: EpochLog | None = None
 
+    def train(self) -> Any:
+        """Train; hilum's own log tells how it goes."""
+        with quietly():
+            return super().train()
+
     def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> nn.Module:  # noqa: ARG002
         """The run's architecture, with the weights to start from where there are some."""
-        network = build_network(yaml.safe_load((self._run / MODEL).read_text(encoding="utf-8")))
+        network = read_network(self._run)
         if (self._run / START).is_file():
             network.load_state_dict(load_file(self._run / START), strict=False)
         return network
@@ -77,6 +82,9 @@ class RunTrainer(CompetitionTrainer):
         self.ema.ema.load_state_dict(state["average"])
         self.ema.updates = state["updates"]
         self.scaler.load_state_dict(state["scaler"])
+
+    def _check_data_yaml(self) -> None:
+        """Nothing: no backend reads `data.yaml`, so nobody expects that it is heeded."""
 
     def _model_train(self) -> None:
         """Seed everything random in the epoch that starts, so that it does not depend on those before it."""

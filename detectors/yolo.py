@@ -16,7 +16,7 @@ from hilum.config import read_config
 from hilum.datasets.folder import Dataset
 from hilum.datasets.letterbox import Letterbox
 from hilum.detectors.competition_trainer import FILL
-from hilum.detectors.private_ultralytics import non_max_suppression
+from hilum.detectors.private_ultralytics import non_max_suppression, quietly
 from hilum.detectors.run_trainer import RunTrainer
 from hilum.detectors.yolo_config import YOLOConfig
 from hilum.detectors.yolo_network import (
@@ -27,6 +27,7 @@ from hilum.detectors.yolo_network import (
     queries_to_boxes,
     read_architecture,
     read_checkpoint,
+    read_network,
 )
 from hilum.errors import HilumError
 from hilum.files import write_atomically
@@ -59,8 +60,9 @@ class YOLODetector:
         network.end2end = config.boxes.end_to_end  # type: ignore[assignment]
         # BatchNorm goes into the convolutions, and the head that is not used away: the same boxes, sooner.
         self._queries = is_rtdetr(network)
-        self._network = network.eval().fuse(verbose=False)  # type: ignore[operator]
-        self._network.set_head_attr(max_det=MAX_BOXES)  # type: ignore[operator]
+        with quietly():
+            self._network = network.eval().fuse(verbose=False)  # type: ignore[operator]
+            self._network.set_head_attr(max_det=MAX_BOXES)  # type: ignore[operator]
         if next(network.parameters()).device.type == "cpu":
             self._network.to(memory_format=torch.channels_last)  # in which oneDNN computes
 
@@ -95,13 +97,14 @@ class YOLODetector:
     def load(cls, run: Path) -> Self:
         """See `hilum.backend.Backend.load`."""
         config = read_config(run, YOLOConfig)
-        return cls(load_network(lambda: build_network(_read_model_yaml(run / MODEL)), run), config)
+        return cls(load_network(lambda: read_network(run), run), config)
 
     def network_to_export(self) -> nn.Module:
         """See `hilum.export.Exportable`."""
         # One tensor, and a grid that is made for every batch: the one that is kept is of the batch's own shape. That of
         # RT-DETR is not, and there `dynamic` would leave open how many boxes there are.
-        self._network.set_head_attr(export=True, dynamic=not self._queries)  # type: ignore[operator]
+        with quietly():
+            self._network.set_head_attr(export=True, dynamic=not self._queries)  # type: ignore[operator]
         return QueriesToBoxes(self._network, self._config.image_size) if self._queries else self._network
 
     def predict_batch(self, images: list[NDArray[np.uint8]]) -> list[Detections]:
@@ -197,13 +200,3 @@ def _overrides(config: YOLOConfig, data: Dataset, run: Path) -> dict[str, Any]:
         "max_det": MAX_BOXES,
         "verbose": False,
     }
-
-
-def _read_model_yaml(path: Path) -> dict[str, Any]:
-    try:
-        architecture = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise HilumError(f"{path}: cannot be read ({type(error).__name__}); train again") from error
-    if not isinstance(architecture, dict):
-        raise HilumError(f"{path}: expected a mapping, got {type(architecture).__name__}; train again")
-    return architecture

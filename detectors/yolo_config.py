@@ -7,7 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from hilum.config import ExperimentConfig, Table
 from hilum.datasets.letterbox import Interpolation
-from hilum.detectors.private_ultralytics import get_cfg
+from hilum.detectors.private_ultralytics import get_cfg, quietly
 
 # ultralytics' keys that hilum sets itself, and where they are said here.
 _OURS: Final = {
@@ -30,9 +30,11 @@ _OURS: Final = {
     "save": "nothing: a run is always stored",
     "save_dir": "the RUN argument",
     "seed": "seed",
+    "split": "nothing: epochs are chosen on val",
     "task": "nothing: this backend detects",
 }
 _REFUSED: Final = {
+    "augmentations": "would build classes of another package by their names",
     "cfg": "would read another file of settings; write them here",
     "classes": "there is one class",
     "distill_model": "would unpickle a checkpoint",
@@ -117,7 +119,8 @@ class YOLOConfig(ExperimentConfig):
         if table.get("cache") == "disk":
             raise ValueError("'cache: disk' would write into the dataset folder; use 'ram' or false")
         try:
-            get_cfg(overrides=dict(table))
+            with quietly():
+                get_cfg(overrides=dict(table))
         except (SyntaxError, TypeError, ValueError) as error:  # SyntaxError is what it raises for an unknown key
             raise ValueError(str(error).strip().splitlines()[0]) from error
         return table

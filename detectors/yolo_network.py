@@ -1,32 +1,22 @@
 """ultralytics' networks as data: an architecture (the model YAML) and plain tensors, never a pickle.
 
-Building from an architecture can do harm as well: ultralytics evaluates its `activation` as Python and takes any name
-in its own module for a layer, functions included. `build_network` checks both first, so that a run folder can come
-from anybody.
+Building from an architecture can do harm as well, so `hilum.detectors.architecture` checks each first: a run folder can
+come from anybody.
 """
 
 import copy
 import re
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
-import yaml
 from torch import nn
 
-from hilum.detectors.private_ultralytics import Detect, RTDETRDecoder, tasks, ultralytics, v10Detect, xywh2xyxy
+from hilum.detectors.architecture import KEYS, built, check_architecture, first_line
+from hilum.detectors.private_ultralytics import Detect, RTDETRDecoder, quietly, tasks, ultralytics, xywh2xyxy
+from hilum.documents import read_yaml
 from hilum.errors import HilumError
-
-# Those with words for classes (YOLO-World, YOLOE) would need a text model.
-_HEADS: Final = (Detect, v10Detect, RTDETRDecoder)
-# `TorchVision` downloads weights.
-_REFUSED_LAYERS: Final = frozenset({"TorchVision"})
-_ACTIVATION: Final = re.compile(r"(torch\.)?nn\.[A-Za-z0-9]+\((inplace=(True|False))?\)")
-# What parse_model reads beside the tables of layers.
-_KEYS: Final = frozenset(
-    {"nc", "scales", "scale", "backbone", "head", "activation", "end2end", "reg_max", "depth_multiple"}
-    | {"width_multiple", "channels"}
-)
+from hilum.run import MODEL
 
 
 def read_architecture(model: str, replaced: dict[str, Any]) -> dict[str, Any]:
@@ -39,39 +29,47 @@ def read_architecture(model: str, replaced: dict[str, Any]) -> dict[str, Any]:
     Raises:
         HilumError: There is no such file, or it is no architecture of a detector.
     """
-    try:
-        if "://" in model:
-            raise FileNotFoundError(model)  # ultralytics would download it
-        architecture = dict(tasks.yaml_model_load(model))
-    except (OSError, yaml.YAMLError, AssertionError, TypeError, ValueError) as error:
-        version = ultralytics.__version__
-        raise HilumError(f"model: '{model}' is neither a YAML file nor a model of ultralytics {version}") from error
-    architecture.pop("yaml_file", None)  # a path of this machine
+    architecture = read_yaml(_model_yaml(model)) | {"scale": tasks.guess_model_scale(model)}
     if not architecture.get("scale"):
         architecture.pop("scale", None)
-        if architecture.get("scales") or replaced.get("scales"):
-            architecture["scale"] = next(iter({**architecture.get("scales", {}), **replaced.get("scales", {})}))
-    unknown = sorted(set(replaced) - _KEYS)
+        scales = [table for table in (architecture.get("scales"), replaced.get("scales")) if isinstance(table, dict)]
+        if sizes := [size for table in scales for size in table]:
+            architecture["scale"] = sizes[0]
+    unknown = sorted(set(replaced) - KEYS)
     if unknown:
-        raise HilumError(f"model_yaml.{unknown[0]}: unknown key; known here: {', '.join(sorted(_KEYS))}")
+        raise HilumError(f"model_yaml.{unknown[0]}: unknown key; known here: {', '.join(sorted(KEYS))}")
     architecture |= replaced
     return _for_grey_opacities(architecture)
 
 
-def build_network(architecture: dict[str, Any]) -> nn.Module:
+def build_network(architecture: dict[str, Any], where: str = "model") -> nn.Module:
     """Build a detection network with random weights.
+
+    Args:
+        architecture: What a model YAML says.
+        where: It comes from, for errors.
 
     Raises:
         HilumError: It is not an architecture that ultralytics can build, not a detector, or names what is no layer.
     """
-    head = _check_layers(architecture)
+    head = check_architecture(architecture, where)
     kind = tasks.RTDETRDetectionModel if head is RTDETRDecoder else tasks.DetectionModel
     try:
-        network: nn.Module = kind(dict(architecture), ch=1, nc=1, verbose=False)
+        with quietly():
+            network: nn.Module = built(lambda: kind(copy.deepcopy(architecture), ch=1, nc=1, verbose=False))
     except Exception as error:  # ultralytics checks little, so anything may come out of here
-        raise HilumError(f"model: ultralytics cannot build this architecture ({_one_line(error)})") from error
+        raise HilumError(f"{where}: ultralytics cannot build this architecture: {first_line(error)}") from error
     network.names = {0: "opacity"}  # type: ignore[assignment]
     return network
+
+
+def read_network(run: Path) -> nn.Module:
+    """Build the network of a run, with random weights.
+
+    Raises:
+        HilumError: Its `model.yaml` cannot be read, or see `build_network`.
+    """
+    return build_network(read_yaml(run / MODEL), str(run / MODEL))
 
 
 def is_rtdetr(network: nn.Module) -> bool:
@@ -132,9 +130,10 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]
     if not path.is_file():
         raise HilumError(f"model: {path}: no such file; weights are not downloaded, fetch them and give their path")
     try:
-        source, _ = tasks.load_checkpoint(path)
+        with quietly():
+            source, _ = tasks.load_checkpoint(path)
     except Exception as error:  # unpickling may raise anything
-        raise HilumError(f"model: {path}: not a checkpoint of ultralytics ({_one_line(error)})") from error
+        raise HilumError(f"model: {path}: not a checkpoint of ultralytics: {first_line(error)}") from error
     architecture = _for_grey_opacities(dict(source.yaml))
     network = build_network(architecture)
     source.names = dict(getattr(source, "names", {}))
@@ -155,32 +154,24 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]
 
 def _for_grey_opacities(architecture: dict[str, Any]) -> dict[str, Any]:
     """What is needed of a model YAML, for one class and one channel."""
-    needed = {key: copy.deepcopy(value) for key, value in architecture.items() if key in _KEYS}
-    for row in needed.get("backbone") or []:
-        if row[2:] and row[2] == "ResNetLayer" and row[3][0] == 3:  # it says its channels itself
-            row[3][0] = 1
+    needed = {key: copy.deepcopy(value) for key, value in architecture.items() if key in KEYS}
+    rows = needed.get("backbone")
+    for row in rows if isinstance(rows, list) else ():
+        match row:
+            case [_, _, "ResNetLayer", [3, *_] as arguments]:  # it says its channels itself
+                arguments[0] = 1
     return needed | {"nc": 1, "channels": 1}
 
 
-def _check_layers(architecture: dict[str, Any]) -> type[nn.Module]:
-    """Make sure that nothing but layers is built, and a detector of them; return the class of its head."""
-    activation = architecture.get("activation")
-    if activation is not None and not _ACTIVATION.fullmatch(str(activation)):
-        raise HilumError(f"model: activation: expected something like nn.SiLU(), got {activation!r}")
-    try:
-        names = [row[2] for row in [*architecture["backbone"], *architecture["head"]]]
-    except (KeyError, TypeError, IndexError) as error:
-        raise HilumError("model: an architecture needs the tables `backbone` and `head`") from error
+def _model_yaml(model: str) -> Path:
+    """The file behind a path, or behind the name of a model with its size: `yolo26n.yaml` is one of `yolo26.yaml`."""
+    newer = re.sub(r"\b(yolov[58][nsmlx])6(\.ya?ml)$", r"\1-p6\2", model)
+    names = (newer, re.sub(r"(\d+)([nslmx])(.+)?$", r"\1\3", newer))
     for name in names:
-        layer = getattr(nn, name[3:], None) if str(name).startswith("nn.") else getattr(tasks, str(name), None)
-        if not (isinstance(layer, type) and issubclass(layer, nn.Module)) or name in _REFUSED_LAYERS:
-            raise HilumError(f"model: {name!r} is not a layer that may be built")
-    if layer not in _HEADS:
-        heads = ", ".join(head.__name__ for head in _HEADS)
-        raise HilumError(f"model: expected a detection model, which ends in one of {heads}; this ends in {name}")
-    head: type[nn.Module] = layer
-    return head
-
-
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0]
+        if Path(name).suffix in {".yaml", ".yml"} and Path(name).is_file():
+            return Path(name)
+    shipped = sorted((Path(ultralytics.__file__).parent / "cfg" / "models").rglob("*.yaml"))
+    for name in names:
+        if found := next((path for path in shipped if path.as_posix().endswith(f"/{name}")), None):
+            return found
+    raise HilumError(f"model: '{model}' is neither a YAML file nor a model of ultralytics {ultralytics.__version__}")

@@ -1,10 +1,14 @@
 """`hilum export`: what it writes, what it refuses, and what an exported file must not hold."""
 
+import importlib
 import json
+import os
+import resource
 import shutil
 import socket
 import subprocess
 import sys
+import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -22,11 +26,13 @@ from onnx import TensorProto, helper, numpy_helper
 
 import hilum
 from hilum import export as exporting
+from hilum import trial
 from hilum.config import check_config, dump_config
 from hilum.errors import HilumError
 from hilum.export import export
 from hilum.run import parameter_count, weights_files, write_json
 from hilum.runtimes import digest, load_exported
+from hilum.sessions import import_openvino
 from hilum.training.checkpoint import save_weights
 
 TRAINING = {"epochs": 1, "batch_size": 2}
@@ -325,6 +331,105 @@ def test_what_an_onnx_file_must_not_hold(exported, tmp_path, model, complaint):
     with pytest.raises(HilumError, match=complaint) as caught:
         hilum.load(run)
     assert "\n" not in str(caught.value)
+
+
+def onnx_bomb(elements: int) -> onnx.ModelProto:
+    """A few bytes that ask for so many numbers."""
+    zeros = helper.make_node("ConstantOfShape", ["shape"], ["zeros"])
+    total = helper.make_node("ReduceSum", ["zeros"], ["total"], keepdims=0)
+    shape = numpy_helper.from_array(np.array([elements]), "shape")
+    model = onnx_model(zeros, shape)
+    model.graph.node.extend([total, helper.make_node("Add", ["x", "total"], ["y"])])
+    return model
+
+
+def openvino_bomb(folder: Path, elements: int, *, in_a_shape: bool) -> dict[str, bytes]:
+    """The same; in the shape of something else, OpenVINO computes it as it reads the file."""
+    openvino = import_openvino()
+    ops = importlib.import_module("openvino.opset13")
+    modest, half = 12_346, 6_173  # numbers that are nothing else in the files
+    taken = ops.parameter([-1, 1, 64, 64], np.float32, name="x")
+    first = ops.constant(np.array([0]))
+    ones = ops.broadcast(ops.constant(np.int64(1)), ops.constant(np.array([modest])))
+    total = ops.reduce_sum(ones, first, in_a_shape)
+    if in_a_shape:
+        two = ops.divide(total, ops.constant(np.array([half])))
+        total = ops.reduce_sum(ops.broadcast(ops.constant(np.int64(1)), two), first, False)
+    model = openvino.Model([ops.add(taken, ops.convert(total, "f32"))], [taken], "bomb")
+    openvino.save_model(model, folder / "bomb.xml", compress_to_fp16=False)
+    xml, weights = (folder / "bomb.xml").read_bytes(), (folder / "bomb.bin").read_bytes()
+    for number, larger in ((modest, elements), (half, elements // 2)):
+        xml = xml.replace(str(number).encode(), str(larger).encode())
+        weights = weights.replace(number.to_bytes(8, "little"), larger.to_bytes(8, "little"))
+    return {"xml": xml, "bin": weights}
+
+
+GREEDY = r"model\.(onnx|xml): cannot be run with 4\d\d MiB and 20 s, which is what a network for pictures of 64 px is"
+
+
+def load_greedy(run: Path) -> None:
+    """It is refused in a line, and soon, and takes nothing of this process."""
+    before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
+    with pytest.raises(HilumError, match=GREEDY) as caught:
+        hilum.load(run)
+    assert "\n" not in str(caught.value)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000
+    assert time.monotonic() - began < 60
+
+
+def test_a_small_onnx_file_that_asks_for_much_is_refused(exported, tmp_path):
+    load_greedy(forged(exported["onnx"], tmp_path / "run", onnx=onnx_bomb(3 * 10**9).SerializeToString()))
+    hilum.load(forged(exported["onnx"], tmp_path / "modest", onnx=onnx_bomb(3000).SerializeToString()))
+
+
+@pytest.mark.parametrize("in_a_shape", [False, True])
+def test_a_small_openvino_file_that_asks_for_much_is_refused(exported, tmp_path, in_a_shape):
+    greedy = openvino_bomb(tmp_path, 10**9, in_a_shape=in_a_shape)
+    load_greedy(forged(exported["openvino"], tmp_path / "run", **greedy))
+    hilum.load(
+        forged(exported["openvino"], tmp_path / "modest", **openvino_bomb(tmp_path, 1000, in_a_shape=in_a_shape))
+    )
+
+
+def test_the_bomb_of_the_hunt_is_refused(shared, exported, tmp_path):
+    bomb = (shared / "faults" / "foreign" / "onnx-constantofshape-bomb.onnx").read_bytes()
+    run = forged(exported["onnx"], tmp_path / "run", onnx=bomb)
+    with pytest.raises(HilumError, match=r"model\.onnx: ") as caught:
+        hilum.load(run)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_network_for_other_pictures_is_refused(exported, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(exported["onnx"], run)
+    config = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(config.replace("image_size: 64", "image_size: 16"))
+    with pytest.raises(HilumError, match=r"takes arrays of shape \[None, 1, 64, 64\], not pictures of 16 px"):
+        hilum.load(run)
+
+
+def test_a_file_is_tried_out_once_in_a_process(exported, monkeypatch):
+    hilum.load(exported["onnx"])
+    monkeypatch.setattr(trial, "_elsewhere", lambda *_: pytest.fail("tried out again"))
+    hilum.load(exported["onnx"])
+
+
+def test_what_lies_beside_is_not_taken_for_a_module(exported, tmp_path, monkeypatch):
+    """A stranger's folder may hold a numpy.py."""
+    (tmp_path / "numpy.py").write_text("import pathlib; pathlib.Path('ran').touch()")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(trial, "_passed", set())
+    hilum.load(exported["onnx"])
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_pipe_in_the_place_of_a_file_is_refused(exported, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(exported["onnx"], run)
+    (run / "model.onnx").unlink()
+    os.mkfifo(run / "model.onnx")
+    with pytest.raises(HilumError, match=r"weights\.safetensors missing|a pipe or a device"):
+        hilum.load(run)
 
 
 def test_an_openvino_file_that_reaches_beyond_its_weights_is_refused(exported, tmp_path):

@@ -11,7 +11,7 @@ import hilum
 SOURCE = Path(hilum.__file__).parent
 # From the bottom up, as CONTRIBUTING.md draws it. Rooms of one line do not import each other.
 ORDER = (
-    "printable",
+    "printable private_libraries",
     "errors",
     "files yaml_loader progress walk source_digest",
     "documents sealed_lines kinds",
@@ -20,7 +20,9 @@ ORDER = (
     "dicom",
     "datasets",
     "result run",
-    "eval runtimes",
+    "eval sessions",
+    "trial",
+    "runtimes",
     "training",
     "backend",
     "predict",

@@ -2,12 +2,16 @@
 
 from typing import TYPE_CHECKING, Any
 
+from hilum.private_libraries import keep_private
+
 if TYPE_CHECKING:
     from hilum.predict import Predictor, load
     from hilum.result import Result
 
 __version__ = "0.1.0"
 __all__ = ["Predictor", "Result", "__version__", "load"]
+
+keep_private()
 
 
 def __getattr__(name: str) -> Any:

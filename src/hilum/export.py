@@ -40,7 +40,8 @@ from hilum.run import (
     run_config,
     write_json,
 )
-from hilum.runtimes import digest, import_onnx, import_openvino, load_exported
+from hilum.runtimes import digest, load_exported
+from hilum.sessions import import_onnx, import_openvino
 
 _TOLERANCE: Final = 5e-4  # a third of a pixel at 640, half of a thousandth of a confidence
 _MADE_BY: Final = {

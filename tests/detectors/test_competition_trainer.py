@@ -3,11 +3,12 @@
 import importlib
 import importlib.util
 import math
+import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 if importlib.util.find_spec("ultralytics") is None:
     pytest.skip("the extra `yolo` is not installed", allow_module_level=True)
 
+from hilum.datasets.folder import Dataset, Split
 from hilum.datasets.letterbox import Interpolation, Letterbox
 from hilum.detectors import private_ultralytics
 from hilum.detectors.competition_trainer import (
@@ -36,25 +38,17 @@ TINY = {"scales": {"n": [0.33, 0.03125, 256]}}  # an eighth of n's width
 @pytest.mark.parametrize("interpolation", ["area", "bilinear"])
 @pytest.mark.parametrize("size", [(1024, 1024), (500, 1024), (1024, 500), (333, 777), (40, 30)])
 def test_training_and_validation_show_what_prediction_shows(
-    tmp_path: Path, size: tuple[int, int], interpolation: Interpolation
+    split_of: Callable[..., Split], size: tuple[int, int], interpolation: Interpolation
 ) -> None:
     pixels = np.random.default_rng(1).integers(0, 255, size[::-1], dtype=np.uint8)
-    for name in ("images", "labels"):
-        (tmp_path / name).mkdir()
-    cv2.imwrite(str(tmp_path / "images" / "a.png"), pixels)
-    (tmp_path / "labels" / "a.txt").write_text("0 0.5 0.5 0.5 0.25\n")
+    box = [size[0] * 0.25, size[1] * 0.375, size[0] * 0.5, size[1] * 0.25]
+    split = split_of({"a": pixels}, {"a": [box]})
     place = Letterbox.fit(size, 64)
     still = {"scale": 0.0, "translate": 0.0, "fliplr": 0.0, "mosaic": 0.0, "hsv_v": 0.0, "erasing": 0.0}
     # In augmentation ultralytics centres to half a pixel, so an odd padding is interpolated there.
     for augment in {False, size == (1024, 1024)}:
-        shown = LetterboxDataset(
-            img_path=str(tmp_path / "images"),
-            imgsz=64,
-            augment=augment,
-            hyp=private_ultralytics.get_cfg(overrides=still),
-            data={"channels": 1, "names": {0: "opacity"}},
-            interpolation=interpolation,
-        )[0]
+        hyp = private_ultralytics.get_cfg(overrides=still)
+        shown = LetterboxDataset(split, imgsz=64, augment=augment, hyp=hyp, interpolation=interpolation)[0]
         np.testing.assert_array_equal(shown["img"][0].numpy(), place.apply(pixels, FILL, interpolation))
         centre = shown["bboxes"].numpy() * 64
         expected = place.boxes_to_square([[size[0] * 0.25, size[1] * 0.375, size[0] * 0.75, size[1] * 0.625]])
@@ -91,43 +85,49 @@ def test_the_seed_says_which_pictures_without_a_box() -> None:
 
 
 @pytest.mark.parametrize(("negatives", "expected"), [(1.0, "abcdef"), (0.0, "ab")])
-def test_the_dataset_leaves_pictures_without_a_box_out_whole(tmp_path: Path, negatives: float, expected: str) -> None:
-    for name in ("images", "labels"):
-        (tmp_path / name).mkdir()
-    for number, name in enumerate("abcdef"):
-        cv2.imwrite(str(tmp_path / "images" / f"{name}.png"), np.full((64, 64), number, np.uint8))
-        (tmp_path / "labels" / f"{name}.txt").write_text("0 0.5 0.5 0.5 0.25\n" if name in "ab" else "")
+def test_the_dataset_leaves_pictures_without_a_box_out_whole(
+    split_of: Callable[..., Split], negatives: float, expected: str
+) -> None:
+    pictures = {name: np.full((64, 64), number, np.uint8) for number, name in enumerate("abcdef")}
+    split = split_of(pictures, {name: [[16, 16, 32, 16]] for name in "ab"})
 
     def open_dataset(share: float) -> LetterboxDataset:
-        return LetterboxDataset(
-            img_path=str(tmp_path / "images"),
-            imgsz=64,
-            augment=False,
-            hyp=private_ultralytics.get_cfg(),
-            data={"channels": 1, "names": {0: "opacity"}},
-            negatives=share,
-        )
+        return LetterboxDataset(split, imgsz=64, augment=False, hyp=private_ultralytics.get_cfg(), negatives=share)
 
-    for _ in range(2):  # the second time from ultralytics' label cache, which must hold every picture
-        dataset = open_dataset(negatives)
-        assert "".join(Path(dataset[i]["im_file"]).stem for i in range(len(dataset))) == expected
-        assert [int(dataset[i]["img"].max()) for i in range(len(dataset))] == list(range(len(expected)))
+    dataset = open_dataset(negatives)
+    assert "".join(Path(dataset[i]["im_file"]).stem for i in range(len(dataset))) == expected
+    assert [int(dataset[i]["img"].max()) for i in range(len(dataset))] == list(range(len(expected)))
     assert len(open_dataset(1.0)) == 6
 
 
-def test_no_picture_left_to_train_on_is_said(tmp_path: Path) -> None:
-    for name in ("images", "labels"):
-        (tmp_path / name).mkdir()
-    cv2.imwrite(str(tmp_path / "images" / "a.png"), np.zeros((64, 64), np.uint8))
-    (tmp_path / "labels" / "a.txt").write_text("")
+def test_no_picture_left_to_train_on_is_said(split_of: Callable[..., Split]) -> None:
+    split = split_of({"a": np.zeros((64, 64), np.uint8)}, {})
     with pytest.raises(HilumError, match=r"train\.negatives: 0\.0 leaves no picture"):
-        LetterboxDataset(
-            img_path=str(tmp_path / "images"),
-            imgsz=64,
-            hyp=private_ultralytics.get_cfg(),
-            data={"channels": 1, "names": {0: "opacity"}},
-            negatives=0.0,
+        LetterboxDataset(split, imgsz=64, hyp=private_ultralytics.get_cfg(), negatives=0.0)
+
+
+def test_boxes_are_those_that_ultralytics_reads_off_the_label_files(dataset: Path, tmp_path: Path) -> None:
+    """To the last digit, and in the same order."""
+    shutil.copytree(dataset, tmp_path / "data")  # ultralytics writes its cache there
+    for split in map(Dataset.open(tmp_path / "data").split, ("train", "val")):
+        stock = private_ultralytics.YOLODataset(
+            img_path=str(tmp_path / "data" / f"{split.name}.txt"), data={"names": {0: "opacity"}, "channels": 1}
         )
+        ours = LetterboxDataset(split, imgsz=64, augment=False)
+        assert ours.im_files == stock.im_files
+        for mine, theirs in zip(ours.labels, stock.labels, strict=True):
+            assert mine.keys() == theirs.keys()
+            assert (mine["im_file"], mine["shape"]) == (theirs["im_file"], theirs["shape"])
+            np.testing.assert_array_equal(mine["bboxes"], theirs["bboxes"])
+            np.testing.assert_array_equal(mine["cls"], theirs["cls"])
+            assert mine["bboxes"].dtype == theirs["bboxes"].dtype
+    assert max(len(label["cls"]) for label in ours.labels) > 1
+
+
+def test_a_box_that_is_there_twice_counts_once_as_in_ultralytics(split_of: Callable[..., Split]) -> None:
+    split = split_of({"a": np.zeros((64, 64), np.uint8)}, {"a": [[8, 8, 16, 16], [0, 0, 16, 16], [8, 8, 16, 16]]})
+    (label,) = LetterboxDataset(split, imgsz=64, augment=False).labels
+    np.testing.assert_array_equal(label["bboxes"], [[0.125, 0.125, 0.25, 0.25], [0.25, 0.25, 0.25, 0.25]])
 
 
 def test_the_fitness_is_the_competition_score_in_original_pixels(tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +18,22 @@ if importlib.util.find_spec("ultralytics") is None:
     pytest.skip("the extra `yolo` is not installed", allow_module_level=True)
 
 import hilum
-from hilum.config import load_config
-from hilum.detectors.competition_trainer import LetterboxDataset
+from hilum.config import ExperimentConfig, dump_config, load_config
+from hilum.datasets.folder import Dataset
+from hilum.detectors.competition_trainer import CompetitionTrainer
+from hilum.detectors.private_ultralytics import nothing_leaves, ultralytics
+from hilum.detectors.yolo import YOLODetector
 from hilum.detectors.yolo_network import read_checkpoint
 from hilum.errors import HilumError
+
+TINY = ["image_size=64", "train.epochs=1", "model_yaml={scales: {n: [0.33, 0.03125, 256]}}", "ultralytics.mosaic=0"]
+
+
+def new_run(folder: Path, config: ExperimentConfig) -> Path:
+    """A run folder as `hilum train` prepares it."""
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(dump_config(config))
+    return folder
 
 
 class Evil:
@@ -79,19 +93,86 @@ def test_trust_is_said_on_the_command_line_alone(config: str) -> None:
     load_config(config, [f"{key}=x.pt"], trust=True)
 
 
-def test_labels_cache_is_written_but_never_read(dataset: Path, ran: Path) -> None:
-    """ultralytics keeps labels in a pickle beside them, and a dataset folder can come from anybody."""
-    cache = dataset / "labels.cache"
-    with cache.open("wb") as file:
-        np.save(file, np.array({"version": Evil(ran)}, dtype=object), allow_pickle=True)
-    pictures = LetterboxDataset(
-        img_path=str(dataset / "train.txt"),
-        data={"names": {0: "opacity"}, "channels": 1, "nc": 1},
-        imgsz=64,
-        augment=False,
+@pytest.fixture
+def hostile(dataset: Path, ran: Path, tmp_path: Path) -> Path:
+    """A dataset folder in which all that stock ultralytics acts on runs code, downloads or leads elsewhere."""
+    folder = tmp_path / "hostile"
+    shutil.copytree(dataset, folder)
+    code = f"import os; os.mkdir({str(ran)!r})"
+    (folder / "data.yaml").write_text(
+        f"path: .\ntrain: train.txt\nval: missing.txt\nchannels: 1\nnames: {{0: opacity}}\ndownload: {code!r}\n"
     )
-    assert len(pictures) > 0
+    for name in ("train", "val"):
+        (folder / f"{name}.txt").write_text("/etc/passwd.png\n../../elsewhere/a.png\nhttps://example.org/a.png\n")
+    for picture in (folder / "images").iterdir():
+        with picture.with_suffix(".npy").open("wb") as file:
+            np.save(file, np.array([Evil(ran)], dtype=object), allow_pickle=True)
+        (folder / "labels" / f"{picture.stem}.txt").write_text("7 nan nan 9 9\n")
+    with (folder / "labels.cache").open("wb") as file:
+        np.save(file, np.array({"version": Evil(ran)}, dtype=object), allow_pickle=True)
+    return folder
+
+
+def stock_trainer(data: Path, out: Path) -> CompetitionTrainer:
+    return CompetitionTrainer(overrides={"model": "a.yaml", "data": str(data / "data.yaml"), "save_dir": str(out)})
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_dataset_folder_of_a_stranger_runs_no_code_and_is_left_as_it_is(
+    hostile: Path, dataset: Path, ran: Path, tmp_path: Path
+) -> None:
+    before = contents(hostile)
+    config = load_config("sample/yolo", TINY)
+    YOLODetector.train(config, Dataset.open(hostile), new_run(tmp_path / "run", config))
+    assert contents(hostile) == before
+    YOLODetector.train(config, Dataset.open(dataset), new_run(tmp_path / "honest", config))
     assert not ran.exists()
+    one, other = ((tmp_path / run / "weights.safetensors").read_bytes() for run in ("run", "honest"))
+    assert one == other  # it learned from the pictures and their annotations, and from nothing else
+
+
+def test_stock_ultralytics_would_have_run_it(hostile: Path, ran: Path) -> None:
+    """Else the test above would prove nothing."""
+    with nothing_leaves(), suppress(Exception):
+        ultralytics.data.utils.check_det_dataset(str(hostile / "data.yaml"))
+    assert ran.is_dir()
+    ran.rmdir()
+    with suppress(Exception):
+        np.load(hostile / "labels.cache", allow_pickle=True)
+    assert ran.is_dir()
+
+
+def test_stock_training_with_our_metric_refuses_a_data_yaml_that_is_not_ours(hostile: Path, ran: Path) -> None:
+    with pytest.raises(HilumError, match=r"data\.yaml: is not as hilum wrote it"):
+        stock_trainer(hostile, ran.with_name("out"))
+    assert not ran.exists()
+
+
+def test_the_fault_of_the_hunt_is_refused(shared: Path, dataset: Path, tmp_path: Path) -> None:
+    shutil.copytree(dataset, tmp_path / "data")
+    shutil.copy(shared / "faults" / "foreign" / "dataset-download-exec.yaml", tmp_path / "data" / "data.yaml")
+    with pytest.raises(HilumError, match=r"data\.yaml: is not as hilum wrote it"):
+        stock_trainer(tmp_path / "data", tmp_path / "out")
+    assert not list(tmp_path.rglob("PWNED"))
+
+
+def test_a_dataset_folder_that_cannot_be_written_to_is_trained_on(dataset: Path, tmp_path: Path) -> None:
+    shutil.copytree(dataset, tmp_path / "data")
+    before = contents(tmp_path / "data")
+    for place, folders, files in os.walk(tmp_path / "data"):
+        for name in (*folders, *files, "."):
+            path = Path(place, name)
+            path.chmod(path.stat().st_mode & ~0o222)
+    try:
+        config = load_config("sample/yolo", TINY)
+        YOLODetector.train(config, Dataset.open(tmp_path / "data"), new_run(tmp_path / "run", config))
+        assert contents(tmp_path / "data") == before
+    finally:
+        for place, _, _ in os.walk(tmp_path / "data"):
+            Path(place).chmod(0o755)
 
 
 def test_a_checkpoint_is_no_run_folder(checkpoint: Path, ran: Path) -> None:
@@ -101,9 +182,10 @@ def test_a_checkpoint_is_no_run_folder(checkpoint: Path, ran: Path) -> None:
 
 
 WATCH = """
-import json, sys
+import json, os, sys
 
 tried = []
+PRIVATE = (os.environ["HOME"], os.environ["TMPDIR"])
 
 def watch(event, args):
     if event in {"socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto"}:
@@ -112,13 +194,16 @@ def watch(event, args):
     if event == "subprocess.Popen" and any(word in str(args[1]) for word in ("pip", "uv ", "'uv'")):
         tried.append(f"{event} {args[1]}")
         raise OSError("this test installs nothing")
+    if event in {"os.mkdir", "os.rename", "open"} and str(args[0]).startswith(PRIVATE):
+        trial = sys._getframe(1).f_code.co_name == "_get_default_tempdir"  # Python's own: is it writable?
+        if event != "open" or (args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT) and not trial):
+            tried.append(f"{event} {args[0]}")
 
 sys.addaudithook(watch)
 """
 TRAIN = """
 from pathlib import Path
 from hilum.config import load_config
-from hilum.detectors.competition_trainer import LetterboxDataset
 from hilum.datasets.folder import Dataset
 from hilum.train import train
 
@@ -140,26 +225,32 @@ print("TRIED", json.dumps(tried))
 """
 
 
-def tried_by(code: str, *words: Path, settings: Path) -> list[str]:
-    """What a new Python process tried to connect to or to install, with no settings of ultralytics."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("YOLO_")}
+def tried_by(code: str, *words: Path, private: Path) -> list[str]:
+    """What a new Python process tried to connect to, to install, or to write into HOME or the temporary folder."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("YOLO_", "XDG_", "MPL"))}
+    folders = {"HOME": private / "home", "TMPDIR": private / "tmp"}
+    for folder in folders.values():
+        folder.mkdir(parents=True)
     done = subprocess.run(
         [sys.executable, "-c", WATCH + code + TELL, *map(str, words)],
         capture_output=True,
         text=True,
         check=False,
-        env={**kept, "HOME": str(settings), "XDG_CONFIG_HOME": str(settings), "OMP_NUM_THREADS": "1"},
+        env={**kept, **{key: str(folder) for key, folder in folders.items()}, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
     (line,) = (line for line in done.stdout.splitlines() if line.startswith("TRIED "))
     found: list[str] = json.loads(line.removeprefix("TRIED "))
-    return found
+    return found + [str(path) for folder in folders.values() for path in folder.iterdir()]
 
 
-def test_training_and_prediction_try_no_connection_and_no_installation(dataset: Path, tmp_path: Path) -> None:
-    assert tried_by(TRAIN, dataset, tmp_path / "run", settings=tmp_path) == []
+def test_training_and_prediction_try_no_connection_and_no_installation_and_leave_nothing(
+    dataset: Path, tmp_path: Path
+) -> None:
+    """Not for a moment either, so that nothing is left wherever a training is killed."""
+    assert tried_by(TRAIN, dataset, tmp_path / "run", private=tmp_path / "private") == []
 
 
 def test_stock_ultralytics_does_try(tmp_path: Path) -> None:
     """Else the test above would prove nothing."""
-    assert any("socket" in attempt for attempt in tried_by(STOCK, settings=tmp_path))
+    assert any("socket" in attempt for attempt in tried_by(STOCK, private=tmp_path))

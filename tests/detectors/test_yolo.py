@@ -4,6 +4,10 @@ import csv
 import importlib
 import importlib.util
 import json
+import logging
+import os
+import re
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +31,7 @@ from hilum.datasets.letterbox import Letterbox
 from hilum.detectors import private_ultralytics
 from hilum.detectors.competition_trainer import FILL, CompetitionTrainer, CompetitionValidator
 from hilum.detectors.run_trainer import RunTrainer
-from hilum.detectors.yolo import CONFIDENCE_FLOOR, MAX_BOXES, YOLODetector
+from hilum.detectors.yolo import CONFIDENCE_FLOOR, MAX_BOXES, YOLODetector, _overrides
 from hilum.detectors.yolo_config import YOLOConfig
 from hilum.detectors.yolo_network import build_network, read_architecture
 from hilum.errors import HilumError
@@ -298,6 +302,8 @@ def test_no_boxes_and_no_images(trained: tuple[YOLODetector, Path], monkeypatch:
         ({"ultralytics": {"lr0": "fast"}}, "lr0"),
         ({"ultralytics": {"imgsz": 320}}, "'imgsz' is set by image_size"),
         ({"ultralytics": {"distill_model": "teacher.pt"}}, "unpickle"),
+        ({"ultralytics": {"augmentations": [{"__class_fullname__": "Blur"}]}}, "by their names"),
+        ({"ultralytics": {"split": "test"}}, "epochs are chosen on val"),
         ({"ultralytics": {"cache": "disk"}}, "dataset folder"),
         ({"model": "yolo26n.pt", "model_yaml": {}}, "say --trust"),
         ({"model": "yolo26n.pt", "trust": True}, "model_yaml"),
@@ -337,8 +343,9 @@ def test_a_run_folder_of_a_stranger_cannot_run_code(
     architecture = yaml.safe_load((trained[1] / "model.yaml").read_text())
     (tmp_path / "model.yaml").write_text(yaml.safe_dump(architecture | change))
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(HilumError, match="model: "):
+    with pytest.raises(HilumError, match=r"model\.yaml: ") as caught:
         YOLODetector.load(tmp_path)
+    assert len(str(caught.value).splitlines()) == 1
     assert not (tmp_path / "ran").exists()
 
 
@@ -365,3 +372,69 @@ def test_it_trains_from_stock_code_and_on_from_its_checkpoint(data: Dataset, tmp
     run = new_run(tmp_path / "run", config)
     YOLODetector.train(config, data, run)
     assert json.loads((run / "log.jsonl").read_text())["epoch"] == 1
+
+
+def test_stock_training_with_our_metric_prints_what_stock_training_prints(
+    data: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """But for the lines about files that ours does not read: it looks at no label file, and writes no cache."""
+    architecture = tmp_path / "tiny26n.yaml"
+    architecture.write_text(yaml.safe_dump(read_architecture("yolo26n.yaml", TINY)))
+    shutil.copytree(data.path, tmp_path / "data")  # stock training writes into it
+    settings = {"epochs": 1, "imgsz": 64, "batch": 8, "device": "cpu", "plots": False, "amp": False, "exist_ok": True}
+    told = []
+    for trainer in (None, CompetitionTrainer):
+        caplog.clear()
+        capsys.readouterr()
+        with private_ultralytics.nothing_leaves():
+            private_ultralytics.ultralytics.YOLO(architecture).train(
+                trainer=trainer,
+                data=str(tmp_path / "data" / "data.yaml"),
+                project=str(tmp_path),
+                name="run",
+                **settings,
+            )
+        progress = [line.rsplit("\r", 1)[-1] for line in capsys.readouterr().out.splitlines()]
+        lines = "\n".join([*(record.getMessage() for record in caplog.records), *progress])
+        lines = re.sub(r"Scanning \S+", "Scanning", lines)
+        words = re.sub(r"[\d.]+(G|K|M)?(it/s|s/it|ms|s|MB|\b)?|[━╸─±]+", "#", lines).splitlines()
+        files = ("Fast image access", "New cache created", "Slow image access")
+        told.append([re.sub(r"[#\s]+", " ", line) for line in words if not any(each in line for each in files)])
+    stock, ours = told
+    assert ours == stock
+    assert any("Epoch GPU_mem box_loss" in line for line in ours)
+    assert any("mAP" in line for line in ours)
+    assert sum("Scanning" in line for line in ours) == 2
+
+
+def test_training_of_ours_prints_nothing_of_ultralytics(
+    data: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    config = tiny_config(train={"epochs": 1, "batch_size": 8})
+    YOLODetector.train(config, data, new_run(tmp_path / "run", config)).predict_batch(pictures(data))
+    assert not [record for record in caplog.records if record.name == "ultralytics"]
+    assert capsys.readouterr().out == ""
+    assert private_ultralytics.LOGGER.level == logging.INFO
+
+
+def test_processes_for_several_gpus_are_started_from_a_folder_that_is_removed(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_config()
+    run = new_run(tmp_path / "run", config)
+    (run / "model.yaml").write_text(yaml.safe_dump(read_architecture(config.model, TINY)))
+    (run / ".ultralytics" / "DDP").mkdir(parents=True)
+    (run / ".ultralytics" / "DDP" / "left.pt").touch()  # by a training that was killed
+    seen: list[Any] = []
+
+    def start(command: list[str], **_: Any) -> None:
+        files = sorted(path.suffix for path in (run / ".ultralytics" / "DDP").iterdir())
+        seen.append((Path(command[-1]).parent, os.environ["YOLO_CONFIG_DIR"], files))
+
+    trainer = RunTrainer(overrides=_overrides(config, data, run))
+    trainer.ddp, trainer.world_size = True, 2
+    monkeypatch.setattr("ultralytics.engine.trainer.subprocess.run", start)
+    trainer.train()
+    assert seen == [(run / ".ultralytics" / "DDP", str(run / ".ultralytics"), [".pt", ".py"])]
+    assert not (run / ".ultralytics").exists()
+    assert "YOLO_CONFIG_DIR" not in os.environ

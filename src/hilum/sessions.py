@@ -1,0 +1,149 @@
+"""Exported networks as functions of arrays, computed by ONNX Runtime or OpenVINO on a CPU.
+
+An exported file can come from anybody. It is read from memory, so that none leads to another file; neither runtime is
+given a library of operations, and an ONNX file may use only those of the standard, without loops and branches. What it
+takes to run is found out in a process of its own, see `hilum.trial`, which imports this module and no torch.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import Any, Final, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hilum.errors import HilumError
+
+Call = Callable[[NDArray[Any]], Sequence[NDArray[Any]]]
+_LOOPS: Final = {"If", "Loop", "TensorIterator"}
+
+
+def session(kind: str, contents: Sequence[bytes], threads: int) -> tuple[Call, list[int | None]]:
+    """Make a network that can be called.
+
+    Args:
+        kind: `onnx` or `openvino`.
+        contents: of its files, in the order of `hilum.run.FORMATS`.
+        threads: that it may compute with.
+
+    Returns:
+        What computes arrays from a batch, images first; and the batch's shape, None for any number of images.
+
+    Raises:
+        HilumError: its runtime is not installed, or the files hold what they must not.
+        Exception: whatever the runtime raises of files that are no network.
+    """
+    if kind == "onnx":
+        (content,) = contents
+        return _onnx(content, threads)
+    xml, weights = contents
+    return _openvino(xml, weights, threads)
+
+
+def import_onnx() -> ModuleType:
+    """The package `onnx`, which reads ONNX files.
+
+    Raises:
+        HilumError: it is not installed.
+    """
+    try:
+        import onnx
+    except ImportError as error:
+        raise HilumError('onnx (Apache-2.0) is missing: pip install "hilum[onnx]"') from error
+    return cast("ModuleType", onnx)
+
+
+def import_openvino() -> ModuleType:
+    """The package `openvino`, without what reports to its makers as soon as it is imported.
+
+    That is its converter, which is not needed: models come as ONNX.
+
+    Raises:
+        HilumError: it is not installed.
+    """
+    sys.modules.setdefault("openvino.tools.ovc", cast("ModuleType", None))
+    try:
+        import openvino
+    except ImportError as error:
+        raise HilumError('openvino (Apache-2.0) is missing: pip install "hilum[openvino]"') from error
+    return cast("ModuleType", openvino)
+
+
+def check_onnx(content: bytes) -> None:
+    """Make sure that an ONNX file holds nothing but operations of the standard, one after another, and their tensors.
+
+    Raises:
+        HilumError: it does.
+    """
+    _check_graph(import_onnx().load_model_from_string(content))
+
+
+def _onnx(content: bytes, threads: int) -> tuple[Call, list[int | None]]:
+    check_onnx(content)
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise HilumError('onnxruntime (MIT) is missing: pip install "hilum[onnx]"') from error
+    onnxruntime.disable_telemetry_events()  # in case that somebody imported it before hilum: see `private_libraries`
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3  # errors, which are raised as well
+    made = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    (taken,) = made.get_inputs()
+    shape = [side if isinstance(side, int) else None for side in taken.shape]
+    return lambda array: made.run(None, {taken.name: array}), shape
+
+
+def _check_graph(model: Any) -> None:
+    graph = model.graph
+    if model.functions:
+        raise HilumError("holds functions of its own, which are not run")
+    tensors = [*graph.initializer, *(part for both in graph.sparse_initializer for part in (both.values, both.indices))]
+    for node in graph.node:
+        if node.domain not in {"", "ai.onnx"}:
+            raise HilumError(f"uses '{node.op_type}' of '{node.domain}'; only operations of the ONNX standard are run")
+        for attribute in node.attribute:
+            if attribute.HasField("g") or attribute.graphs:
+                raise HilumError(f"holds a loop or a branch ('{node.op_type}'), which is not run")
+            sparse = [attribute.sparse_tensor, *attribute.sparse_tensors]
+            tensors += [
+                attribute.t,
+                *attribute.tensors,
+                *(part for both in sparse for part in (both.values, both.indices)),
+            ]
+    if any(tensor.data_location or tensor.external_data for tensor in tensors):
+        raise HilumError("keeps tensors in another file, which is not read")
+
+
+def _openvino(xml: bytes, weights: bytes, threads: int) -> tuple[Call, list[int | None]]:
+    openvino = import_openvino()
+    core = openvino.Core()
+    model = core.read_model(xml, weights)
+    if loop := next((op.get_type_name() for op in model.get_ops() if op.get_type_name() in _LOOPS), None):
+        raise HilumError(f"holds a loop or a branch ('{loop}'), which is not run")
+    if len(model.inputs) != 1:
+        raise HilumError(f"takes {len(model.inputs)} inputs; expected one")
+    settings = {
+        "INFERENCE_PRECISION_HINT": "f32",  # else bfloat16 on processors that have it
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": threads,
+    }
+    # One image at a time, which suits a CPU: where OpenVINO knows how many there are it is up to a fifth faster.
+    shape = model.inputs[0].partial_shape
+    shape[0] = 1
+    model.reshape(shape)
+    compiled = core.compile_model(model, "CPU", settings)
+
+    def call(batch: NDArray[Any]) -> Sequence[NDArray[Any]]:
+        # Copied, because the next image's outputs come to lie in the same place.
+        ones = [[np.array(output) for output in compiled(batch[at : at + 1]).values()] for at in range(len(batch))]
+        return [np.concatenate(parts) for parts in zip(*ones, strict=True)]
+
+    return call, [None, *(side.get_length() if side.is_static else None for side in list(shape)[1:])]
+
+
+def first_line(error: Exception) -> str:
+    """What an exception of a runtime says, without the line of its own code that OpenVINO begins with."""
+    lines = [line for line in str(error).strip().splitlines() if line.strip() and not line.startswith("Exception from")]
+    return lines[0].strip() if lines else "it gives no reason"
