@@ -306,7 +306,7 @@ def resumed(place: Place) -> Words:
 def reconverted(place: Place) -> Words:
     """A conversion that was interrupted."""
     place.take("converting", "tree")
-    place.change("converting/.conversion.jsonl", mutators.of_json_lines)
+    place.change("converting/.conversion.jsonl", mutators.of_sealed_lines)
     place.link("converting/unlabelled")
     return ["convert", "tree", "converting", "--workers", "1"]
 
@@ -330,7 +330,7 @@ def predictions(place: Place) -> Words:
 def repredicted(place: Place) -> Words:
     """A prediction that was interrupted."""
     place.take("predicting", "run", "data")
-    place.change("predicting/.predictions.jsonl", mutators.of_json_lines)
+    place.change("predicting/.predictions.jsonl", mutators.of_sealed_lines)
     return ["predict", "run", "data", "predicting", "--confidence", "0"]
 
 

@@ -17,6 +17,8 @@ from typing import Any
 
 import yaml
 
+from hilum.sealed_lines import _seal
+
 Mutator = Callable[[bytes, random.Random], bytes]
 
 ESCAPES = "\x1b]0;owned\x07\x1b[2J\r\n\u202e[bold]"
@@ -204,6 +206,18 @@ def of_json_lines(content: bytes, rng: random.Random) -> bytes:
     else:
         del lines[at]
     return b"".join(lines)
+
+
+def of_sealed_lines(content: bytes, rng: random.Random) -> bytes:
+    """Of a journal, whose lines end with a digest: mostly sealed anew, so that what is behind the seal is tried too."""
+    if rng.random() < 0.2:
+        return of_bytes(content, rng)
+    bare = b"".join(line.rpartition(b" ")[0] + b"\n" for line in content.splitlines())
+    sealed, seal = [], b""
+    for line in of_json_lines(bare, rng).split(b"\n")[:-1]:
+        seal = _seal(seal, line)
+        sealed.append(line + b" " + seal + b"\n")
+    return b"".join(sealed)
 
 
 _YAML = [
