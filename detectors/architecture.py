@@ -100,14 +100,15 @@ def _row(row: Any) -> Any:
     if not (_is_whole(repeats) and 1 <= repeats <= _MAX_REPEATS):
         raise ValueError(f"expected 1 to {_MAX_REPEATS} repeats, got {shown(repeats)}")
     if not (isinstance(layer, str) and (layer in LAYERS or layer in HEADS)):
-        raise ValueError(f"{shown(layer)} is not a layer that may be built")
+        raise ValueError(f"not a layer that may be built: {shown(layer)}")
     if not (isinstance(arguments, list) and len(arguments) <= _MAX_LIST):
         raise ValueError(f"expected a list of at most {_MAX_LIST} arguments of {layer}")
     for argument in arguments:
         flat = argument if isinstance(argument, list) and len(argument) <= _MAX_LIST else [argument]
         if not (all(map(_is_number, flat)) or argument is None or (isinstance(argument, str) and argument in _WORDS)):
             raise ValueError(
-                f"{layer}: expected numbers up to {_MAX_NUMBER}, or flat lists of them, got {shown(argument)}"
+                f"expected numbers up to {_MAX_NUMBER}, or flat lists of them, as arguments of {layer}, "
+                f"got {shown(argument)}"
             )
     return row
 
@@ -173,9 +174,9 @@ class Architecture(BaseModel):
     def _has_one_head(self) -> Self:
         *layers, (_, _, last, arguments) = [*self.backbone, *self.head]
         if arguments not in (["nc"], [1]):
-            raise ValueError(f"{last}: expected the arguments [nc]")
+            raise ValueError(f"expected the arguments [nc] of {last}")
         if inner := next((row[2] for row in layers if row[2] in HEADS), None):
-            raise ValueError(f"{inner} may be the last layer alone")
+            raise ValueError(f"only the last layer may be {inner}")
         return self
 
 
@@ -227,7 +228,7 @@ def built(build: Callable[[], Any]) -> Any:
 def first_line(error: Exception) -> str:
     """What an exception of ultralytics says, for a line of ours."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return shown(lines[0], quote=False) if lines else "it gives no reason"
+    return shown(lines[0], 160, quote=False) if lines else "it gives no reason"
 
 
 def _show(layers: Any) -> None:

@@ -15,6 +15,7 @@ from torch import nn
 from hilum.config import read_config
 from hilum.datasets.folder import Dataset
 from hilum.datasets.letterbox import Letterbox
+from hilum.detectors.architecture import first_line
 from hilum.detectors.competition_trainer import FILL
 from hilum.detectors.private_ultralytics import non_max_suppression, quietly
 from hilum.detectors.run_trainer import RunTrainer
@@ -177,8 +178,7 @@ def _train(config: YOLOConfig, data: Dataset, run: Path) -> None:
     except Exception as error:  # ultralytics checks most of its settings where it uses them, with any exception
         if isinstance(error, OSError) and error.errno is not None:  # a full disk, say, and no setting
             raise HilumError(f"{error.filename or run}: {error.strerror}") from error
-        lines = [line for line in str(error).splitlines() if line.strip()] or [""]
-        raise HilumError(f"{run}: ultralytics: {lines[0].strip()} ({type(error).__name__})") from error
+        raise HilumError(f"{run}: ultralytics cannot train it: {first_line(error)}") from error
 
 
 def _overrides(config: YOLOConfig, data: Dataset, run: Path) -> dict[str, Any]:

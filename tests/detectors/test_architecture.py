@@ -65,22 +65,22 @@ def test_all_of_them_pass_in_their_largest_size(name: str) -> None:
     ("architecture", "complaint"),
     [
         # whole models, which evaluate their own YAML
-        (with_layer(-1, 1, "DetectionModel", [INNER]), "'DetectionModel' is not a layer that may be built"),
-        (with_layer(-1, 1, "RTDETRDetectionModel", [INNER]), "'RTDETRDetectionModel' is not a layer"),
-        (with_layer(-1, 1, "SegmentationModel", ["evil.yaml"]), "'SegmentationModel' is not a layer"),
-        (with_layer(-1, 1, "Ensemble", []), "'Ensemble' is not a layer"),
+        (with_layer(-1, 1, "DetectionModel", [INNER]), "not a layer that may be built: 'DetectionModel'"),
+        (with_layer(-1, 1, "RTDETRDetectionModel", [INNER]), "not a layer that may be built: 'RTDETRDetectionModel'"),
+        (with_layer(-1, 1, "SegmentationModel", ["evil.yaml"]), "not a layer that may be built: 'SegmentationModel'"),
+        (with_layer(-1, 1, "Ensemble", []), "not a layer that may be built: 'Ensemble'"),
         ({**TINY, "head": [*TINY["head"][:-1], [[0], 1, "DetectionModel", [INNER]]]}, "this ends in DetectionModel"),
         (with_layer(-1, 1, "Conv", [INNER]), "expected numbers"),
         (with_layer(-1, 1, "Conv", [[[8]]]), "expected numbers"),
         (with_layer(-1, 1, "Conv", [[INNER]]), "expected numbers"),
         # what is no layer, and layers that download, unpickle or take a module
-        (with_layer(-1, 1, "torch_safe_load", ["evil.pt"]), "is not a layer"),
-        (with_layer(-1, 1, "TorchVision", [64, "resnet18", "DEFAULT"]), "is not a layer"),
-        (with_layer(-1, 1, "torchvision.ops.misc.ConvNormActivation", [8, 8]), "is not a layer"),
-        (with_layer(-1, 1, "nn.Module.__subclasses__", []), "is not a layer"),
-        (with_layer(-1, 1, "nn.modules", []), "is not a layer"),
-        (with_layer(-1, 1, ["Conv"], [8]), "is not a layer"),
-        (with_layer(-1, 1, None, [8]), "is not a layer"),
+        (with_layer(-1, 1, "torch_safe_load", ["evil.pt"]), "not a layer that may be built"),
+        (with_layer(-1, 1, "TorchVision", [64, "resnet18", "DEFAULT"]), "not a layer that may be built"),
+        (with_layer(-1, 1, "torchvision.ops.misc.ConvNormActivation", [8, 8]), "not a layer that may be built"),
+        (with_layer(-1, 1, "nn.Module.__subclasses__", []), "not a layer that may be built"),
+        (with_layer(-1, 1, "nn.modules", []), "not a layer that may be built"),
+        (with_layer(-1, 1, ["Conv"], [8]), "not a layer that may be built"),
+        (with_layer(-1, 1, None, [8]), "not a layer that may be built"),
         # texts, which ultralytics looks up or parses
         (with_layer(-1, 1, "Conv", [8, 3, 1, "None", 1, 1, CODE]), "expected numbers"),
         (with_layer(-1, 1, "Conv", [8, 3, 1, "None", 1, 1, "nn.ReLU()"]), "expected numbers"),
@@ -99,8 +99,8 @@ def test_all_of_them_pass_in_their_largest_size(name: str) -> None:
         ({**TINY, "head": None}, "head"),
         ({**TINY, "backbone": {"a": 1}}, "backbone"),
         ({**TINY, "backbone": [5]}, "backbone.0"),
-        ({**TINY, "head": [[[0], 1, "Detect", [80]]]}, r"expected the arguments \[nc\]"),
-        (with_layer(-1, 1, "Detect", ["nc"]), "may be the last layer alone"),
+        ({**TINY, "head": [[[0], 1, "Detect", [80]]]}, r"expected the arguments \[nc\] of Detect"),
+        (with_layer(-1, 1, "Detect", ["nc"]), "only the last layer may be Detect"),
         (with_layer("-1", 1, "Conv", [8]), "expected the number of a layer before it"),
         (with_layer(7, 1, "Conv", [8]), "cannot build this architecture"),
         # sizes
@@ -140,11 +140,15 @@ def test_what_a_stranger_may_not_say_is_one_line_and_nothing_runs(
 def test_the_faults_of_the_hunt(shared: Path, folder: Path) -> None:
     for fault in sorted((shared / "faults" / "foreign").glob("yolo-exec-*.yaml")):
         (folder / "model.yaml").write_bytes(fault.read_bytes())
-        with pytest.raises(HilumError, match="is not a layer that may be built"):
+        with pytest.raises(HilumError, match="not a layer that may be built"):
             read_network(folder)
-        with pytest.raises(HilumError, match="is not a layer that may be built"):
+        with pytest.raises(HilumError, match="not a layer that may be built"):
             build_network(read_architecture(str(fault), {}))
         assert not (folder / "PWNED").exists()
+    for fault in sorted((shared / "faults" / "foreign" / "run").glob("*model.yaml")):
+        (folder / "model.yaml").write_bytes(fault.read_bytes())
+        with pytest.raises(HilumError, match=r"model\.yaml: "):
+            read_network(folder)
 
 
 def test_a_model_yaml_of_ones_own_is_held_to_the_same(folder: Path) -> None:
