@@ -197,13 +197,15 @@ class Dataset:
         boxes: dict[int, list[list[float]]] = {image["id"]: [] for image in images}
         for annotation in coco["annotations"]:
             boxes[annotation["image_id"]].append(annotation["bbox"])
+        flat_xyxy = xywh_to_xyxy(np.array([box for of_image in boxes.values() for box in of_image]))
+        ends = np.cumsum([len(of_image) for of_image in boxes.values()])
         return Split(
             name=name,
             coco_ids=tuple(image["id"] for image in images),
             image_ids=tuple(image_ids),
             paths=tuple(folder / image["file_name"] for image in images),
             sizes_wh=np.array([(i["width"], i["height"]) for i in images], np.int64).reshape(-1, 2),
-            boxes_xyxy=tuple(xywh_to_xyxy(np.array(boxes[i["id"]])) for i in images),
+            boxes_xyxy=tuple(np.split(flat_xyxy, ends[:-1])) if images else (),
             classes=tuple(row["class"] for row in rows),
             patients=tuple(f"patient {i['patient']}" if i["patient"] else f"image {i['image_id']}" for i in rows),
             views=tuple(row.get("view") or "" for row in rows),

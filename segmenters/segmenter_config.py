@@ -14,6 +14,9 @@ from hilum.datasets.augmentation import Augmentation
 from hilum.segmenters.losses import LOSSES, Loss, options_of
 from hilum.segmenters.masks_to_boxes import Confidence, Connectivity
 
+WIDEST = 2048
+"""Channels of a level, at most: three times those of the report's widest network, and more does not fit into memory."""
+
 Precision = Literal["auto", "float32", "bfloat16"]
 BFLOAT16: dict[Precision, bool | None] = {"auto": None, "float32": False, "bfloat16": True}
 

@@ -338,3 +338,18 @@ def test_a_config_inside_another_one_lies_beside_it(tmp_path, monkeypatch):
     members = load_config("exp/both.yaml").members
     assert [members[name].config.train.epochs for name in "ab"] == [3, 3]
     assert [members[name].config.seed for name in "ab"] == [0, 4]
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("unet", "model.start_channels=10000"),
+        ("unet", "model.growth=1000000000"),
+        ("unet", "model.growth=8"),
+        ("resnet", "model.channels=1000"),
+        ("resnet", "model.blocks=100000"),
+    ],
+)
+def test_a_network_that_no_machine_holds_is_refused_before_it_is_built(name: str, change: str) -> None:
+    with pytest.raises(HilumError, match=r"model.*(at most|less than or equal to)"):
+        load_config(name, [change])

@@ -199,7 +199,7 @@ def test_an_exported_run_is_not_exported_again(exported, tmp_path):
     ("break_it", "complaint"),
     [
         (lambda run: (run / "weights.safetensors").unlink(), r"weights\.safetensors missing"),
-        (lambda run: (run / "weights.safetensors").write_bytes(b"no weights"), "not the weights of the network"),
+        (lambda run: (run / "weights.safetensors").write_bytes(b"no weights"), "not a safetensors file"),
         (lambda run: (run / "operating_point.json").unlink(), r"operating_point\.json missing"),
         (lambda run: (run / "config.yaml").write_text("backend: [\n"), "not valid YAML"),
     ],

@@ -118,7 +118,7 @@ def read_yaml(path: Path) -> dict[Any, Any]:
     """
     values = parse_yaml(_content(path, MAX_YAML_BYTES), str(path))
     if not isinstance(values, dict):
-        raise HilumError(f"{path}: expected a YAML mapping (key: value), got {type(values).__name__}")
+        raise HilumError(f"{path}: expected a YAML mapping (key: value)")
     return values
 
 

@@ -145,6 +145,25 @@ def test_what_the_journal_says_is_checked(mixed_source, undisturbed, tree_bytes,
     assert tree_bytes(out) == undisturbed
 
 
+@pytest.mark.parametrize(
+    "change", [(b'"F"', b'"M"'), (b'"untouched": false', b'"untouched": true'), (b": [", b": [1, ")]
+)
+def test_a_changed_line_of_the_journal_is_not_believed(
+    mixed_source, undisturbed, tree_bytes, tmp_path, decoded, change
+):
+    out = tmp_path / "data"
+    with pytest.raises(Stop):
+        convert(mixed_source, out, progress=stop_after(100))
+    first = len(decoded)
+    lines = (out / JOURNAL).read_bytes().splitlines(keepends=True)
+    at = next(number for number, line in enumerate(lines) if number > 4 and change[0] in line)
+    lines[at] = lines[at].replace(*change, 1)
+    (out / JOURNAL).write_bytes(b"".join(lines))
+    convert(mixed_source, out)
+    assert len(decoded) == first + 52 - (at - 1)  # what stands before the line is not decoded again
+    assert tree_bytes(out) == undisturbed
+
+
 def test_a_full_disk_leaves_no_half_file_and_says_so(sample_source, tree_bytes, tmp_path):
     """A limit on the size of files stands in for the disk: the write stops half way in the same manner."""
     out = tmp_path / "data"
