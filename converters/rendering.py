@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from hilum.errors import HilumError
+
 _PERCENTILES = (0.1, 99.9)
 _FLAT = 1 / 16  # a view that uses less than this share of its range shows nothing
 
@@ -62,7 +64,11 @@ class Rescale:
     intercept: float = 0.0
 
     def __call__(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        return values * self.slope + self.intercept
+        with np.errstate(over="ignore", invalid="ignore"):  # told below
+            rescaled = values * self.slope + self.intercept
+        if not np.isfinite(rescaled).all():
+            raise HilumError("its rescale slope and intercept lead beyond the range of numbers")
+        return rescaled
 
 
 @dataclass(frozen=True)
