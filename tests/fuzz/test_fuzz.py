@@ -54,6 +54,15 @@ class Worker:
         return json.loads(line) if line else None
 
     def run(self, seed: int) -> dict[str, Any]:
+        """How a case ended; one that was not heard of is tried again, for the machine may have had else to do."""
+        told = self.once(seed)
+        if told["how"].startswith(("hangs", "died")):
+            told = self.once(seed)
+        if told["problems"]:
+            self.keep(seed)
+        return told
+
+    def once(self, seed: int) -> dict[str, Any]:
         process = self.start()
         process.stdin.write(f"{seed}\n")
         process.stdin.flush()
@@ -64,8 +73,6 @@ class Worker:
                 process.kill()
             how = f"died ({process.returncode})"
             ended = {"how": how, "problems": [how], "seconds": PATIENCE, "grown_mb": 0, "lines": []}
-        if ended["problems"]:
-            self.keep(seed)
         return began | ended | {"seed": seed}
 
     def keep(self, seed: int) -> None:
