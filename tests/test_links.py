@@ -4,9 +4,9 @@ import shutil
 from importlib.util import find_spec
 
 import pytest
-from hilum.benchmark.benchmark import benchmark
-from hilum.benchmark.pictures import _DRAWN, _HEADER, clear_drawn
 
+from hilum.comparison.benchmark import benchmark
+from hilum.comparison.pictures import _DRAWN, _HEADER, clear_drawn
 from hilum.config import check_config
 from hilum.converters.convert import convert
 from hilum.converters.journal import JOURNAL as CONVERSION_JOURNAL
