@@ -461,7 +461,7 @@ def test_a_journal_that_is_no_file_is_replaced(kind: str, place: Path, monkeypat
         (place / "out" / JOURNAL).symlink_to(theirs)
     else:
         os.mkfifo(place / "out" / JOURNAL)
-    app("predict run data out --pictures 0".split(), result_action="return_value")
+    app(["predict", "run", "data", "out", "--pictures", "0"], result_action="return_value")
     assert (place / "out" / "images.csv").is_file()
     assert theirs.read_text() == "mine"
 
