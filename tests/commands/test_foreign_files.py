@@ -3,8 +3,8 @@
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,7 @@ def complaint(
 
     def complaint(command: str) -> list[str]:
         monkeypatch.chdir(place)
-        monkeypatch.setattr("hilum.cli.app", partial(app, command.split()))
+        monkeypatch.setattr(sys, "argv", ["hilum", *command.split()])
         capfd.readouterr()
         with pytest.raises(SystemExit) as ended:
             main()
