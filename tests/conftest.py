@@ -10,6 +10,30 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent / "contract"))
 pytest.register_assert_rewrite("commandline", "contract")
 
+from dicom_files import (  # noqa: E402 - found through the path above
+    make_dicom,
+    make_jpeg,
+    make_picture,
+    make_segment,
+    make_small_source,
+    planted_name,
+    sample_source,
+    tree_bytes,
+    write_table,
+)
+
+__all__ = [
+    "make_dicom",
+    "make_jpeg",
+    "make_picture",
+    "make_segment",
+    "make_small_source",
+    "planted_name",
+    "sample_source",
+    "tree_bytes",
+    "write_table",
+]
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:

@@ -35,7 +35,7 @@ def command(*words: object) -> None:
 
 def make(base: Path) -> None:
     """Make them all below `base`."""
-    conftest = Path(__file__).parents[1] / "converters" / "conftest.py"
+    conftest = Path(__file__).parents[1] / "contract" / "dicom_files.py"
     spec = importlib.util.spec_from_file_location("small_sources", conftest)
     sources: Any = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(sources)
