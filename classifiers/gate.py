@@ -146,7 +146,7 @@ class GateClassifier:
             HilumError: train or val has only images with opacity, or none; or the network cannot be built or loaded.
         """
         for split in (data.split("train"), data.split("val")):
-            if len(set(_has_opacity(split))) < 2:
+            if len(set(split.positive)) < 2:
                 raise HilumError(f"{data.path}: the {split.name} split needs images with opacity, and without")
         config.starting_network()
 
@@ -163,7 +163,7 @@ class GateClassifier:
         network = config.network() if (run / CHECKPOINT).is_file() else config.starting_network()
         network.to(pick_device())
         settings = config.train
-        possible = torch.from_numpy(possible_classes(config.target, train.classes, _has_opacity(train)))
+        possible = torch.from_numpy(possible_classes(config.target, train.classes, train.positive))
         with first_goes_first():
             squares = {name: square_pictures(data, name, config.image_size) for name in ("train", "val")}
         fit(
@@ -221,7 +221,7 @@ class GateClassifier:
         """
         results = predict_all(Predictor(self, 0.0), val.paths)
         probability = np.array([result.image_probability for result in results])
-        positive = _has_opacity(val)
+        positive = val.positive
         return {
             "confidence": float(np.clip(youden_threshold(positive, probability), 0, 1)),
             "val_score": auroc(positive, probability),
@@ -247,16 +247,12 @@ class GateClassifier:
             split: the truth.
         """
         parts = [self._judge(squares[start : start + _BATCH]) for start in range(0, len(split), _BATCH)]
-        positive = _has_opacity(split)
+        positive = split.positive
         possible = torch.from_numpy(possible_classes(self._config.target, split.classes, positive))
         return {
             "val_score": auroc(positive, np.concatenate([probability for probability, _ in parts])),
             "val_loss": float(class_loss(torch.cat([logits for _, logits in parts]), possible)),
         }
-
-
-def _has_opacity(split: Split) -> list[bool]:
-    return [len(boxes) > 0 for boxes in split.boxes_xyxy]
 
 
 def _to_input(squares: NDArray[np.uint8]) -> Tensor:

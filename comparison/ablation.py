@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from hilum.comparison.results import Addition, FoldChoice
 from hilum.datasets.boxes import xyxy_to_xywh
 from hilum.datasets.folder import Dataset, Split, SplitName
 from hilum.ensemble.composed import Composed, boxes_found, check_origin
@@ -17,10 +17,9 @@ from hilum.errors import HilumError
 from hilum.eval.answer import Answer
 from hilum.eval.bootstrap import Resampled, bootstrap_ratios
 from hilum.eval.coco import coco_ap
-from hilum.eval.competition import IOU_THRESHOLDS, image_scores, match_counts
+from hilum.eval.competition import IOU_THRESHOLDS
+from hilum.eval.measures import box_ratios
 from hilum.predict import load, predict_all
-
-_RATIOS = ("score", "sensitivity", "false_positives_per_image")
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ def ablation(
     before: Mapping[str, Sequence[Path]] | None = None,
     name: SplitName = "holdout",
     progress: Callable[[int, int], None] | None = None,
-) -> list[dict[str, Any]]:
+) -> list[Addition]:
     """Score composed runs from their first member alone to the whole, a part more in each row.
 
     Each row is the composition that has only these parts: whatever its config leaves to val, the operating point too,
@@ -52,13 +51,6 @@ def ablation(
         before: rows to put first, by name: other runs, one a fold, in the order of the folds.
         name: the split to report.
         progress: called with folds done and folds in all.
-
-    Returns:
-        For each row its `name`; the competition `score`, `sensitivity` and `false_positives_per_image` at the operating
-        point, and how much the row `added` to the score of the one before (None in the first), paired over patients:
-        95% intervals as {"estimate", "low", "high"}; `ap_competition`, over all boxes, whose confidences are ranked
-        together though the folds' may differ; and of each of its `folds` what was chosen on val: `confidence`,
-        `val_score` and `parameters`.
 
     Raises:
         HilumError: not a composed run, or of other parts or other data; or a split has no image, or shares one.
@@ -78,25 +70,27 @@ def ablation(
         tried.append(list(_of_fold(run, data, {what: runs[at] for what, runs in earlier.items()}, splits[at])))
         if [row.name for row in tried[at]] != [row.name for row in tried[0]]:
             raise HilumError(f"{run}: is composed of other parts than {folds[0][0]}; nothing can be pooled")
-    rows: list[dict[str, Any]] = []
+    rows: list[Addition] = []
     previous: Resampled | None = None
     for of_folds in zip(*tried, strict=True):
         answer = _pooled([row.answer for row in of_folds])
-        figures = _figures(truth, answer, patients)
-        added = None if previous is None else (figures["score"] - previous).interval()._asdict()
-        row: dict[str, Any] = {"name": of_folds[0].name}
-        row |= {what: figures[what].interval()._asdict() for what in _RATIOS}
-        row["added"] = added
-        row["ap_competition"] = coco_ap(truth, answer.boxes_xywh, answer.confidence, iou_thresholds=IOU_THRESHOLDS)
-        row["folds"] = [
-            {
-                "confidence": each.answer.least,
-                "val_score": each.val_score,
-                "parameters": None if each.parameters is None else each.parameters.model_dump(mode="json"),
-            }
-            for each in of_folds
-        ]
-        rows.append(row)
+        figures = bootstrap_ratios(box_ratios(truth, *answer.kept()), patients)
+        rows.append(
+            Addition(
+                name=of_folds[0].name,
+                **{what: figure.interval() for what, figure in figures.items()},
+                added=None if previous is None else (figures["score"] - previous).interval(),
+                ap_competition=coco_ap(truth, answer.boxes_xywh, answer.confidence, iou_thresholds=IOU_THRESHOLDS),
+                folds=tuple(
+                    FoldChoice(
+                        confidence=float(each.answer.least),
+                        val_score=each.val_score,
+                        parameters=each.parameters and each.parameters.model_dump(mode="json"),
+                    )
+                    for each in of_folds
+                ),
+            )
+        )
         previous = figures["score"]
     return rows
 
@@ -176,18 +170,6 @@ def _pooled(answers: Sequence[Answer]) -> Answer:
         [values for answer in answers for values in answer.confidence],
         np.concatenate([np.full(len(answer.boxes_xywh), answer.least) for answer in answers]),
     )
-
-
-def _figures(truth: Sequence[Any], answer: Answer, patients: Sequence[str]) -> dict[str, Resampled]:
-    kept = answer.kept()
-    scores, counts = image_scores(truth, *kept), match_counts(truth, *kept)
-    hits, missed = counts.true_positive[:, 0], counts.false_negative[:, 0]
-    ratios = {
-        "score": (np.nan_to_num(scores), ~np.isnan(scores)),
-        "sensitivity": (hits, hits + missed),
-        "false_positives_per_image": (counts.false_positive[:, 0], np.ones(len(truth))),
-    }
-    return bootstrap_ratios(ratios, patients)
 
 
 def _check_disjoint(splits: Sequence[Split], folds: Sequence[Dataset]) -> None:

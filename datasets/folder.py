@@ -62,6 +62,11 @@ class Split:
         return any(map(len, self.boxes_xyxy))
 
     @property
+    def positive(self) -> NDArray[np.bool_]:
+        """(images,) whether each has a box."""
+        return np.array([len(boxes) > 0 for boxes in self.boxes_xyxy], np.bool_)
+
+    @property
     def boxes_xywh(self) -> tuple[NDArray[np.float64], ...]:
         """As the competition's metric takes them: left, top, width, height."""
         return tuple(xyxy_to_xywh(boxes) for boxes in self.boxes_xyxy)

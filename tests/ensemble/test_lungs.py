@@ -178,10 +178,10 @@ def test_a_run_lowers_what_its_member_finds_outside(composed, data):
 
 def test_it_is_a_row_of_the_ablation(composed, data):
     rows = ablation([(composed, data)])
-    assert [row["name"] for row in rows] == ["resnet", "+ lungs"]
-    assert rows[0]["folds"][0]["parameters"]["outside_lungs"] == 1
-    assert rows[1]["folds"][0]["parameters"]["outside_lungs"] == 0.4
-    assert rows[1]["folds"][0]["confidence"] == pytest.approx(hilum.load(composed).confidence)
+    assert [row.name for row in rows] == ["resnet", "+ lungs"]
+    assert rows[0].folds[0].parameters["outside_lungs"] == 1
+    assert rows[1].folds[0].parameters["outside_lungs"] == 0.4
+    assert rows[1].folds[0].confidence == pytest.approx(hilum.load(composed).confidence)
 
 
 @pytest.mark.parametrize(
