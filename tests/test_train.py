@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from hilum.config import check_config, load_config
-from hilum.converters.resplit import Lists, resplit
 from hilum.datasets.folder import Dataset
+from hilum.datasets.resplit import Lists, resplit
 from hilum.errors import HilumError
 from hilum.run import run_config, weights_files
 from hilum.segmenters import segmenter

@@ -9,8 +9,8 @@ import hilum
 from hilum.comparison.ablation import ablation
 from hilum.comparison.benchmark import predict_split
 from hilum.config import check_config
-from hilum.converters.resplit import Folds, resplit
 from hilum.datasets.folder import Dataset
+from hilum.datasets.resplit import Folds, resplit
 from hilum.errors import HilumError
 from hilum.eval.bootstrap import Interval
 from hilum.eval.coco import coco_ap
