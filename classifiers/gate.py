@@ -1,7 +1,7 @@
 """The backend `gate`: a classifier of timm's, which decides whether an image gets boxes at all."""
 
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from supervision import Detections
 from torch import Tensor, nn
 
+from hilum.backend import Backend
 from hilum.classifiers.classes import CLASSES, Target, class_loss, opacity_probability, possible_classes
 from hilum.classifiers.gate_network import GateNetwork, check_name, hub_repository, load_pretrained
 from hilum.config import ExperimentConfig, Table, read_config
@@ -122,16 +123,16 @@ class GateConfig(ExperimentConfig):
         return network
 
 
-class GateClassifier:
+class GateClassifier(Backend):
     """Says how likely an image shows an opacity, and finds no box. The epoch with the highest AUROC on val is kept.
 
     It is a backend, so that it is trained, evaluated and compared like any other.
     """
 
-    Config: ClassVar[type[ExperimentConfig]] = GateConfig
-    distributed: ClassVar = True
-    val_score: ClassVar = "image AUROC"
-    """What epochs are chosen by."""
+    Config = GateConfig
+    distributed = True
+    tunable = False
+    val_score = "image AUROC"
 
     def __init__(self, network: nn.Module, config: GateConfig) -> None:
         """Take a network with its weights, on the device where it shall run."""
@@ -191,7 +192,6 @@ class GateClassifier:
         return cls(load_network(config.network, run), config)
 
     def network_to_export(self) -> nn.Module:
-        """See `hilum.export.Exportable`."""
         return self._network
 
     def predict_probability(self, images: list[NDArray[np.uint8]]) -> NDArray[np.float64]:

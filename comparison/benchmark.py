@@ -168,7 +168,7 @@ def benchmark(
             "val_figure": read_operating_point(run).get("figure", SCORE),
             "pretraining": config.pretraining,
             "trained_by": read_environment(run).get("code") or "unknown",
-            "reported": getattr(getattr(config, "report", None), "model_dump", dict)(),
+            "reported": config.reported,
         }
         measures = measure(holdout, answers["holdout"], thresholds)
         entries.append(Entry(name, group, answers["holdout"], measures, run, about))

@@ -16,6 +16,7 @@ from pydantic import Field
 from supervision import Detections
 from torch import Tensor, nn
 
+from hilum.backend import Backend
 from hilum.config import ExperimentConfig, Table, read_config
 from hilum.datasets.augmentation import Augmentation, augment
 from hilum.datasets.cache import Squares, square_pictures
@@ -94,11 +95,11 @@ class Batch:
         return type(self)(self.squares.pin_memory(), tuple(boxes.pin_memory() for boxes in self.boxes_xyxy))
 
 
-class SquareDetector:
+class SquareDetector(Backend):
     """Detects with the network that its `Config` builds. It keeps nothing between calls."""
 
     Config: ClassVar[type[SquareConfig]]
-    distributed: ClassVar = True
+    distributed = True
 
     def __init__(self, network: nn.Module, config: SquareConfig) -> None:
         """Take a network with its weights, on the device where it shall run."""

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from supervision import Detections
 from torch import nn
 
+from hilum.backend import Backend
 from hilum.config import read_config
 from hilum.datasets.folder import Dataset
 from hilum.datasets.letterbox import Letterbox
@@ -41,7 +42,7 @@ MAX_BOXES: Final = 100
 CPU_PIXELS: Final = 2 * 640 * 640
 
 
-class YOLODetector:
+class YOLODetector(Backend):
     """Detects with an ultralytics model. It keeps nothing between calls."""
 
     Config = YOLOConfig
@@ -98,7 +99,6 @@ class YOLODetector:
         return cls(load_network(lambda: build_network(_read_model_yaml(run / MODEL)), run), config)
 
     def network_to_export(self) -> nn.Module:
-        """See `hilum.export.Exportable`."""
         # One tensor, and a grid that is made for every batch: the one that is kept is of the batch's own shape. That of
         # RT-DETR is not, and there `dynamic` would leave open how many boxes there are.
         self._network.set_head_attr(export=True, dynamic=not self._queries)  # type: ignore[operator]

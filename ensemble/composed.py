@@ -4,10 +4,10 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self, cast
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,17 +18,16 @@ from supervision import Detections
 from hilum.backend import Backend
 from hilum.config import ExperimentConfig, read_config
 from hilum.datasets.folder import Dataset, Split
-from hilum.datasets.pictures import read_picture
 from hilum.documents import advising, check, parse_json
 from hilum.ensemble.composed_config import GATE, LUNGS, ComposedConfig
 from hilum.ensemble.composition import Heard, Parameters, choose_parameters, compose, operating_point
 from hilum.ensemble.folds import deal_train, fold_datasets
 from hilum.ensemble.fusion import Found
-from hilum.ensemble.lungs import LungMapper, lung_maps
+from hilum.ensemble.lungs import lung_maps
 from hilum.ensemble.views import View
 from hilum.errors import HilumError
 from hilum.files import PARTIAL, remove, write_atomically
-from hilum.predict import Predictor, load, predict_all
+from hilum.predict import load, read_batches
 from hilum.result import IMAGE_PROBABILITY, image_probability
 from hilum.run import (
     CONFIG,
@@ -85,22 +84,22 @@ class _Job:
     fold: int | None
 
 
-class Composed:
+class Composed(Backend):
     """Members, and a gate, each seeing every view; fused, lungs first, gated and adjusted.
 
     It keeps nothing between calls.
     """
 
-    Config: ClassVar[type[ExperimentConfig]] = ComposedConfig
-    distributed: ClassVar = True
-    """As far as its members are: they say so themselves."""
+    Config = ComposedConfig
+    distributed = True  # as far as its members are: they say so themselves
+    tunable = False
 
     def __init__(
         self,
         voices: Sequence[Voice],
         config: ComposedConfig,
         parameters: Parameters,
-        lungs: LungMapper | None = None,
+        lungs: Backend | None = None,
     ) -> None:
         """Take voices in the order of the config's parts, those of the gate included."""
         self._lungs = lungs
@@ -175,13 +174,7 @@ class Composed:
         """See `hilum.backend.Backend.predict_batch`."""
         if not images:
             return []
-        found = [[boxes_found(each) for each in voice.predict_batch(images)] for voice in self._voices]
-        said = None
-        if self._gates:
-            said = np.array([[image_probability(each) for each in gate.predict_batch(images)] for gate in self._gates])
-        sizes_wh = np.array([image.shape[::-1] for image in images])
-        members = tuple(voice.member for voice in self._voices)
-        heard = Heard(members, list(zip(*found, strict=True)), sizes_wh, said, self._maps(images))
+        heard = self._hear([images])
         likely = [None] * len(images) if heard.probability is None else heard.probability.tolist()
         answers = compose(heard, self.parameters, self.config.fusion)
         return [_detections(*answer, each) for answer, each in zip(answers, likely, strict=True)]
@@ -203,19 +196,26 @@ class Composed:
         Raises:
             HilumError: pictures that cannot be read, a line each.
         """
-        said = [predict_all(_predictor(voice), split.paths) for voice in self._voices]
-        found = [[boxes_found(result.detections) for result in results] for results in said]
-        probabilities = None
-        if self._gates:
-            gated = [predict_all(_predictor(gate), split.paths) for gate in self._gates]
-            probabilities = np.array([[result.image_probability for result in results] for results in gated])
-        mapper = self._lungs
-        lungs = None if mapper is None else [lung_maps(mapper, [read_picture(path)])[0] for path in split.paths]
-        members = tuple(voice.member for voice in self._voices)
-        return Heard(members, list(zip(*found, strict=True)), split.sizes_wh, probabilities, lungs)
+        return self._hear(read_batches(split.paths))
 
-    def _maps(self, images: list[NDArray[np.uint8]]) -> list[NDArray[np.float32]] | None:
-        return None if self._lungs is None else lung_maps(self._lungs, images)
+    def _hear(self, batches: Iterable[list[NDArray[np.uint8]]]) -> Heard:
+        found: list[tuple[Found, ...]] = []
+        sizes_wh, probabilities, lungs = [], [], []
+        for images in batches:
+            of_voices = [[boxes_found(each) for each in voice.predict_batch(images)] for voice in self._voices]
+            found += zip(*of_voices, strict=True)
+            sizes_wh += [image.shape[::-1] for image in images]
+            probabilities.append(
+                [[image_probability(each) for each in gate.predict_batch(images)] for gate in self._gates]
+            )
+            lungs += lung_maps(self._lungs, images) if self._lungs else []
+        return Heard(
+            tuple(voice.member for voice in self._voices),
+            found,
+            np.array(sizes_wh),
+            np.concatenate(probabilities, axis=1) if self._gates else None,
+            lungs if self._lungs else None,
+        )
 
 
 def _jobs(config: ComposedConfig, run: Path) -> Iterator[_Job]:
@@ -237,11 +237,11 @@ def _load_voices(config: ComposedConfig, run: Path) -> list[Voice]:
     return [Voice(part, backend, view) for part, backend in loaded for view in views]
 
 
-def _load_lungs(config: ComposedConfig, run: Path) -> LungMapper | None:
+def _load_lungs(config: ComposedConfig, run: Path) -> Backend | None:
     if config.lungs is None:
         return None
     backend = load(run / MEMBERS / LUNGS).backend
-    if not isinstance(backend, LungMapper):
+    if not backend.draws_maps:
         raise HilumError(f"{LUNGS}: {config.lungs.run}: its backend draws no map; expected a segmenter, or lungs")
     return backend
 
@@ -329,10 +329,6 @@ def _read_parameters(run: Path, config: ComposedConfig) -> Parameters:
     if parameters.weights.keys() != config.members.keys():
         raise HilumError(f"{path}: {COMPOSITION}.weights: expected one for each of {', '.join(config.members)}")
     return parameters
-
-
-def _predictor(voice: Voice) -> Predictor:
-    return Predictor(cast("Backend", voice), 0.0)  # of a backend it only needs `predict_batch`
 
 
 def boxes_found(detections: Detections) -> Found:

@@ -1,11 +1,10 @@
 """Lungs first: boxes outside the lungs lose confidence."""
 
-from typing import Protocol, runtime_checkable
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from hilum.backend import Backend
 from hilum.datasets.masks import share_inside
 from hilum.ensemble.fusion import Found
 
@@ -13,20 +12,11 @@ CELLS = 64
 """A map of the lungs is kept as so many rows and columns over the image: fine beside a box, small for all of val."""
 
 
-@runtime_checkable
-class LungMapper(Protocol):
-    """A backend that says where the lungs are: `lungs`, or any segmenter that was trained to find them."""
-
-    def probability_maps(self, images: list[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
-        """For each image (H, W) a map over the whole of it, of any size, 0..1."""
-        ...
-
-
-def lung_maps(mapper: LungMapper, images: list[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
-    """(CELLS, CELLS) an image, 0..1."""
+def lung_maps(backend: Backend, images: list[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
+    """(CELLS, CELLS) an image, 0..1, of a backend that says where the lungs are."""
     return [
         cv2.resize(each, (CELLS, CELLS), interpolation=cv2.INTER_AREA).clip(0, 1)
-        for each in mapper.probability_maps(images)
+        for each in backend.probability_maps(images)
     ]
 
 

@@ -6,7 +6,7 @@ seen pictures of the holdout, though with lungs drawn in and no opacities. Every
 
 import warnings
 from pathlib import Path
-from typing import Any, ClassVar, Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ try:
 except ImportError as error:
     raise ImportError('torchxrayvision (Apache-2.0) is missing: pip install "hilum[lungs]"') from error
 
+from hilum.backend import Backend
 from hilum.config import ExperimentConfig, read_config
 from hilum.datasets.folder import Dataset, Split
 from hilum.datasets.letterbox import Letterbox
@@ -72,12 +73,14 @@ class LungsConfig(ExperimentConfig):
         return network
 
 
-class AnatomyLungs:
-    """A `hilum.ensemble.lungs.LungMapper`. Nothing is trained: `train` makes a run of the weights."""
+class AnatomyLungs(Backend):
+    """Says where the lungs are. Nothing is trained: `train` makes a run of the weights."""
 
-    Config: ClassVar[type[ExperimentConfig]] = LungsConfig
-    distributed: ClassVar = True
-    learns: ClassVar = False
+    Config = LungsConfig
+    distributed = True
+    learns = False
+    tunable = False
+    draws_maps = True
 
     def __init__(self, network: nn.Module) -> None:
         """Take the network with its weights, on the device where it shall run."""
@@ -118,7 +121,7 @@ class AnatomyLungs:
 
     @torch.inference_mode()
     def probability_maps(self, images: list[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
-        """See `hilum.ensemble.lungs.LungMapper`: the likelier of the two lungs."""
+        """See `hilum.backend.Backend.probability_maps`: the likelier of the two lungs."""
         maps = []
         device = next(self._network.parameters()).device
         for image in images:  # one at a time: in a batch its pyramid pooling would gain little, and take much memory

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from supervision import Detections
 from torch import Tensor, nn
 
+from hilum.backend import Backend
 from hilum.config import read_config
 from hilum.datasets.cache import Squares, square_pictures
 from hilum.datasets.folder import Dataset, Split, SplitName
@@ -51,12 +52,12 @@ class Segmented(NamedTuple):
     image_probability: NDArray[np.float64] | None
 
 
-class Segmenter:
+class Segmenter(Backend):
     """A backend that segments box-shaped masks. A subclass gives `Config`."""
 
     Config: ClassVar[type[SegmenterConfig]]
-    distributed: ClassVar = True
-    """Trains under `torchrun`."""
+    distributed = True
+    draws_maps = True
 
     def __init__(self, network: nn.Module, config: SegmenterConfig, boxes: MasksToBoxes | None = None) -> None:
         """Take a network and its config; `boxes` are tuned ones, in place of the config's."""
@@ -109,7 +110,6 @@ class Segmenter:
         return cls(load_network(config.network, run), config, operating_boxes(run, config.boxes))
 
     def network_to_export(self) -> nn.Module:
-        """See `hilum.export.Exportable`."""
         return self._network
 
     def predict_batch(self, images: list[NDArray[np.uint8]]) -> list[Detections]:
@@ -141,7 +141,7 @@ class Segmenter:
         return self._measure(square_pictures(data, name, self._config.image_size), split)[1]
 
     def tune(self, data: Dataset, progress: Callable[[int, int], None] | None = None) -> list[OperatingPoint]:
-        """See `hilum.tune.Tunable.tune`."""
+        """See `hilum.backend.Backend.tune`."""
         val, size = data.split("val"), self._config.image_size
         squares = square_pictures(data, "val", size)
 

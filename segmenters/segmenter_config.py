@@ -111,6 +111,11 @@ class SegmenterConfig(ExperimentConfig):
         return self.network()
 
     @property
+    def reported(self) -> dict[str, Any]:
+        """What the capstone report says of this attempt."""
+        return {} if self.report is None else self.report.model_dump()
+
+    @property
     def has_image_head(self) -> bool:
         """Whether the network sees also if an image shows opacity at all."""
         return self.train.image_loss > 0
