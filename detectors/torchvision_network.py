@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Final, Literal, Self, cast, get_args
+from typing import Any, Final, Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -133,6 +133,7 @@ class DetectionNetwork(nn.Module):
 
     Attributes:
         detector: torchvision's own module, with its names of tensors.
+        frozen: what stays in evaluation mode in training.
     """
 
     def __init__(
@@ -157,7 +158,7 @@ class DetectionNetwork(nn.Module):
         """
         super().__init__()
         # Those of the pyramid and the heads come with none.
-        self._frozen = [
+        self.frozen: list[nn.Module] = [
             module for module in classifier.modules() if freeze_batchnorm and isinstance(module, _BatchNorm)
         ]
         self.detector = _BUILDERS[architecture](classifier, channels, image_size, nms_iou)
@@ -187,13 +188,6 @@ class DetectionNetwork(nn.Module):
     def set_anchors(self, sizes_wh: NDArray[np.float64]) -> None:
         """Take (levels, anchors a cell, 2) widths and heights in pixels."""
         self.anchors.sizes_wh.copy_(torch.from_numpy(sizes_wh))
-
-    def train(self, mode: bool = True) -> Self:
-        """Switch to training or evaluation; BatchNorm that is frozen stays in evaluation."""
-        super().train(mode)
-        for module in self._frozen:
-            module.eval()
-        return self
 
     @torch.inference_mode()
     def strides(self, image_size: int) -> NDArray[np.float64]:

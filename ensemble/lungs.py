@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from hilum.backend import Backend
 from hilum.datasets.masks import share_inside
-from hilum.ensemble.fusion import Found
+from hilum.ensemble.fusion import Boxes
 
 CELLS = 64
 """A map of the lungs is kept as so many rows and columns over the image: fine beside a box, small for all of val."""
@@ -20,7 +20,7 @@ def lung_maps(backend: Backend, images: list[NDArray[np.uint8]]) -> list[NDArray
     ]
 
 
-def lungs_first(found: Found, lungs: NDArray[np.float32], size_wh: tuple[int, int], outside: float) -> Found:
+def lungs_first(found: Boxes, lungs: NDArray[np.float32], size_wh: tuple[int, int], outside: float) -> Boxes:
     """Lower each confidence by how much of its box lies outside the lungs.
 
     Args:
@@ -31,5 +31,4 @@ def lungs_first(found: Found, lungs: NDArray[np.float32], size_wh: tuple[int, in
     """
     boxes, confidence = found
     lowered = confidence * (1 - (1 - outside) * (1 - share_inside(boxes, size_wh, lungs)))
-    order = np.argsort(-lowered, kind="stable")
-    return boxes[order], lowered[order]
+    return Boxes(boxes, lowered).where(np.argsort(-lowered, kind="stable"))

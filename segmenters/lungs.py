@@ -29,8 +29,9 @@ from hilum.datasets.pictures import read_picture
 from hilum.errors import HilumError
 from hilum.result import no_detections
 from hilum.training.checkpoint import load_weights, save_weights
-from hilum.training.distributed import first_goes_first, is_first
+from hilum.training.distributed import is_rank_zero, rank_zero_first
 from hilum.training.loop import pick_device
+from hilum.training.pretrained import download_file
 from hilum.training.tensors import read_tensors
 
 URL: Final = "https://github.com/mlmed/torchxrayvision/releases/download/v1/pspnet_chestxray_best_model_4.pth"
@@ -63,7 +64,7 @@ class LungsConfig(ExperimentConfig):
         Raises:
             HilumError: they cannot be had, or are not those of this network.
         """
-        path = _download() if self.weights == "hub" else Path(self.weights)
+        path = download_file(URL, "weights") if self.weights == "hub" else Path(self.weights)
         tensors = read_tensors(path, "weights", "hub")
         network: nn.Module = pspnet(_STRUCTURES)
         try:
@@ -90,7 +91,7 @@ class AnatomyLungs(Backend):
     def check_start(cls, config: LungsConfig, data: Dataset) -> None:
         """See `hilum.backend.Backend.train`."""
         del data
-        with first_goes_first():
+        with rank_zero_first():
             config.starting_network()
 
     @classmethod
@@ -101,9 +102,9 @@ class AnatomyLungs(Backend):
             HilumError: the weights cannot be had, or are not those of this network.
         """
         del data
-        with first_goes_first():
+        with rank_zero_first():
             network = config.starting_network()
-            if is_first():
+            if is_rank_zero():
                 save_weights(network, run)
         return cls.load(run)
 
@@ -148,24 +149,3 @@ class AnatomyLungs(Backend):
         ]
         inside = float(np.concatenate(shares).mean()) if shares else 0.0
         return {"confidence": 0.5, "val_score": inside, "figure": "share of opacities inside the lungs"}
-
-
-def _download() -> Path:
-    """Fetch the file, or find it where it has been fetched before.
-
-    Raises:
-        HilumError: neither there nor here.
-    """
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
-    path = folder / Path(URL).name
-    if path.is_file():
-        return path
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(URL, str(path), progress=False)
-    except Exception as error:  # any layer of the network may fail
-        raise HilumError(
-            f"weights: cannot get {URL} ({type(error).__name__}); without a connection, fetch it elsewhere and give "
-            "its path"
-        ) from error
-    return path

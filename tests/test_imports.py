@@ -23,7 +23,7 @@ ORDER = (
     "eval runtimes",
     "training",
     "backend",
-    "predict",
+    "predict network_backend",
     "sample converters",
     "segmenters detectors classifiers",
     "train tune export",

@@ -36,7 +36,7 @@ from hilum.run import (
 from hilum.source_digest import source_digest
 from hilum.training.checkpoint import CHECKPOINT
 from hilum.training.curves import draw_curves
-from hilum.training.distributed import from_first, is_first, processes, wait, world
+from hilum.training.distributed import broadcast, is_rank_zero, processes, wait, world_size
 from hilum.training.log import LOG, TENSORBOARD, read_log
 from hilum.training.validation import best_operating_point
 
@@ -87,7 +87,7 @@ def _trainable(config: ExperimentConfig, data: Dataset) -> type[Backend]:
             f"{data.path}: no image of the train split shows opacity, so there is nothing to learn; convert images "
             "that do, or split them another way"
         )
-    if world() > 1 and not kind.distributed:
+    if world_size() > 1 and not kind.distributed:
         raise HilumError(f"backend '{config.backend}': does not train under torchrun; start it without")
     return kind
 
@@ -96,15 +96,15 @@ def _train(config: ExperimentConfig, data: Dataset, run: Path) -> Predictor:
     kind = _trainable(config, data)
     data = data if data.scratch else replace(data, scratch=run)
     # What an interrupted run started with may be gone. All processes do as the first one, which writes, has seen it.
-    if not from_first(is_first() and same_experiment(run, config, data)):
+    if not broadcast(is_rank_zero() and same_experiment(run, config, data)):
         check_start(config, data)
-    with _alone(run) if is_first() else nullcontext():
-        if is_first():
+    with _alone(run) if is_rank_zero() else nullcontext():
+        if is_rank_zero():
             _claim(run, config, data)
             _warn(kind, data)
         wait()
         backend = kind.train(config, data, run)
-        if is_first():
+        if is_rank_zero():
             if log := read_log(run):  # a composed run has none, but its members do
                 draw_curves(log, run / "curves.png", title=f"{run.name}: {config.backend}", score=kind.val_score)
             write_operating_point(Predictor(backend, 0.0), data, run)  # makes the run whole, so it comes last
