@@ -140,7 +140,6 @@ class GateClassifier(NetworkBackend):
         return self.to_input(pictures), possible
 
     def loss(self, output: Any, *target: Any) -> Tensor:
-        """See `classes.class_loss`."""
         return class_loss(output, *target)
 
     def detections(self, output: Tensor, places: Sequence[Letterbox]) -> list[Detections]:
@@ -173,7 +172,6 @@ class GateClassifier(NetworkBackend):
         }
 
     def _possible(self, split: Split, numbers: Numbers) -> Tensor:
-        """See `classes.possible_classes`: of some images of a split."""
         classes = [split.classes[number] for number in numbers]
         opacity = [len(split.boxes_xyxy[number]) > 0 for number in numbers]
         return torch.from_numpy(possible_classes(self._config.target, classes, opacity))

@@ -102,5 +102,4 @@ class SquareDetector(NetworkBackend):
         ]
 
     def network_to_export(self) -> nn.Module | None:
-        """See `Backend.network_to_export`: what the network finds is no tensor with an entry an image."""
         return None

@@ -146,16 +146,7 @@ class DetectionNetwork(nn.Module):
         nms_iou: float,
         freeze_batchnorm: bool,
     ) -> None:
-        """Build a detector.
-
-        Args:
-            architecture: as torchvision's builder is called.
-            classifier: that `build_classifier` built; its layers become the backbone.
-            image_size: side of the squares in pixels.
-            channels: of the feature pyramid, a multiple of 32; SSDlite has none.
-            nms_iou: of boxes that overlap by more, the most confident alone is kept.
-            freeze_batchnorm: the classifier's layers normalise with the statistics that they came with.
-        """
+        """Build a detector, as `TorchvisionConfig` says, on the layers of what `build_classifier` built."""
         super().__init__()
         # Those of the pyramid and the heads come with none.
         self.frozen: list[nn.Module] = [

@@ -68,7 +68,6 @@ class YOLODetector(Backend):
 
     @classmethod
     def check_start(cls, config: YOLOConfig, data: Dataset) -> None:
-        """See `hilum.backend.Backend.train`."""
         del data
         _read_start(config)
 
@@ -95,7 +94,6 @@ class YOLODetector(Backend):
 
     @classmethod
     def load(cls, run: Path) -> Self:
-        """See `hilum.backend.Backend.load`."""
         config = read_config(run, YOLOConfig)
         return cls(load_network(lambda: build_network(_read_model_yaml(run / MODEL)), run), config)
 
@@ -106,7 +104,6 @@ class YOLODetector(Backend):
         return QueriesToBoxes(self._network, self._config.image_size) if self._queries else self._network
 
     def predict_batch(self, images: list[NDArray[np.uint8]]) -> list[Detections]:
-        """See `hilum.backend.Backend.predict_batch`."""
         if not images:
             return []
         places, squares = letterbox_batch(images, self._config.image_size, FILL, self._config.interpolation)

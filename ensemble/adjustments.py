@@ -13,11 +13,7 @@ GateMode = Literal["multiply", "threshold"]
 def gate(found: Boxes, probability: float, *, mode: GateMode, threshold: float = 0.0) -> Boxes:
     """Gate boxes by a classifier's probability, as the winners of the challenge did.
 
-    Args:
-        found: of one image.
-        probability: 0..1, that the image shows an opacity.
-        mode: `multiply` the confidences by the probability, or leave them and only apply the threshold.
-        threshold: an image less probable than this gets no box, whatever the mode.
+    An image less probable than the threshold, 0..1, gets no box. `multiply` lowers the others' confidences, too.
     """
     if probability < threshold:
         return found.where(slice(0))

@@ -169,7 +169,6 @@ class Composed(Backend):
         return cls(_load_members(config, run), config, _read_parameters(run, config), _load_lungs(config, run))
 
     def predict_batch(self, images: list[NDArray[np.uint8]]) -> list[Detections]:
-        """See `hilum.backend.Backend.predict_batch`."""
         if not images:
             return []
         predictions = self._predict([images])

@@ -66,15 +66,9 @@ def soft_nms(
     """Keeps every box, and lowers its confidence to exp(-overlap^2 / sigma) for each more confident one.
 
     There is no threshold: every overlap counts, by how large it is. Confidences are first multiplied by the model's
-    weight, of which the highest counts as 1.
+    weight, of which the highest counts as 1. `sigma` is that of the Gaussian; boxes below `floor` are dropped.
 
     Source: Bodla N, Singh B, Chellappa R, Davis LS: Soft-NMS. ICCV 2017.
-
-    Args:
-        found: as the module says.
-        weights: as the module says.
-        sigma: of the Gaussian.
-        floor: boxes that fall below are dropped.
     """
     boxes, confidence, _, weight = _pooled(found, weights)
     confidence = confidence * weight / max(weights)
@@ -95,13 +89,8 @@ def vote_average(found: Sequence[Boxes], weights: Sequence[float], *, iou: float
 
     The most confident box that is left opens a vote; each other model gives it the box of its own that overlaps it
     most, if by more than `iou`. Coordinates are averaged by the models' weights; the confidence is the weighted mean
-    over all models, where those that did not vote count as 0. A model's further boxes open votes of their own.
-
-    Args:
-        found: as the module says.
-        weights: as the module says.
-        iou: see above.
-        votes: results that fewer models gave a box for are dropped.
+    over all models, where those that did not vote count as 0. A model's further boxes open votes of their own. Results
+    that fewer models than `votes` gave a box for are dropped.
     """
     boxes, confidence, model, weight = _pooled(found, weights)
     results: list[Array] = []

@@ -26,10 +26,9 @@ class KerasAdam(torch.optim.Adam):
     ) -> None:
         super().__init__(parameters, lr=lr, eps=eps, fused=True)  # one pass over each weight, on a CPU too
         for group in self.param_groups:  # kept there, they are stored and loaded with the state
-            group |= {"keras_eps": eps, "steps": 0} | ({"keras_decay": weight_decay} if weight_decay else {})
+            group.update({"keras_eps": eps, "steps": 0}, **({"keras_decay": weight_decay} if weight_decay else {}))
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One step; see `torch.optim.Adam.step`."""
         for group in self.param_groups:
             group["steps"] += 1
             group["eps"] = group["keras_eps"] / (1 - group["betas"][1] ** group["steps"]) ** 0.5

@@ -89,7 +89,6 @@ class AnatomyLungs(Backend):
 
     @classmethod
     def check_start(cls, config: LungsConfig, data: Dataset) -> None:
-        """See `hilum.backend.Backend.train`."""
         del data
         with rank_zero_first():
             config.starting_network()
@@ -110,19 +109,16 @@ class AnatomyLungs(Backend):
 
     @classmethod
     def load(cls, run: Path) -> Self:
-        """See `hilum.backend.Backend.load`."""
         read_config(run, LungsConfig)
         network = pspnet(_STRUCTURES)
         load_weights(network, run)
         return cls(network.to(pick_device()))
 
     def predict_batch(self, images: list[NDArray[np.uint8]]) -> list[Detections]:
-        """See `hilum.backend.Backend.predict_batch`: no boxes."""
         return [no_detections() for _ in images]
 
     @torch.inference_mode()
     def probability_maps(self, images: list[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
-        """See `hilum.backend.Backend.probability_maps`: the likelier of the two lungs."""
         maps = []
         device = next(self._network.parameters()).device
         for image in images:  # one at a time: in a batch its pyramid pooling would gain little, and take much memory
@@ -138,10 +134,7 @@ class AnatomyLungs(Backend):
         return maps
 
     def choose(self, val: Split) -> dict[str, Any]:
-        """Nothing is chosen; the figure is how much of val's true boxes lies in the lungs, to see that the model fits.
-
-        Called by training; see `hilum.backend.Backend.train`.
-        """
+        """Nothing is chosen; the figure, how much of val's true boxes lies in the lungs, shows that the model fits."""
         shares = [
             share_inside(boxes, (int(width), int(height)), self.probability_maps([read_picture(path)])[0])
             for path, boxes, (width, height) in zip(val.paths, val.boxes_xyxy, val.sizes_wh, strict=True)

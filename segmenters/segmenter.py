@@ -42,7 +42,6 @@ class Segmenter(NetworkBackend):
     _config: SegmenterConfig
 
     def __init__(self, network: nn.Module, config: SegmenterConfig) -> None:
-        """See `NetworkBackend`."""
         super().__init__(network, config)
         self._to_boxes = config.boxes
 
@@ -59,11 +58,9 @@ class Segmenter(NetworkBackend):
         super().check_start(config, data)
 
     def load_batch(self, squares: Squares, split: Split, epoch: int, numbers: Numbers) -> tuple[Any, ...]:
-        """See `batches.load_batch`."""
         return load_batch(squares, split, self._config, epoch, numbers)
 
     def prepare(self, *loaded: Any) -> tuple[Any, ...]:
-        """See `batches.prepare_batch`."""
         return prepare_batch(*loaded)
 
     def loss(self, output: Any, *target: Any) -> Tensor:
@@ -101,7 +98,6 @@ class Segmenter(NetworkBackend):
         return Detections(xyxy=boxes, confidence=confidence, class_id=np.zeros(len(boxes), int))
 
     def probability_maps(self, images: list[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
-        """See `hilum.backend.Backend.probability_maps`."""
         if not images:
             return []
         places, squares = letterbox_batch(images, self._config.image_size)
@@ -109,7 +105,6 @@ class Segmenter(NetworkBackend):
         return [place.crop(map_) for place, map_ in zip(places, maps, strict=True)]
 
     def tune(self, data: Dataset, progress: Callable[[int, int], None] | None = None) -> list[OperatingPoint]:
-        """See `hilum.backend.Backend.tune`."""
         val, size = data.split("val"), self._config.image_size
         squares = square_pictures(data, "val", size)
 
@@ -126,7 +121,6 @@ class Segmenter(NetworkBackend):
         return sweep(maps(), val.boxes_xywh, grid)
 
     def validate(self, squares: Squares, split: Split) -> dict[str, float]:
-        """See `NetworkBackend.validate`; and what the report measured over the squares that the network sees."""
         masks_of = partial(mask_of, split, size=self._config.image_size)
         measured = {"val_pixel_accuracy": pixel_accuracy, "val_mean_iou": mean_iou}
         found: list[Detections] = []

@@ -139,9 +139,8 @@ def fit(
             batch = prepare(*(_to(part, device) for part in loaded))
             with whole_batch_here(numbers):
                 # The gradients are averaged over processes; so weighted they become those of the whole batch's loss.
-                value = step(
-                    model, optimizer, loss, *batch, bfloat16=bfloat16, weight=count * world_size() / len(numbers)
-                )
+                weight = count * world_size() / len(numbers)
+                value = step(model, optimizer, loss, *batch, bfloat16=bfloat16, weight=weight)
             if average is not None:
                 average.update(network)
             total += value * count  # no .item(): it would wait for the GPU at every step
@@ -182,20 +181,7 @@ def step(
     bfloat16: bool,
     weight: float = 1,
 ) -> Tensor:
-    """Learn from one batch: forward, loss, backward, step.
-
-    Args:
-        model: the network.
-        optimizer: of its parameters.
-        loss: of the network's output and the target.
-        x: the network's input, on its device.
-        target: what else the loss takes.
-        bfloat16: compute in bfloat16 where autocast does.
-        weight: of the batch.
-
-    Returns:
-        The loss before the step, not weighted; a scalar without gradient.
-    """
+    """Learn from one batch of inputs `x`, weighted; the loss before the step, not weighted, without gradient."""
     optimizer.zero_grad(set_to_none=True)
     device = optimizer.param_groups[0]["params"][0].device
     with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):

@@ -12,11 +12,7 @@ from hilum.training.loop import pick_device
 
 
 def load_network(build: Callable[[], nn.Module], run: Path) -> nn.Module:
-    """The network of a run, on the device where it shall run.
-
-    Args:
-        build: makes the network that the weights are of. It is not called where the run is exported.
-        run: its folder, with `weights.safetensors` or an exported network.
+    """The network of a run, on the device where it shall run: built and filled with its weights, or as exported.
 
     Raises:
         HilumError: the files are missing, damaged, not finite, or of another network.

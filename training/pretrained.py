@@ -37,12 +37,7 @@ def nearest(name: str, names: list[str]) -> str | None:
 
 
 def check_in_timm(name: str, key: str, prefix: str = "") -> None:
-    """Make sure that timm has such a network.
-
-    Args:
-        name: with `prefix` before it, and perhaps the name of weights after a dot.
-        key: of the config.
-        prefix: before timm's own name.
+    """Make sure that timm has a network of the name, which has `prefix` before it, and perhaps weights after a dot.
 
     Raises:
         ValueError: it has none, with the nearest name.
@@ -73,10 +68,7 @@ def timm_repository(name: str) -> str:
 def start_encoder(encoder: nn.Module, weights: str, hub_address: Callable[[], tuple[str, str | None]]) -> None:
     """Put the weights that a config names into an encoder of one input channel, in place.
 
-    Args:
-        encoder: with random weights, as it stays for `none`.
-        weights: as the module says.
-        hub_address: the repository of the Hugging Face hub, and its revision where one is fixed.
+    On the Hugging Face hub they have a repository, and a revision where one is fixed.
 
     Raises:
         HilumError: they cannot be had, or are not this encoder's: nothing is loaded in part.
@@ -89,15 +81,10 @@ def start_encoder(encoder: nn.Module, weights: str, hub_address: Callable[[], tu
 
 
 def load_encoder(encoder: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
-    """Put tensors into an encoder, in place. What else the tensors hold, such as a classifier, is left out.
+    """Put tensors into an encoder of one input channel, in place; others, such as those of a classifier, are left out.
 
     timm names a layer `stages.0` in a classifier and `stages_0` in an encoder, and a whole network's file has a prefix;
     neither matters here. Filters for three colours are summed, which is what they compute of a grey picture.
-
-    Args:
-        encoder: of one input channel.
-        tensors: by name.
-        source: of the tensors, for errors.
 
     Raises:
         HilumError: a tensor of the encoder is missing, or has another shape: nothing is loaded in part.
@@ -189,11 +176,7 @@ def download_classifier(backbone: str) -> dict[str, Tensor]:
 
 
 def download_file(url: str, key: str) -> Path:
-    """Fetch a file into torch's cache, or find it there.
-
-    Args:
-        url: of the file.
-        key: of the config that asks for it.
+    """Fetch a file, for which a key of a config asks, into torch's cache, or find it there.
 
     Raises:
         HilumError: neither there nor here.

@@ -113,7 +113,6 @@ class NetworkBackend(Backend):
 
     @classmethod
     def check_start(cls, config: Any, data: Dataset) -> None:
-        """See `Backend.check_start`: the weights to start with."""
         del data
         with rank_zero_first():
             config.starting_network()
@@ -159,7 +158,6 @@ class NetworkBackend(Backend):
     @final
     @classmethod
     def load(cls, run: Path) -> Self:
-        """See `Backend.load`."""
         config = read_config(run, cls.Config)
         backend = cls(load_network(config.network, run), config)
         backend.take_operating_point(run)
@@ -167,14 +165,12 @@ class NetworkBackend(Backend):
 
     @final
     def predict_batch(self, images: list[NDArray[np.uint8]]) -> list[Detections]:
-        """See `Backend.predict_batch`."""
         if not images:
             return []
         places, squares = letterbox_batch(images, self._config.image_size)
         return self.detections(self.see(squares), places)
 
     def network_to_export(self) -> nn.Module | None:
-        """See `Backend.network_to_export`."""
         return self._network
 
     def predictions(self, squares: Squares, split: Split) -> Iterator[tuple[range, Any, list[Detections]]]:
