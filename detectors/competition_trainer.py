@@ -103,7 +103,14 @@ class LetterboxDataset(YOLODataset):  # type: ignore[misc]
     def __init__(
         self, *args: Any, interpolation: Interpolation = "area", negatives: float = 1.0, seed: int = 0, **kwargs: Any
     ) -> None:
-        """Take what ultralytics' dataset takes, how pictures shrink, and the share of those without a box to hold.
+        """Take what ultralytics' dataset takes, and more.
+
+        Args:
+            *args: See ultralytics.
+            interpolation: How pictures shrink.
+            negatives: The share of the pictures without a box that it holds.
+            seed: Decides which.
+            **kwargs: See ultralytics.
 
         Raises:
             HilumError: No picture is left.
@@ -232,9 +239,15 @@ class CompetitionTrainer(DetectionTrainer):  # type: ignore[misc]
 
 
 def with_share_of_negatives(positive: Sequence[bool], share: float, seed: int) -> NDArray[np.int64]:
-    """The numbers of the pictures to train on, ascending: all with a box, and a share of the others.
+    """Which pictures to train on: all with a box, and a share of the others.
 
-    Half a picture counts as one. With the same seed, a smaller share keeps some of those that a larger one keeps.
+    Args:
+        positive: Whether a picture has a box.
+        share: Of the others, 0..1; half a picture counts as one.
+        seed: Decides which; with the same one, a smaller share keeps some of those that a larger one keeps.
+
+    Returns:
+        Their numbers, ascending.
     """
     negatives = np.flatnonzero(~np.asarray(positive, bool))
     shuffled = np.random.default_rng(seed).permutation(negatives)
