@@ -108,7 +108,7 @@ class TorchvisionConfig(SquareConfig):
             return self._network_from(download_classifier(self.model.backbone_name))
         return self._network_from(read_tensors(Path(self.model.weights), "model.weights", "none, hub"))
 
-    def fitted_network(self, train: Split) -> DetectionNetwork:
+    def first_network(self, train: Split) -> DetectionNetwork:
         """The network that training starts with, its anchors fitted to the train split."""
         network = self.starting_network()
         network.set_anchors(fitted_anchors(network, train, self.image_size))

@@ -61,7 +61,7 @@ class NetworkConfig(ExperimentConfig):
         """
         return self.network()
 
-    def fitted_network(self, train: Split) -> "nn.Module":
+    def first_network(self, train: Split) -> "nn.Module":
         """The network that training starts with, fitted to the train split where it has something to fit."""
         del train
         return self.starting_network()

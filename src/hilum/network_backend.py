@@ -129,7 +129,7 @@ class NetworkBackend(Backend):
         train, val = data.split("train"), data.split("val")
         with rank_zero_first():
             # What a checkpoint holds need not be had again.
-            network = config.network() if (run / CHECKPOINT).is_file() else config.fitted_network(train)
+            network = config.network() if (run / CHECKPOINT).is_file() else config.first_network(train)
             names: tuple[SplitName, ...] = ("train", "val")
             squares = {name: square_pictures(data, name, config.image_size) for name in names}
         backend = cls(network.to(pick_device()), config)
