@@ -1,7 +1,7 @@
 """What each part of a composition adds: the parts put in one after another, on the same images."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +9,10 @@ import numpy as np
 from hilum.comparison.results import Addition, FoldChoice
 from hilum.datasets.boxes import xyxy_to_xywh
 from hilum.datasets.folder import Dataset, Split, SplitName
-from hilum.ensemble.composed import Composed, boxes_found, check_origin
+from hilum.ensemble.composed import Composed, boxes_of, check_origin
 from hilum.ensemble.composed_config import ComposedConfig, Views
-from hilum.ensemble.composition import Heard, Parameters, choose_parameters, compose, operating_point
-from hilum.ensemble.fusion import Found
+from hilum.ensemble.composition import MemberPredictions, Parameters, choose_parameters, compose, operating_point
+from hilum.ensemble.fusion import Boxes
 from hilum.errors import HilumError
 from hilum.eval.answer import Answer
 from hilum.eval.bootstrap import Resampled, bootstrap_ratios
@@ -104,11 +104,11 @@ def _of_fold(run: Path, data: Dataset, before: Mapping[str, Path], split: Split)
     val = data.split("val")
     for what, single in before.items():
         predictor = load(single)
-        found = [[boxes_found(each.detections) for each in predict_all(predictor, part.paths)] for part in (val, split)]
+        found = [[boxes_of(each.detections) for each in predict_all(predictor, part.paths)] for part in (val, split)]
         yield _tried(what, val, found[0], found[1], None)
-    on_val, heard = backend.hear(val), backend.hear(split)
+    on_val, predictions = backend.predict_split(val), backend.predict_split(split)
     for what, config in steps(backend.config):
-        parts = [_only(each, backend.config, config) for each in (on_val, heard)]
+        parts = [_only(each, backend.config, config) for each in (on_val, predictions)]
         parameters = choose_parameters(config, parts[0], val.boxes_xywh)
         answers = [compose(each, parameters, config.fusion) for each in parts]
         yield _tried(what, val, answers[0], answers[1], parameters)
@@ -141,23 +141,24 @@ def steps(config: ComposedConfig) -> Iterator[tuple[str, ComposedConfig]]:
         yield f"+ {other}", now
 
 
-def _only(heard: Heard, whole: ComposedConfig, part: ComposedConfig) -> Heard:
-    """What the voices say that are in a part of the composition."""
+def _only(predictions: MemberPredictions, whole: ComposedConfig, part: ComposedConfig) -> MemberPredictions:
+    """What the member views predict that are in a part of the composition."""
     views = [view in part.views.all() for view in whole.views.all()]
     kept: list[bool] = []
     for name, member in whole.members.items():
         folds = part.members[name].folds if name in part.members else 0
         kept += [seen and fold < folds for fold in range(member.folds) for seen in views]
-    voices = [at for at, wanted in enumerate(kept) if wanted]
+    columns = [at for at, wanted in enumerate(kept) if wanted]
     probabilities = None
-    if part.gate is not None and heard.probabilities is not None:
-        probabilities = heard.probabilities[views * part.gate.folds]
-    found = [[of_image[at] for at in voices] for of_image in heard.found]
-    return Heard(tuple(heard.members[at] for at in voices), found, heard.sizes_wh, probabilities, heard.lungs)
+    if part.gate is not None and predictions.probabilities is not None:
+        probabilities = predictions.probabilities[views * part.gate.folds]
+    found = [[of_image[at] for at in columns] for of_image in predictions.found]
+    members = tuple(predictions.members[at] for at in columns)
+    return replace(predictions, members=members, found=found, probabilities=probabilities)
 
 
 def _tried(
-    name: str, val: Split, on_val: Sequence[Found], found: Sequence[Found], parameters: Parameters | None
+    name: str, val: Split, on_val: Sequence[Boxes], found: Sequence[Boxes], parameters: Parameters | None
 ) -> _Tried:
     confidence, val_score = operating_point(val.boxes_xywh, on_val)
     boxes = [xyxy_to_xywh(boxes) for boxes, _ in found]

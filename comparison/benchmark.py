@@ -214,7 +214,7 @@ def _about(config: ExperimentConfig, run: Path, cost: Cost) -> About:
         val_figure=read_operating_point(run).get("figure", SCORE),
         pretraining=config.pretraining,
         trained_by=read_environment(run).get("code") or "unknown",
-        reported=getattr(getattr(config, "report", None), "model_dump", dict)(),
+        reported=config.reported,
     )
 
 

@@ -18,6 +18,7 @@ from hilum.ensemble.fusion import weighted_box_fusion
 from hilum.errors import HilumError
 from hilum.eval.competition import competition_score
 from hilum.predict import predict_all
+from hilum.result import image_probability
 from hilum.run import parameter_count
 from hilum.train import train, training_seconds
 from hilum.training.validation import best_operating_point
@@ -95,7 +96,7 @@ def test_the_images_probability_is_the_gates(composed, data):
     gate = hilum.load(composed / "members" / "gate").backend
     images = [grey(path) for path in paths]
     views = [[view.show(image) for image in images] for view in hilum.load(composed).backend.config.views.all()]
-    expected = np.mean([gate.predict_probability(view) for view in views], axis=0)
+    expected = np.mean([[image_probability(found) for found in gate.predict_batch(view)] for view in views], axis=0)
     results = list(hilum.load(composed).predict(paths))
     assert [result.image_probability for result in results] == pytest.approx(expected.tolist(), abs=1e-5)
 
