@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hilum.dicom.header import MAX_PIXELS
+from hilum.errors import HilumError
 
 _PERCENTILES = (0.1, 99.9)
 BLACK_BONES = "it looks like a chest with black bones; its tags were followed"
@@ -66,7 +67,11 @@ class Rescale:
     intercept: float = 0.0
 
     def __call__(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        return values * self.slope + self.intercept
+        with np.errstate(over="ignore", invalid="ignore"):  # told below
+            rescaled = values * self.slope + self.intercept
+        if not np.isfinite(rescaled).all():
+            raise HilumError("its rescale slope and intercept lead beyond the range of numbers")
+        return rescaled
 
 
 @dataclass(frozen=True)

@@ -112,7 +112,7 @@ def digest_of_files(paths: Iterable[Path]) -> str:
         try:
             about = path.stat()
             digest.update(f"{path}\0{about.st_size}\0{about.st_mtime_ns}\n".encode(errors="surrogateescape"))
-        except OSError:
+        except (OSError, ValueError):  # not there, or no name of a file at all
             digest.update(f"{path}\0\n".encode(errors="surrogateescape"))
     return digest.hexdigest()[:16]
 

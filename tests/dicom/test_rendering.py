@@ -16,6 +16,7 @@ from hilum.dicom.rendering import (
     percentile_range,
     render,
 )
+from hilum.errors import HilumError
 
 RAMP = np.linspace(0, 4095, 4096).astype(np.uint16).reshape(64, 64)
 
@@ -132,3 +133,9 @@ def test_only_a_chest_has_black_bones():
     assert "was not followed" in (kept.note or "")
     assert np.array_equal(render(stored, Display(inverse=True, inverse_is_sure=True)).pixels, 255 - chest)
     assert np.array_equal(render(Stored(255 - chest, 8, False, 8), Display()).pixels, 255 - chest)
+
+
+@pytest.mark.parametrize("rescale", [Rescale(1e308), Rescale(-1e305, 3.0), Rescale(1.0, float("inf"))])
+def test_a_rescale_beyond_the_range_of_numbers_is_told(rescale):
+    with pytest.raises(HilumError, match="beyond the range of numbers"):
+        render(stored12(), Display(rescale))

@@ -65,7 +65,7 @@ def make(base: Path) -> None:
     _write_submission(Path("submission.csv"))
     with suppress(KeyboardInterrupt), _interrupting("EpochLog", "epoch", calls=2):
         command("train", "longer.yaml", "data", "begun")
-    with suppress(KeyboardInterrupt), _interrupting("PredictionJournal", "remove", calls=1):
+    with suppress(KeyboardInterrupt), _interrupting("PredictionJournal", "results", calls=1):
         command("predict", "run", "data", "predicting", "--confidence", 0)
     _begin_conversion()
     with suppress(ImportError):
@@ -125,8 +125,11 @@ def _begin_conversion() -> None:
         if done == total:
             raise KeyboardInterrupt
 
+    case = Path.cwd().parent / "case"  # the journal knows pictures by their folder, and this is where cases are made
+    case.mkdir(exist_ok=True)
     with suppress(KeyboardInterrupt):
-        convert(Path("tree"), Path("converting"), rendering=Rendering(), progress=stop)
+        convert(Path("tree"), case / "converting", rendering=Rendering(), progress=stop)
+    (case / "converting").rename("converting")
 
 
 @contextmanager

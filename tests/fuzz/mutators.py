@@ -186,7 +186,10 @@ def of_json(content: bytes, rng: random.Random) -> bytes:
         return rng.choice(
             [b"[" * deep + b"]" * deep, b'{"a":' * deep + b"1" + b"}" * deep, b"[" * deep, b"", b"null", b"1e400"]
         )
-    tree = json.loads(content)
+    try:
+        tree = json.loads(content)
+    except ValueError:
+        return of_bytes(content, rng)
     for _ in range(rng.choice([1, 1, 1, 2, 3])):
         tree = _in_tree(tree, rng)
     return _encoded(_dumped(tree), rng)
@@ -511,7 +514,7 @@ def put(path: Path, mutator: Mutator, rng: random.Random, outside: Path) -> str:
             os.chdir(here)
     elif what == "sparse":
         with path.open("wb") as file:
-            file.truncate(3 << 30)
+            file.truncate(1280 << 20)
     elif what == "empty":
         path.touch()
     elif what != "gone":

@@ -35,15 +35,15 @@ class Worker:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("HILUM")}
         environment |= {"HOME": str(self.work / "home"), "TMPDIR": str(self.work / "tmp"), "OMP_NUM_THREADS": "1"}
         environment |= {"MPLCONFIGDIR": str(self.work / "matplotlib"), "PYTHONDONTWRITEBYTECODE": "1"}
-        log = (self.work / "log.txt").open("a")
-        self.process = subprocess.Popen(
-            [sys.executable, str(HERE / "worker.py"), str(self.work)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-            env=environment,
-        )
+        with (self.work / "log.txt").open("a") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, str(HERE / "worker.py"), str(self.work)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env=environment,
+            )
         assert self.answer(300) == {"ready": True}, (self.work / "log.txt").read_text()[-2000:]
         return self.process
 
@@ -54,17 +54,25 @@ class Worker:
         return json.loads(line) if line else None
 
     def run(self, seed: int) -> dict[str, Any]:
+        """How a case ended; one that was not heard of is tried again, for the machine may have had else to do."""
+        told = self.once(seed)
+        if told["how"].startswith(("hangs", "died")):
+            told = self.once(seed)
+        if told["problems"]:
+            self.keep(seed)
+        return told
+
+    def once(self, seed: int) -> dict[str, Any]:
         process = self.start()
         process.stdin.write(f"{seed}\n")
         process.stdin.flush()
         began = self.answer(PATIENCE) or {"target": "?", "command": []}
         ended = self.answer(PATIENCE)
         if ended is None:
-            process.kill()
-            how = f"died ({process.wait()})"
+            with process:
+                process.kill()
+            how = f"died ({process.returncode})"
             ended = {"how": how, "problems": [how], "seconds": PATIENCE, "grown_mb": 0, "lines": []}
-        if ended["problems"]:
-            self.keep(seed)
         return began | ended | {"seed": seed}
 
     def keep(self, seed: int) -> None:
@@ -82,8 +90,8 @@ class Worker:
 
     def stop(self) -> None:
         if self.process is not None:
-            self.process.kill()
-            self.process.wait()
+            with self.process:  # which closes its pipes
+                self.process.kill()
 
 
 def fuzz(seeds: range, folder: Path, workers: int) -> list[dict[str, Any]]:

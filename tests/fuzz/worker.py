@@ -85,7 +85,15 @@ def run_case(work: Path, seed: int, *, by_hand: bool) -> Iterator[dict[str, Any]
     """Make the case of a seed, run its command and say how it ended."""
     case = work / "case"
     make = target(seed)
-    words = make_case(work, case, seed)
+    try:
+        words = make_case(work, case, seed)
+    except Exception as error:  # a fault of these tests
+        if by_hand:
+            raise
+        yield {"begins": seed, "target": make.__name__, "command": []}
+        told = f"cannot be made: {type(error).__name__}: {error}"
+        yield {"ends": seed, "how": told, "problems": [told], "seconds": 0, "grown_mb": 0, "lines": []}
+        return
     yield {"begins": seed, "target": make.__name__, "command": words}
     before = {name: tree_of(work / name) for name in ("outside", "home", "tmp")}
     before["work"] = {path.name: None for path in work.iterdir()}
