@@ -265,7 +265,7 @@ def advising(remedy: str) -> Iterator[None]:
     except HilumError as error:
         if not remedy:
             raise
-        raise HilumError("\n".join(f"{line}; {remedy}" for line in str(error).splitlines())) from error
+        raise HilumError(*(f"{line}; {remedy}" for line in error.lines)) from error
 
 
 def _check_values(values: Any, *, finite: bool) -> None:

@@ -184,7 +184,7 @@ def operating_boxes(run: Path, untuned: TableT) -> TableT:
         return untuned.model_validate({**untuned.model_dump(), **tuned})
     except ValidationError as error:
         lines = [f"{path}: boxes.{line}; {_CHOOSE_AGAIN}" for line in problems(error)]
-        raise HilumError("\n".join(lines)) from error
+        raise HilumError(*lines) from error
 
 
 def weights_files(run: Path) -> list[Path]:

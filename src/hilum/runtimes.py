@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from hilum.errors import HilumError
-from hilum.files import read_regular
+from hilum.files import open_regular, read_regular
 from hilum.run import FORMATS, exported_format, read_environment, run_config
 from hilum.sessions import Call, first_line, session
 from hilum.trial import USUAL_SIZE, try_out
@@ -71,8 +71,8 @@ def load_exported(run: Path) -> ExportedNetwork:
     if kind is None:
         raise HilumError(f"{run}: not an exported run; `hilum export` makes one")
     paths = [run / name for name in FORMATS[kind]]
-    contents = [_content(path) for path in paths]
-    _check_digests(run, dict(zip(paths, contents, strict=True)))
+    known = read_environment(run).get("exported", {}).get("sha256", {})
+    contents = [_content(path, known.get(path.name)) for path in paths]
     try:
         try_out(kind, contents, getattr(run_config(run), "image_size", USUAL_SIZE))
         call, _ = session(kind, contents, torch.get_num_threads())
@@ -88,17 +88,18 @@ def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _content(path: Path) -> bytes:
+def _content(path: Path, known: str | None) -> bytes:
+    """A file whose digest is known; it is not in memory before that is shown."""
     try:
-        return read_regular(path, MAX_BYTES)
+        with open_regular(path) as file:
+            found = hashlib.sha256()
+            while piece := file.read(1 << 20):
+                found.update(piece)
+        content = read_regular(path, MAX_BYTES) if found.hexdigest() == known else None
     except OSError as error:
         raise HilumError(f"{path}: cannot be read: {error.strerror}; export again") from error
     except HilumError as error:
         raise HilumError(f"{path}: {error}") from error
-
-
-def _check_digests(run: Path, contents: dict[Path, bytes]) -> None:
-    known = read_environment(run).get("exported", {}).get("sha256", {})
-    for path, content in contents.items():
-        if known.get(path.name) != digest(content):
-            raise HilumError(f"{path}: damaged, or not the file that was exported; export again")
+    if content is None:
+        raise HilumError(f"{path}: damaged, or not the file that was exported; export again")
+    return content

@@ -5,6 +5,7 @@ given a library of operations, and an ONNX file may use only those of the standa
 takes to run is found out in a process of its own, see `hilum.trial`, which imports this module and no torch.
 """
 
+import re
 import sys
 from collections.abc import Callable, Sequence
 from types import ModuleType
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from hilum.errors import HilumError
 
 Call = Callable[[NDArray[Any]], Sequence[NDArray[Any]]]
+_ORT_TAG: Final = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
 _LOOPS: Final = {"If", "Loop", "TensorIterator"}
 
 
@@ -144,6 +146,6 @@ def _openvino(xml: bytes, weights: bytes, threads: int) -> tuple[Call, list[int 
 
 
 def first_line(error: Exception) -> str:
-    """What an exception of a runtime says, without the line of its own code that OpenVINO begins with."""
+    """What an exception of a runtime says, without the code line of OpenVINO's and the tag of ONNX Runtime's."""
     lines = [line for line in str(error).strip().splitlines() if line.strip() and not line.startswith("Exception from")]
-    return lines[0].strip() if lines else "it gives no reason"
+    return _ORT_TAG.sub("", lines[0].strip()) if lines else "it gives no reason"
