@@ -5,7 +5,7 @@ from typing import Final, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 Target = Literal["opacity", "three_classes"]
@@ -13,7 +13,7 @@ Target = Literal["opacity", "three_classes"]
 CLASSES: Final = ("Normal", "No Lung Opacity / Not Normal", "Lung Opacity")
 
 
-def possible_classes(target: Target, classes: Sequence[str], has_opacity: Sequence[bool]) -> NDArray[np.bool_]:
+def possible_classes(target: Target, classes: Sequence[str], has_opacity: ArrayLike) -> NDArray[np.bool_]:
     """Which classes each image may have, (images, outputs of the network).
 
     One as a rule; where nobody says which, an image without boxes may be of any class but opacity.

@@ -60,4 +60,7 @@ def ablate(
     if json:
         named = {name: [each.name for each in those] for name, those in earlier.items()}
         runs = [each.name for each, _ in pairs]
-        write_json(json, {"runs": runs, "before": named, "split": split, "images": images, "rows": rows})
+        write_json(
+            json,
+            {"runs": runs, "before": named, "split": split, "images": images, "rows": [row.dump() for row in rows]},
+        )

@@ -81,7 +81,9 @@ def benchmark(
         differences = compare_benchmarks(out, against, dataset)
         title = f"{out} against {against}, competition score on holdout"
         table(*difference_table(differences), title=title)
-        write_json(out / "against.json", {"against": against.name, "differences": differences})
+        write_json(
+            out / "against.json", {"against": against.name, "differences": [each.dump() for each in differences]}
+        )
 
 
 def _is_run(source: str) -> bool:

@@ -37,4 +37,4 @@ def evaluate(
     table(*score_table(table_rows(results)), title=f"{predictions} on {split}", figures=True)
     say(*findings(results), *notes(results))
     if json:
-        write_json(json, results)
+        write_json(json, results.dump())

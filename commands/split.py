@@ -72,9 +72,10 @@ def split(
     check
         Write nothing; only say what leaks in DATA, or in its split NAME.
     """
-    from hilum.converters.resplit import Folds, Kind, Lists, Report, Shares, Stage1, read_patients, resplit
     from hilum.datasets.folder import Dataset
     from hilum.datasets.leaks import check_dataset
+    from hilum.datasets.patients import read_patient_map
+    from hilum.datasets.resplit import Folds, Kind, Lists, Report, Shares, Stage1, resplit
 
     check_order("split", (DATA, data), *(() if name is None else ((NAME, name),)))
     every = {
@@ -109,7 +110,8 @@ def split(
     if check:
         folder = (out or data / "splits") / name if name else data
         dataset = Dataset.open(folder)
-        _print_leaks(dataset, check_dataset(dataset, read_patients(patients, dataset) if patients else None))
+        known = read_patient_map(patients, dataset.metadata.index, str(folder))[0] if patients else None
+        _print_leaks(dataset, check_dataset(dataset, known))
         return
     if name is None:
         raise HilumError("the split needs a name: hilum split DATA NAME ...; --check instead looks at that of DATA")

@@ -30,14 +30,14 @@ def train(config: str, data: Path, run: Path, *overrides: str, trust: bool = Fal
     from hilum.datasets.folder import Dataset
     from hilum.run import read_operating_point
     from hilum.train import train as run_training
-    from hilum.training.distributed import is_first, processes
+    from hilum.training.distributed import is_rank_zero, processes
 
     if "=" in run.name:
         raise HilumError(f"'{run}' was read as RUN, which seems to be forgotten: hilum train CONFIG DATA RUN key=value")
     check_order("train", (CONFIG, config), (DATA, data), (NEW_RUN, run))
     with processes():
         run_training(load_config(config, overrides, trust=trust), Dataset.open(data), run)
-        if not is_first():
+        if not is_rank_zero():
             return
     chosen = read_operating_point(run)
     score = chosen.get("val_score")

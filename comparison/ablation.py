@@ -1,26 +1,25 @@
 """What each part of a composition adds: the parts put in one after another, on the same images."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from hilum.comparison.results import Addition, FoldChoice
 from hilum.datasets.boxes import xyxy_to_xywh
 from hilum.datasets.folder import Dataset, Split, SplitName
-from hilum.ensemble.composed import Composed, boxes_found, check_origin
+from hilum.ensemble.composed import Composed, boxes_of, check_origin
 from hilum.ensemble.composed_config import ComposedConfig, Views
-from hilum.ensemble.composition import Heard, Parameters, choose_parameters, compose, operating_point
-from hilum.ensemble.fusion import Found
+from hilum.ensemble.composition import MemberPredictions, Parameters, choose_parameters, compose, operating_point
+from hilum.ensemble.fusion import Boxes
 from hilum.errors import HilumError
 from hilum.eval.answer import Answer
 from hilum.eval.bootstrap import Resampled, bootstrap_ratios
 from hilum.eval.coco import coco_ap
-from hilum.eval.competition import IOU_THRESHOLDS, image_scores, match_counts
+from hilum.eval.competition import IOU_THRESHOLDS
+from hilum.eval.measures import box_ratios
 from hilum.predict import load, predict_all
-
-_RATIOS = ("score", "sensitivity", "false_positives_per_image")
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ def ablation(
     before: Mapping[str, Sequence[Path]] | None = None,
     name: SplitName = "holdout",
     progress: Callable[[int, int], None] | None = None,
-) -> list[dict[str, Any]]:
+) -> list[Addition]:
     """Score composed runs from their first member alone to the whole, a part more in each row.
 
     Each row is the composition that has only these parts: whatever its config leaves to val, the operating point too,
@@ -52,13 +51,6 @@ def ablation(
         before: rows to put first, by name: other runs, one a fold, in the order of the folds.
         name: the split to report.
         progress: called with folds done and folds in all.
-
-    Returns:
-        For each row its `name`; the competition `score`, `sensitivity` and `false_positives_per_image` at the operating
-        point, and how much the row `added` to the score of the one before (None in the first), paired over patients:
-        95% intervals as {"estimate", "low", "high"}; `ap_competition`, over all boxes, whose confidences are ranked
-        together though the folds' may differ; and of each of its `folds` what was chosen on val: `confidence`,
-        `val_score` and `parameters`.
 
     Raises:
         HilumError: not a composed run, or of other parts or other data; or a split has no image, or shares one.
@@ -78,25 +70,27 @@ def ablation(
         tried.append(list(_of_fold(run, data, {what: runs[at] for what, runs in earlier.items()}, splits[at])))
         if [row.name for row in tried[at]] != [row.name for row in tried[0]]:
             raise HilumError(f"{run}: is composed of other parts than {folds[0][0]}; nothing can be pooled")
-    rows: list[dict[str, Any]] = []
+    rows: list[Addition] = []
     previous: Resampled | None = None
     for of_folds in zip(*tried, strict=True):
         answer = _pooled([row.answer for row in of_folds])
-        figures = _figures(truth, answer, patients)
-        added = None if previous is None else (figures["score"] - previous).interval()._asdict()
-        row: dict[str, Any] = {"name": of_folds[0].name}
-        row |= {what: figures[what].interval()._asdict() for what in _RATIOS}
-        row["added"] = added
-        row["ap_competition"] = coco_ap(truth, answer.boxes_xywh, answer.confidence, iou_thresholds=IOU_THRESHOLDS)
-        row["folds"] = [
-            {
-                "confidence": each.answer.least,
-                "val_score": each.val_score,
-                "parameters": None if each.parameters is None else each.parameters.model_dump(mode="json"),
-            }
-            for each in of_folds
-        ]
-        rows.append(row)
+        figures = bootstrap_ratios(box_ratios(truth, *answer.kept()), patients)
+        rows.append(
+            Addition(
+                name=of_folds[0].name,
+                **{what: figure.interval() for what, figure in figures.items()},
+                added=None if previous is None else (figures["score"] - previous).interval(),
+                ap_competition=coco_ap(truth, answer.boxes_xywh, answer.confidence, iou_thresholds=IOU_THRESHOLDS),
+                folds=tuple(
+                    FoldChoice(
+                        confidence=float(each.answer.least),
+                        val_score=each.val_score,
+                        parameters=each.parameters and each.parameters.model_dump(mode="json"),
+                    )
+                    for each in of_folds
+                ),
+            )
+        )
         previous = figures["score"]
     return rows
 
@@ -110,11 +104,11 @@ def _of_fold(run: Path, data: Dataset, before: Mapping[str, Path], split: Split)
     val = data.split("val")
     for what, single in before.items():
         predictor = load(single)
-        found = [[boxes_found(each.detections) for each in predict_all(predictor, part.paths)] for part in (val, split)]
+        found = [[boxes_of(each.detections) for each in predict_all(predictor, part.paths)] for part in (val, split)]
         yield _tried(what, val, found[0], found[1], None)
-    on_val, heard = backend.hear(val), backend.hear(split)
+    on_val, predictions = backend.predict_split(val), backend.predict_split(split)
     for what, config in steps(backend.config):
-        parts = [_only(each, backend.config, config) for each in (on_val, heard)]
+        parts = [_only(each, backend.config, config) for each in (on_val, predictions)]
         parameters = choose_parameters(config, parts[0], val.boxes_xywh)
         answers = [compose(each, parameters, config.fusion) for each in parts]
         yield _tried(what, val, answers[0], answers[1], parameters)
@@ -147,23 +141,24 @@ def steps(config: ComposedConfig) -> Iterator[tuple[str, ComposedConfig]]:
         yield f"+ {other}", now
 
 
-def _only(heard: Heard, whole: ComposedConfig, part: ComposedConfig) -> Heard:
-    """What the voices say that are in a part of the composition."""
+def _only(predictions: MemberPredictions, whole: ComposedConfig, part: ComposedConfig) -> MemberPredictions:
+    """What the member views predict that are in a part of the composition."""
     views = [view in part.views.all() for view in whole.views.all()]
     kept: list[bool] = []
     for name, member in whole.members.items():
         folds = part.members[name].folds if name in part.members else 0
         kept += [seen and fold < folds for fold in range(member.folds) for seen in views]
-    voices = [at for at, wanted in enumerate(kept) if wanted]
+    columns = [at for at, wanted in enumerate(kept) if wanted]
     probabilities = None
-    if part.gate is not None and heard.probabilities is not None:
-        probabilities = heard.probabilities[views * part.gate.folds]
-    found = [[of_image[at] for at in voices] for of_image in heard.found]
-    return Heard(tuple(heard.members[at] for at in voices), found, heard.sizes_wh, probabilities, heard.lungs)
+    if part.gate is not None and predictions.probabilities is not None:
+        probabilities = predictions.probabilities[views * part.gate.folds]
+    found = [[of_image[at] for at in columns] for of_image in predictions.found]
+    members = tuple(predictions.members[at] for at in columns)
+    return replace(predictions, members=members, found=found, probabilities=probabilities)
 
 
 def _tried(
-    name: str, val: Split, on_val: Sequence[Found], found: Sequence[Found], parameters: Parameters | None
+    name: str, val: Split, on_val: Sequence[Boxes], found: Sequence[Boxes], parameters: Parameters | None
 ) -> _Tried:
     confidence, val_score = operating_point(val.boxes_xywh, on_val)
     boxes = [xyxy_to_xywh(boxes) for boxes, _ in found]
@@ -176,18 +171,6 @@ def _pooled(answers: Sequence[Answer]) -> Answer:
         [values for answer in answers for values in answer.confidence],
         np.concatenate([np.full(len(answer.boxes_xywh), answer.least) for answer in answers]),
     )
-
-
-def _figures(truth: Sequence[Any], answer: Answer, patients: Sequence[str]) -> dict[str, Resampled]:
-    kept = answer.kept()
-    scores, counts = image_scores(truth, *kept), match_counts(truth, *kept)
-    hits, missed = counts.true_positive[:, 0], counts.false_negative[:, 0]
-    ratios = {
-        "score": (np.nan_to_num(scores), ~np.isnan(scores)),
-        "sensitivity": (hits, hits + missed),
-        "false_positives_per_image": (counts.false_positive[:, 0], np.ones(len(truth))),
-    }
-    return bootstrap_ratios(ratios, patients)
 
 
 def _check_disjoint(splits: Sequence[Split], folds: Sequence[Dataset]) -> None:

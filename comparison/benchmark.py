@@ -6,7 +6,7 @@ what it was made from: the same command again goes on where it was interrupted, 
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ from typing_extensions import TypedDict  # pydantic takes typing's own from Pyth
 
 from hilum import __version__
 from hilum.comparison.cost import Cost, describe_machine, measure_cost
+from hilum.comparison.pairwise import compare_groups
 from hilum.comparison.pictures import choose_images, draw_comparison
-from hilum.comparison.standing import standings
+from hilum.comparison.results import RESULTS, SCORE, About, Entry, Machine, MaskFigures, Results, SplitMade
 from hilum.comparison.tables import table_csv, table_markdown, table_rows
 from hilum.config import ExperimentConfig
 from hilum.datasets.boxes import xyxy_to_xywh
@@ -25,7 +26,7 @@ from hilum.datasets.folder import Dataset, Split
 from hilum.documents import MAX_RECORD_BYTES, read_json
 from hilum.ensemble.composed import check_origin
 from hilum.errors import HilumError
-from hilum.eval.answer import Answer, Threshold, everywhere, has_opacity, image_thresholds, nothing
+from hilum.eval.answer import Answer, Threshold, everywhere, image_thresholds, nothing
 from hilum.eval.baselines import average_boxes, empty_mask
 from hilum.eval.bootstrap import Resampled
 from hilum.eval.measures import Measures, measure
@@ -51,8 +52,6 @@ from hilum.training.log import read_log
 
 AVERAGE = "two average boxes"
 NOTHING = "nothing predicted"
-RESULTS = "results.json"
-SCORE = "competition score"
 CHOSEN_ON_VAL = "epochs, operating points and thresholds were chosen on val"
 
 
@@ -64,16 +63,15 @@ class _KeptCost(TypedDict):
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A row of the table.
+class Measured:
+    """What an entry of the results is made from.
 
     Attributes:
-        name: of the config, with its seed where there are several; or of a baseline.
-        group: of the config, or of the baseline.
+        name, group: as in the results.
         answer: on holdout.
         measures: of that answer.
         run: its folder; None for a baseline.
-        about: what else is known of the run: backend, seed, cost, log; plain values.
+        about: what else is known of the run.
     """
 
     name: str
@@ -81,7 +79,7 @@ class Entry:
     answer: Answer
     measures: Measures
     run: Path | None
-    about: Mapping[str, Any]
+    about: About
 
 
 @dataclass(frozen=True)
@@ -90,13 +88,13 @@ class Benchmark:
 
     Attributes:
         holdout: the split that is reported.
-        entries: the baselines, then the configs in their order.
-        results: all of it as plain values, as in `results.json`.
+        measured: the baselines, then the configs in their order; the entries of the results are in the same order.
+        results: all of it, as in `results.json`.
     """
 
     holdout: Split
-    entries: Sequence[Entry]
-    results: Mapping[str, Any]
+    measured: Sequence[Measured]
+    results: Results
 
 
 def benchmark(
@@ -130,25 +128,10 @@ def benchmark(
     if not len(holdout):
         raise HilumError(f"{data.path}: the holdout split has no image; convert more images")
     planned = list(_planned(configs, seeds, out / "runs"))
-    checked = set()
-    for name, group, config, run in planned:  # all are checked before the first is trained
-        refuse_links(out, *(f"predictions/{name}/{split}" for split in ("val", "holdout")))
-        read_log(run)
-        if run == configs[group]:
-            check_origin(group, run, data)
-            continue
-        if not is_complete(run):
-            refuse_links(out, f"runs/{name}")
-        _check_reusable(run, config, data)
-        if group not in checked and not same_experiment(run, config, data):  # seeds start alike
-            checked.add(group)
-            try:
-                check_start(config, data)
-            except HilumError as error:
-                raise error.within(group) from error
+    _check_all(planned, configs, data, out)  # before the first is trained
     baselines = {NOTHING: nothing(holdout), AVERAGE: everywhere(average_boxes(training, holdout))}
-    entries = [
-        Entry(name, name, answer, measure(holdout, answer, {}), None, {"backend": None})
+    measured = [
+        Measured(name, name, answer, measure(holdout, answer, {}), None, About(backend=None))
         for name, answer in baselines.items()
     ]
     for name, group, config, run in planned:
@@ -160,21 +143,12 @@ def benchmark(
         }
         thresholds: Mapping[str, Threshold] = image_thresholds(val, answers["val"])
         tell(f"{name}: is measured")
-        about = {
-            "backend": config.backend,
-            "seed": config.seed,
-            "cost": _cost(predictor, run, holdout, dicoms, kept / "cost.json", cost_seconds),
-            "log": read_log(run),
-            "val_figure": read_operating_point(run).get("figure", SCORE),
-            "pretraining": config.pretraining,
-            "trained_by": read_environment(run).get("code") or "unknown",
-            "reported": getattr(getattr(config, "report", None), "model_dump", dict)(),
-        }
+        cost = _cost(predictor, run, holdout, dicoms, kept / "cost.json", cost_seconds)
         measures = measure(holdout, answers["holdout"], thresholds)
-        entries.append(Entry(name, group, answers["holdout"], measures, run, about))
-    results = _dated(_results(data, holdout, val, entries, seeds, command), out / RESULTS)
-    _write(out, holdout, entries, results)
-    return Benchmark(holdout, entries, results)
+        measured.append(Measured(name, group, answers["holdout"], measures, run, _about(config, run, cost)))
+    results = _dated(results_of(data, holdout, val, measured, seeds, command), out / RESULTS)
+    _write(out, holdout, measured, results)
+    return Benchmark(holdout, measured, results)
 
 
 def predict_split(predictor: Predictor, split: Split) -> Answer:
@@ -204,6 +178,44 @@ def _planned(
             seed = config.seed + more
             name = group if seeds == 1 else f"{group}-seed{seed}"
             yield name, group, config.model_copy(update={"seed": seed}), runs / name
+
+
+def _check_all(
+    planned: Sequence[tuple[str, str, ExperimentConfig, Path]],
+    configs: Mapping[str, ExperimentConfig | Path],
+    data: Dataset,
+    out: Path,
+) -> None:
+    """Make sure that every config can be trained, or has a run that can be used."""
+    checked = set()
+    for name, group, config, run in planned:
+        refuse_links(out, *(f"predictions/{name}/{split}" for split in ("val", "holdout")))
+        read_log(run)
+        if run == configs[group]:
+            check_origin(group, run, data)
+            continue
+        if not is_complete(run):
+            refuse_links(out, f"runs/{name}")
+        _check_reusable(run, config, data)
+        if group not in checked and not same_experiment(run, config, data):  # seeds start alike
+            checked.add(group)
+            try:
+                check_start(config, data)
+            except HilumError as error:
+                raise error.within(group) from error
+
+
+def _about(config: ExperimentConfig, run: Path, cost: Cost) -> About:
+    return About(
+        backend=config.backend,
+        seed=config.seed,
+        cost=cost,
+        log=read_log(run),
+        val_figure=read_operating_point(run).get("figure", SCORE),
+        pretraining=config.pretraining,
+        trained_by=read_environment(run).get("code") or "unknown",
+        reported=config.reported,
+    )
 
 
 def _check_reusable(run: Path, config: ExperimentConfig, data: Dataset) -> None:
@@ -255,13 +267,10 @@ def _predicted(
     return read_answer(folder, split)[0]
 
 
-def _cost(
-    predictor: Predictor, run: Path, split: Split, dicoms: Sequence[Path], path: Path, seconds: float
-) -> dict[str, Any]:
-    weights, machine = _digest(network_files(run)[-1]), describe_machine()
+def _cost(predictor: Predictor, run: Path, split: Split, dicoms: Sequence[Path], path: Path, seconds: float) -> Cost:
     of = {
-        "weights": weights,
-        "machine": machine,
+        "weights": _digest(network_files(run)[-1]),
+        "machine": describe_machine(),
         "seconds": seconds,
         "dicoms": _names_and_sizes(dicoms),
         "code": source_digest(),
@@ -269,10 +278,10 @@ def _cost(
     if path.is_file():
         kept = read_json(path, _KeptCost, at_most=MAX_RECORD_BYTES, remedy="delete it, and it is measured anew")
         if kept["of"] == of:
-            return kept["cost"].to_json()
+            return kept["cost"]
     cost = measure_cost(predictor, run, split.paths, dicoms, seconds=seconds)
-    write_json(path, {"of": of, "cost": cost.to_json()})
-    return cost.to_json()
+    write_json(path, {"of": of, "cost": asdict(cost)})
+    return cost
 
 
 def _names_and_sizes(paths: Sequence[Path]) -> str:
@@ -285,67 +294,69 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
-def _results(
-    data: Dataset, holdout: Split, val: Split, entries: Sequence[Entry], seeds: int, command: str
-) -> dict[str, Any]:
-    by_name = {entry.name: entry.measures.figures["score"] for entry in entries}
-    rows = []
-    for entry in entries:
-        above = {
-            "above_nothing": (by_name[entry.name] - by_name[NOTHING]).interval()._asdict(),
-            "above_average_boxes": (by_name[entry.name] - by_name[AVERAGE]).interval()._asdict(),
-        }
-        rows.append({"name": entry.name, "group": entry.group, **entry.about, **entry.measures.to_json(), **above})
-    groups: dict[str, list[Resampled]] = {}
-    for entry in entries:
-        groups.setdefault(entry.group, []).append(by_name[entry.name])
-    trained = {entry.group for entry in entries if entry.about.get("backend") is not None}
-    standing, differences = standings(groups, trained)
-    mask = empty_mask(val.boxes_xyxy, val.sizes_wh)
-    return {
-        "hilum": __version__,
-        "code": source_digest(),
-        "command": command,
-        "date": datetime.now(UTC).date().isoformat(),
-        "data_fingerprint": data.fingerprint,
-        "source": Dataset.open(data.root).conversion.get("source"),
-        "split_made": {
-            "name": data.path.resolve().name if data.is_further_split else None,
-            **{key: data.conversion[key] for key in ("kind", "seed", "options") if key in data.conversion},
-        },
-        "patients_known": data.patients_known,
-        "images_without_patient": data.conversion.get("images_without_patient", 0),
-        "patients_on_both_sides": data.patients_shared(holdout.name),
-        "split": holdout.name,
-        "images": len(holdout),
-        "patients": len(set(holdout.patients)),
-        "positive_images": int(has_opacity(holdout).sum()),
-        "train_images": len(data.split("train")),
-        "val_images": len(val),
-        "val_shows_opacity": val.shows_opacity,
-        "chosen": CHOSEN_ON_VAL,
-        "seeds": seeds,
-        "machine": describe_machine(),
-        "empty_mask_on_val": {"pixel_accuracy": mask.pixel_accuracy, "mean_iou": mask.mean_iou},
-        "groups": standing,
-        "differences": differences,
-        "entries": rows,
-    }
+def results_of(
+    data: Dataset, holdout: Split, val: Split, measured: Sequence[Measured], seeds: int, command: str
+) -> Results:
+    """All that is told, of today."""
+    scores = {each.name: each.measures.score for each in measured}
+    runs: dict[str, list[Resampled]] = {}
+    for each in measured:
+        runs.setdefault(each.group, []).append(scores[each.name])
+    groups, differences = compare_groups(runs, {each.group for each in measured if each.about.backend is not None})
+    record = data.conversion
+    made = {key: record[key] for key in ("kind", "seed", "options") if key in record}
+    return Results(
+        hilum=__version__,
+        code=source_digest(),
+        command=command,
+        date=datetime.now(UTC).date().isoformat(),
+        data_fingerprint=data.fingerprint,
+        source=Dataset.open(data.root).conversion.get("source"),
+        split_made=SplitMade(name=data.path.resolve().name if data.is_further_split else None, **made),
+        patients_known=data.patients_known,
+        images_without_patient=record.get("images_without_patient", 0),
+        patients_on_both_sides=data.patients_shared(holdout.name),
+        split=holdout.name,
+        images=len(holdout),
+        patients=len(set(holdout.patients)),
+        positive_images=int(holdout.positive.sum()),
+        train_images=len(data.split("train")),
+        val_images=len(val),
+        val_shows_opacity=val.shows_opacity,
+        chosen=CHOSEN_ON_VAL,
+        seeds=seeds,
+        machine=Machine(**describe_machine()),
+        empty_mask_on_val=MaskFigures(**empty_mask(val.boxes_xyxy, val.sizes_wh)._asdict()),
+        groups=groups,
+        differences=differences,
+        entries=tuple(
+            Entry(
+                name=each.name,
+                group=each.group,
+                **each.about.given(),
+                **each.measures.figures.given(),
+                above_nothing=(scores[each.name] - scores[NOTHING]).interval(),
+                above_average_boxes=(scores[each.name] - scores[AVERAGE]).interval(),
+            )
+            for each in measured
+        ),
+    )
 
 
-def _dated(results: dict[str, Any], path: Path) -> dict[str, Any]:
+def _dated(results: Results, path: Path) -> Results:
     """The results; with the date of those that are there already, where nothing else has changed."""
     try:
-        before = {**results, "date": date.fromisoformat(str(read_json(path, dict[str, Any]).get("date"))).isoformat()}
-        return before if json_text(before) == path.read_text(encoding="utf-8") else results
+        kept = date.fromisoformat(read_json(path, Results).date).isoformat()
+        before = results.model_copy(update={"date": kept})
+        return before if json_text(before.dump()) == path.read_text(encoding="utf-8") else results
     except (HilumError, OSError, ValueError):  # not there, or damaged: it is written anew
         return results
 
 
-def _write(out: Path, holdout: Split, entries: Sequence[Entry], results: Mapping[str, Any]) -> None:
-    write_json(out / RESULTS, dict(results))
+def _write(out: Path, holdout: Split, measured: Sequence[Measured], results: Results) -> None:
+    write_json(out / RESULTS, results.dump())
     rows = table_rows(results)
     write_atomically(out / "table.csv", table_csv(rows))
     write_atomically(out / "table.md", table_markdown(rows, results))
-    shown = {entry.name: entry.answer for entry in entries if entry.run is not None}
+    shown = {each.name: each.answer for each in measured if each.run is not None}
     draw_comparison(holdout, shown, choose_images(holdout, 4, 2), out / "comparison.png")

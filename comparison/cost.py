@@ -5,7 +5,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -99,10 +99,6 @@ class Cost:
     peak_memory: PeakMemory
     training_seconds: FigureOrNaN
     batch_size: Count = BATCH_SIZE
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values; NaN where there is no figure."""
-        return asdict(self)
 
 
 def measure_cost(

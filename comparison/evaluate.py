@@ -2,17 +2,16 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from hilum import __version__
 from hilum.comparison.benchmark import AVERAGE, NOTHING, predict_split
+from hilum.comparison.results import Entry, Evaluation, MaskFigures
 from hilum.datasets.folder import Dataset, Split, SplitName
 from hilum.errors import HilumError
 from hilum.eval.answer import (
     Answer,
     cross_fitted_thresholds,
     everywhere,
-    has_opacity,
     image_thresholds,
     nothing,
     positive_patients,
@@ -32,7 +31,7 @@ _ENOUGH = 0.5  # what it holds of val, as a share of what it holds of the split,
 
 def evaluate(
     source: Path, data: Dataset, name: SplitName, confidence: float | None = None
-) -> tuple[dict[str, Any], list[str]]:
+) -> tuple[Evaluation, list[str]]:
     """Measure whatever holds predictions.
 
     Nothing is chosen on what is reported: thresholds come from val where the source has predictions on it, else they
@@ -46,7 +45,7 @@ def evaluate(
             is an answer as it is, and for COCO results one is chosen.
 
     Returns:
-        The results, as `hilum.comparison.tables` takes them, and a line for each thing that was not right.
+        The figures, and a line for each thing that was not right.
 
     Raises:
         HilumError: not readable as any of these, or nothing in it is of the split.
@@ -67,26 +66,26 @@ def evaluate(
         thresholds, how = cross_fitted_thresholds(truth, answer), _CROSS_FITTED
     train = data.split("train")
     baselines = {NOTHING: nothing(truth)} | ({AVERAGE: everywhere(average_boxes(train, truth))} if len(train) else {})
-    rows = [
-        {"name": what, "backend": None, **measure(truth, baseline, {}).to_json()}
+    entries = [
+        Entry(name=what, backend=None, **measure(truth, baseline, {}).figures.given())
         for what, baseline in baselines.items()
     ]
-    rows.append({"name": source.name, **measure(truth, answer, thresholds).to_json()})
-    mask = empty_mask(truth.boxes_xyxy, truth.sizes_wh)
-    return {
-        "hilum": __version__,
-        "code": source_digest(),
-        "split": name,
-        "images": len(truth),
-        "positive_images": int(has_opacity(truth).sum()),
-        "patients_known": data.patients_known,
-        "images_without_patient": data.conversion.get("images_without_patient", 0),
-        "patients_on_both_sides": data.patients_shared(name),
-        "data_fingerprint": data.fingerprint,
-        "chosen": f"{chosen}; thresholds on images were {how}",
-        "empty_mask": {"pixel_accuracy": mask.pixel_accuracy, "mean_iou": mask.mean_iou},
-        "entries": rows,
-    }, problems
+    entries.append(Entry(name=source.name, **measure(truth, answer, thresholds).figures.given()))
+    found = Evaluation(
+        hilum=__version__,
+        code=source_digest(),
+        split=name,
+        images=len(truth),
+        positive_images=int(truth.positive.sum()),
+        patients_known=data.patients_known,
+        images_without_patient=data.conversion.get("images_without_patient", 0),
+        patients_on_both_sides=data.patients_shared(name),
+        data_fingerprint=data.fingerprint,
+        chosen=f"{chosen}; thresholds on images were {how}",
+        empty_mask=MaskFigures(**empty_mask(truth.boxes_xyxy, truth.sizes_wh)._asdict()),
+        entries=tuple(entries),
+    )
+    return found, problems
 
 
 def _of_run(

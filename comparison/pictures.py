@@ -77,9 +77,8 @@ def _is_drawn(path: Path) -> bool:
 
 def choose_images(split: Split, positives: int, negatives: int) -> list[int]:
     """Indices of images to show, the same for every detector: spread over the split, not picked by any result."""
-    has_boxes = np.array([len(boxes) > 0 for boxes in split.boxes_xyxy], bool)
     chosen: list[int] = []
-    for wanted, kind in ((positives, has_boxes), (negatives, ~has_boxes)):
+    for wanted, kind in ((positives, split.positive), (negatives, ~split.positive)):
         at = np.flatnonzero(kind)
         chosen += at[np.linspace(0, len(at) - 1, min(wanted, len(at))).astype(int)].tolist() if len(at) else []
     return chosen

@@ -1,12 +1,16 @@
 """The figures as one table, three ways: terminal, CSV, Markdown."""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
+from hilum.comparison.cost import Cost, Latency
 from hilum.comparison.pictures import NOT_A_DEVICE
+from hilum.comparison.results import Addition, Change, Difference, Entry, Evaluation, Group, MaskFigures, Results
 from hilum.eval.answer import AT_SENSITIVITY, YOUDEN
+from hilum.eval.bootstrap import Interval
+from hilum.eval.figures import ImagePoint
 from hilum.eval.measures import OPERATING_POINT
+from hilum.eval.strata import Gap
 from hilum.files import csv_text
 
 Row = dict[str, str]
@@ -16,70 +20,62 @@ MASK_ROW = "all-background mask"
 _SCATTERED = 3
 
 
-def table_rows(results: Mapping[str, Any]) -> list[Row]:
-    """Format results (see `benchmark.Benchmark.results`; what an entry lacks stays empty) for people."""
-    rows = [_row(entry) for entry in results["entries"]]
-    mask = results.get("empty_mask_on_val") or results.get("empty_mask")
-    if mask:  # it has no boxes, so it is a second face of the first baseline
-        rows.insert(1, {**rows[0], "name": MASK_ROW, **_mask(mask)})
+def table_rows(results: Results | Evaluation) -> list[Row]:
+    """Format results for people; what an entry lacks stays empty."""
+    rows = [_row(entry) for entry in results.entries]
+    # An all-background mask has no boxes, so it is a second face of the first baseline.
+    rows.insert(1, {**rows[0], "name": MASK_ROW, **_mask(results.mask)})
     return rows
 
 
-def _row(entry: Mapping[str, Any]) -> Row:
-    is_baseline = entry.get("backend", "") is None
-    points = {} if is_baseline else entry.get("image_points", {})
-    operating = points.get(OPERATING_POINT, {})
-    cost = entry.get("cost") or {}
-    alone, batched = cost.get("latency_alone") or {}, cost.get("latency_batched") or {}
-    bounds = entry.get("bounds") or {}
+def _row(entry: Entry) -> Row:
+    operating = entry.point(OPERATING_POINT)
     return {
-        "name": str(entry["name"]),
-        "competition score [95%]": _interval(entry.get("score")),
-        "score, IoU >= t": _number(entry.get("score_at_or_above"), 3),
-        "above nothing [95%]": _interval(entry.get("above_nothing"), signed=True),
-        "above average boxes [95%]": _interval(entry.get("above_average_boxes"), signed=True),
-        "with a perfect classifier": _number(bounds.get("perfect_classifier"), 3),
-        "with perfect boxes": _number(bounds.get("perfect_boxes"), 3),
-        "AP 0.40:0.75 [95%]": _interval(entry.get("ap_competition")),
-        "AP 0.50:0.95": _number(entry.get("ap_coco"), 3),
-        "box sensitivity [95%]": _interval(entry.get("sensitivity")),
-        "false positives an image [95%]": _interval(entry.get("false_positives_per_image")),
-        "FROC mean [95%]": _interval((entry.get("froc") or {}).get("mean")),
-        "image AUROC [95%]": _interval(entry.get("auroc")),
-        "image AP [95%]": _interval(entry.get("average_precision")),
-        "Brier score [95%]": _interval(entry.get("brier")),
-        "image sensitivity [95%]": _interval(operating.get("sensitivity")),
-        "image specificity [95%]": _interval(operating.get("specificity")),
-        f"sensitivity / specificity at {AT_SENSITIVITY}": _both(points.get(AT_SENSITIVITY)),
-        f"sensitivity / specificity at {YOUDEN}": _both(points.get(YOUDEN)),
-        "read sooner, share of worklist [95%]": _interval(entry.get("sooner_share")),
-        "confidence >=": "" if is_baseline else _number(entry.get("least_confidence"), 3),
-        **_mask(mask_figures(entry)),
-        "pixel accuracy, as reported": _number((entry.get("reported") or {}).get("pixel_accuracy"), 4),
-        "parameters": _count(cost.get("parameters")),
-        "GFLOP an image": _number(cost.get("flops"), 2, 1e9),
-        "MB on disk": _number(cost.get("weights_bytes"), 1, 1e6),
-        "peak memory MB": _number((cost.get("peak_memory") or {}).get("resident_bytes"), 0, 1e6),
-        "latency ms p50 / p95": _pair(alone),
-        "latency ms in batches p50 / p95": _pair(batched),
-        "images/s from arrays": _number((cost.get("from_arrays") or {}).get("images_per_second"), 1),
-        "images/s from files": _throughput(cost.get("from_files") or {}),
-        "time outside the network": _percent(batched.get("outside_network")),
-        "training s": _number(cost.get("training_seconds"), 0),
+        "name": entry.name,
+        "competition score [95%]": _interval(entry.score),
+        "score, IoU >= t": _number(entry.score_at_or_above, 3),
+        "above nothing [95%]": _interval(entry.above_nothing, signed=True),
+        "above average boxes [95%]": _interval(entry.above_average_boxes, signed=True),
+        "with a perfect classifier": _number(entry.bounds.perfect_classifier, 3),
+        "with perfect boxes": _number(entry.bounds.perfect_boxes, 3),
+        "AP 0.40:0.75 [95%]": _interval(entry.ap_competition),
+        "AP 0.50:0.95": _number(entry.ap_coco, 3),
+        "box sensitivity [95%]": _interval(entry.sensitivity),
+        "false positives an image [95%]": _interval(entry.false_positives_per_image),
+        "FROC mean [95%]": _interval(entry.froc.mean),
+        "image AUROC [95%]": _interval(entry.auroc),
+        "image AP [95%]": _interval(entry.average_precision),
+        "Brier score [95%]": _interval(entry.brier),
+        "image sensitivity [95%]": _interval(operating.sensitivity),
+        "image specificity [95%]": _interval(operating.specificity),
+        f"sensitivity / specificity at {AT_SENSITIVITY}": _both(entry.point(AT_SENSITIVITY)),
+        f"sensitivity / specificity at {YOUDEN}": _both(entry.point(YOUDEN)),
+        "read sooner, share of worklist [95%]": _interval(entry.sooner_share),
+        "confidence >=": "" if entry.is_baseline else _number(entry.least_confidence, 3),
+        **_mask(entry.masks),
+        "pixel accuracy, as reported": _number(entry.reported.pixel_accuracy, 4),
+        **{name: shown(entry.cost) if entry.cost else "" for name, shown in _COST.items()},
     }
 
 
-def mask_figures(entry: Mapping[str, Any]) -> dict[str, float | None]:
-    """Pixel accuracy and mean IoU of a segmenter's masks on val, of the epoch that was kept; None for what has none."""
-    log = [line for line in entry.get("log") or [] if line.get("val_score") is not None]
-    kept: Mapping[str, Any] = max(log, key=lambda line: line["val_score"], default={})
-    return {name: kept.get(f"val_{name}") for name in ("pixel_accuracy", "mean_iou")}
+_COST: Mapping[str, Callable[[Cost], str]] = {
+    "parameters": lambda cost: f"{cost.parameters:,}",
+    "GFLOP an image": lambda cost: _number(cost.flops / 1e9, 2),
+    "MB on disk": lambda cost: _number(cost.weights_bytes / 1e6, 1),
+    "peak memory MB": lambda cost: _number(cost.peak_memory.resident_bytes / 1e6, 0),
+    "latency ms p50 / p95": lambda cost: _pair(cost.latency_alone),
+    "latency ms in batches p50 / p95": lambda cost: _pair(cost.latency_batched),
+    "images/s from arrays": lambda cost: _number(cost.from_arrays.images_per_second, 1),
+    "images/s from files": lambda cost: f"{cost.from_files.images_per_second:.1f} ({cost.from_files.source})",
+    "time outside the network": lambda cost: _percent(cost.latency_batched.outside_network),
+    "training s": lambda cost: _number(cost.training_seconds, 0),
+}
 
 
-def _mask(figures: Mapping[str, float | None]) -> Row:
+def _mask(figures: MaskFigures) -> Row:
     return {
-        "pixel accuracy of masks": _number(figures["pixel_accuracy"], 4),
-        "mean IoU of masks": _number(figures["mean_iou"], 4),
+        "pixel accuracy of masks": _number(figures.pixel_accuracy, 4),
+        "mean IoU of masks": _number(figures.mean_iou, 4),
     }
 
 
@@ -94,73 +90,71 @@ def table_csv(rows: Sequence[Row]) -> str:
     return csv_text(list(rows[0]), [list(row.values()) for row in rows])
 
 
-def table_markdown(rows: Sequence[Row], about: Mapping[str, Any]) -> str:
+def table_markdown(rows: Sequence[Row], results: Results) -> str:
     """The table as Markdown, one line a figure, with what has to be known to read it."""
-    rows = filled(rows)
-    lines = [f"|  | {' | '.join(row['name'] for row in rows)} |", f"| --- |{' ---: |' * len(rows)}"]
-    lines += [f"| {key} | {' | '.join(row[key] for row in rows)} |" for key in list(rows[0])[1:]]
+    header, cells = score_table(rows)
+    lines = [f"|  | {' | '.join(header[1:])} |", f"| --- |{' ---: |' * len(header[1:])}"]
+    lines += [f"| {' | '.join(row)} |" for row in cells]
     differences = [
-        f"- {each['higher']} above {each['lower']}: {_interval(each['score'], signed=True)}{_more(each)}"
-        for each in about.get("differences", [])
+        f"- {each.higher} above {each.lower}: {_interval(each.score, signed=True)}{_more(each)}"
+        for each in results.differences
     ]
     paired = ["## Paired differences of the competition score [95%]", "", *differences, ""] if differences else []
-    return "\n".join(["# Benchmark", "", *lines, "", *paired, *findings(about), *notes(about), ""])
+    return "\n".join(["# Benchmark", "", *lines, "", *paired, *findings(results), *notes(results), ""])
 
 
-def _more(difference: Mapping[str, Any]) -> str:
-    low, high = ((difference.get("simultaneous") or {}).get(end) for end in ("low", "high"))
-    text = f"; all pairs of configs at once [{low:+.3f}, {high:+.3f}]" if _is_number(low) and _is_number(high) else ""
-    seeds = _number(difference.get("over_seeds"), 3)
+def _more(difference: Difference) -> str:
+    all_pairs = difference.simultaneous
+    text = f"; all pairs of configs at once [{all_pairs.low:+.3f}, {all_pairs.high:+.3f}]" if all_pairs else ""
+    seeds = _number(difference.over_seeds, 3)
     return f"{text}; seeds alone may move it by {seeds}" if seeds else text
 
 
-def findings(results: Mapping[str, Any]) -> list[str]:
+def findings(results: Results | Evaluation) -> list[str]:
     """Lines on what the table has no room for: each answer's kinds of errors, and the gaps that are beyond chance."""
     lines = []
-    for entry in results["entries"]:
-        if entry.get("backend", "") is None:  # a baseline
+    for entry in results.entries:
+        if entry.is_baseline:
             continue
-        kinds = entry.get("mistakes") or {}
         told = [
-            f"{what} {', '.join(f'{count:,} {kind}' for kind, count in kinds[of].items())}"
-            for of, what in (("boxes", "boxes:"), ("truth", "of the true boxes"))
-            if kinds.get(of)
+            f"{what} {', '.join(f'{count:,} {kind}' for kind, count in kinds.items())}"
+            for kinds, what in ((entry.mistakes.boxes, "boxes:"), (entry.mistakes.truth, "of the true boxes"))
+            if kinds
         ]
-        lines += [f"- {entry['name']}, {'; '.join(told)}."] if told else []
+        lines += [f"- {entry.name}, {'; '.join(told)}."] if told else []
         lines += [
-            f"- {entry['name']}, beyond chance: {gap['measure']}, {gap['factor']} {gap['stratum']}: "
-            f"{gap['inside']['estimate']:.3f}, elsewhere {gap['outside']['estimate']:.3f}, gap "
-            f"{_interval(gap['simultaneous'], signed=True)} (all {entry['strata']['comparisons']} gaps at once)."
-            for gap in pointed_out((entry.get("strata") or {}).get("gaps") or [])
+            f"- {entry.name}, beyond chance: {gap.measure}, {gap.factor} {gap.stratum}: "
+            f"{gap.inside.estimate:.3f}, elsewhere {gap.outside.estimate:.3f}, gap "
+            f"{_interval(gap.simultaneous, signed=True)} (all {entry.strata.comparisons} gaps at once)."
+            for gap in pointed_out(entry.strata.gaps)
         ]
     return lines
 
 
-def pointed_out(gaps: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def pointed_out(gaps: Sequence[Gap]) -> list[Gap]:
     """The gaps that the interval separates from zero; where a factor has two strata, which mirror each other, one."""
-    shown: list[Mapping[str, Any]] = []
+    shown: list[Gap] = []
     for gap in gaps:
-        of_two = sum((gap["factor"], gap["measure"]) == (each["factor"], each["measure"]) for each in gaps) == 2
-        mirrored = of_two and any(
-            (gap["factor"], gap["measure"]) == (each["factor"], each["measure"]) for each in shown
-        )
-        if gap["separated"] and not mirrored:
+        of_two = sum((gap.factor, gap.measure) == (each.factor, each.measure) for each in gaps) == 2
+        mirrored = of_two and any((gap.factor, gap.measure) == (each.factor, each.measure) for each in shown)
+        if gap.separated and not mirrored:
             shown.append(gap)
     return shown
 
 
-def notes(about: Mapping[str, Any]) -> list[str]:
+def notes(results: Results | Evaluation) -> list[str]:
     """Lines that belong under a table."""
-    unit = "patients" if about["patients_known"] else "images (no patient is known, so patients may be on two sides)"
-    unknown = about.get("images_without_patient") if about["patients_known"] else 0
-    leak = about.get("patients_on_both_sides")
-    code = f", code {about['code']}" if about.get("code") else ""
+    known = results.patients_known
+    unit = "patients" if known else "images (no patient is known, so patients may be on two sides)"
+    unknown = results.images_without_patient if known else 0
+    leak = results.patients_on_both_sides
+    code = f", code {results.code}" if results.code else ""
     return [
-        f"- {about['images']} {about['split']} images, {about['positive_images']} with opacity; {about['chosen']}.",
+        f"- {results.images} {results.split} images, {results.positive_images} with opacity; {results.chosen}.",
         f"- Intervals: bootstrap over {unit}, 2,000 resamples; 500 for AP.",
-        *_seeds(about.get("groups", [])),
+        *_seeds(results.groups),
         *([f"- {unknown} images of the data are in no patient map; each counts as a patient."] if unknown else []),
-        *([f"- {leak} patients of {about['split']} are in another split too: figures flatter."] if leak else []),
+        *([f"- {leak} patients of {results.split} are in another split too: figures flatter."] if leak else []),
         (
             "- Competition score: mean over images of TP/(TP+FP+FN), averaged over IoU > 0.40, 0.45, ..., 0.75; images "
             "with neither truth nor prediction do not count. AP is COCO's, another figure. Box sensitivity, false "
@@ -171,39 +165,38 @@ def notes(about: Mapping[str, Any]) -> list[str]:
             "boxes wherever it answers. Pixel accuracy (of runs: on val) is no result: an all-background mask has "
             "it too."
         ),
-        *[f"- {line}" for line in reported_on(about)],
-        *[f"- {line}" for line in scattered_latency(about)],
-        f"- Data {about['data_fingerprint']}, hilum {about['hilum']}{code}.",
+        *[f"- {line}" for line in (*reported_on(results), *scattered_latency(results))],
+        f"- Data {results.data_fingerprint}, hilum {results.hilum}{code}.",
         *[
-            f"- {entry['name']} was trained by other code, {entry['trained_by']}."
-            for entry in about.get("entries", [])
-            if entry.get("trained_by", about.get("code")) != about.get("code")
+            f"- {entry.name} was trained by other code, {entry.trained_by}."
+            for entry in results.entries
+            if entry.trained_by not in ("", results.code)
         ],
         f"- {NOT_A_DEVICE}",
     ]
 
 
-def reported_on(about: Mapping[str, Any]) -> list[str]:
+def reported_on(results: Results | Evaluation) -> list[str]:
     """What to know of pixel accuracies that the report printed, which stand beside ours: other images, and how many."""
     names: dict[int, list[str]] = {}
-    for entry in about.get("entries", []):
-        images = (entry.get("reported") or {}).get("held_out")
-        if images is not None and images != about.get("val_images", images):
-            names.setdefault(images, []).append(entry["name"])
+    for entry in results.entries:
+        images = entry.reported.held_out
+        if images is not None and images != results.val_images:
+            names.setdefault(images, []).append(entry.name)
     return [
         f"Pixel accuracy, as reported, of {', '.join(of)}: the report held out {images:,} images; this val has "
-        f"{about['val_images']:,}."
+        f"{results.val_images:,}."
         for images, of in names.items()
     ]
 
 
-def scattered_latency(about: Mapping[str, Any]) -> list[str]:
+def scattered_latency(results: Results | Evaluation) -> list[str]:
     """What to know of times that were taken while the machine had something else to do."""
-    names = []
-    for entry in about.get("entries", []):
-        alone = (entry.get("cost") or {}).get("latency_alone") or {}
-        if (alone.get("p95_ms") or 0) > _SCATTERED * (alone.get("p50_ms") or math.inf):
-            names.append(entry["name"])
+    names = [
+        entry.name
+        for entry in results.entries
+        if entry.cost and entry.cost.latency_alone.p95_ms > _SCATTERED * entry.cost.latency_alone.p50_ms
+    ]
     line = (
         f"Latency of {', '.join(names)}: p95 is more than {_SCATTERED} times p50, so the machine had something else to "
         "do; times here are too long, and not to be compared."
@@ -211,87 +204,73 @@ def scattered_latency(about: Mapping[str, Any]) -> list[str]:
     return [line] if names else []
 
 
-def _seeds(groups: Sequence[Mapping[str, Any]]) -> list[str]:
+def _seeds(groups: Sequence[Group]) -> list[str]:
     known = [
-        f"{group['name']} {group['sd_over_seeds']:.3f} ({group['runs']} runs)"
+        f"{group.name} {group.sd_over_seeds:.3f} ({group.runs} runs)"
         for group in groups
-        if _is_number(group.get("sd_over_seeds"))
+        if math.isfinite(group.sd_over_seeds)
     ]
     told = f"- Seeds are not in the intervals. Standard deviation of the score over them: {', '.join(known)}."
     return [told] if known else []
 
 
 def score_table(rows: Sequence[Row]) -> Cells:
-    """Header and rows for a terminal, one row a figure: a column a figure would be wider than most terminals."""
+    """Header and rows, one row a figure: a column a figure would be wider than most terminals."""
     rows = filled(rows)
     return ["", *(row["name"] for row in rows)], [[key, *(row[key] for row in rows)] for key in list(rows[0])[1:]]
 
 
-def difference_table(differences: Sequence[Mapping[str, Any]]) -> Cells:
+def difference_table(changes: Sequence[Change]) -> Cells:
     """Header and rows of what changed between two benchmarks."""
     header = ["", "new [95%]", "old [95%]", "difference, paired [95%]", "images better", "worse", "alike"]
     return header, [
         [
-            each["name"],
-            *(_interval(each["new"]), _interval(each["old"]), _interval(each["difference"], signed=True)),
-            *(f"{each['images'][how]:,}" for how in ("better", "worse", "alike")),
+            each.name,
+            *(_interval(each.new), _interval(each.old), _interval(each.difference, signed=True)),
+            *(f"{count:,}" for count in (each.images.better, each.images.worse, each.images.alike)),
         ]
-        for each in differences
+        for each in changes
     ]
 
 
-def addition_table(rows: Sequence[Mapping[str, Any]]) -> Cells:
+def addition_table(rows: Sequence[Addition]) -> Cells:
     """Header and rows of what each part of a composition adds (`hilum.comparison.ablation`)."""
     header = ["", "score [95%]", "added, paired [95%]", "AP 0.40:0.75", "box sensitivity", "FP / image", "on val"]
     return header, [
         [
-            row["name"],
-            _interval(row["score"]),
-            _interval(row["added"], signed=True),
-            _number(row["ap_competition"], 3),
-            *(_number(row[name]["estimate"], 3) for name in ("sensitivity", "false_positives_per_image")),
-            _number(sum(fold["val_score"] for fold in row["folds"]) / len(row["folds"]), 3),
+            row.name,
+            _interval(row.score),
+            _interval(row.added, signed=True) if row.added else "",
+            _number(row.ap_competition, 3),
+            _number(row.sensitivity.estimate, 3),
+            _number(row.false_positives_per_image.estimate, 3),
+            _number(sum(fold.val_score for fold in row.folds) / len(row.folds), 3),
         ]
         for row in rows
     ]
 
 
-def _interval(value: Mapping[str, float | None] | None, *, signed: bool = False) -> str:
-    if value is None or not _is_number(value["estimate"]):
+def _interval(value: Interval, *, signed: bool = False) -> str:
+    if not math.isfinite(value.estimate):
         return ""
     sign = "+" if signed else ""
-    text = f"{value['estimate']:{sign}.3f}"
-    if _is_number(value["low"]) and _is_number(value["high"]):
-        text += f" [{value['low']:{sign}.3f}, {value['high']:{sign}.3f}]"
-    return text
+    text = f"{value.estimate:{sign}.3f}"
+    known = math.isfinite(value.low) and math.isfinite(value.high)
+    return f"{text} [{value.low:{sign}.3f}, {value.high:{sign}.3f}]" if known else text
 
 
-def _number(value: float | None, decimals: int, unit: float = 1) -> str:
-    return f"{value / unit:.{decimals}f}" if value is not None and _is_number(value) else ""
+def _number(value: float, decimals: int) -> str:
+    return f"{value:.{decimals}f}" if math.isfinite(value) else ""
 
 
-def _count(value: int | None) -> str:
-    return "" if value is None else f"{value:,}"
+def _percent(share: float) -> str:
+    return f"{share:.0%}" if math.isfinite(share) else ""
 
 
-def _percent(share: float | None) -> str:
-    return f"{share:.0%}" if share is not None and _is_number(share) else ""
+def _pair(latency: Latency) -> str:
+    return f"{latency.p50_ms:.1f} / {latency.p95_ms:.1f}"
 
 
-def _pair(latency: Mapping[str, float | None]) -> str:
-    parts = [_number(latency.get(name), 1) for name in ("p50_ms", "p95_ms")]
+def _both(point: ImagePoint) -> str:
+    parts = [_number(of.estimate, 3) for of in (point.sensitivity, point.specificity)]
     return " / ".join(parts) if all(parts) else ""
-
-
-def _both(point: Mapping[str, Any] | None) -> str:
-    parts = [_number(((point or {}).get(name) or {}).get("estimate"), 3) for name in ("sensitivity", "specificity")]
-    return " / ".join(parts) if all(parts) else ""
-
-
-def _throughput(measured: Mapping[str, Any]) -> str:
-    text = _number(measured.get("images_per_second"), 1)
-    return f"{text} ({measured['source']})" if text else ""
-
-
-def _is_number(value: float | None) -> bool:
-    return value is not None and math.isfinite(value)

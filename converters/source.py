@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from struct import Struct
 from typing import TYPE_CHECKING, BinaryIO
 
-from hilum.converters.rsna import LeftOut
+from hilum.datasets.left_out import LeftOut
 from hilum.dicom.header import MAX_FILE_BYTES
 from hilum.errors import HilumError
 from hilum.files import PARTIAL, naming, own_folder, read_regular, remove
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 UNPACKED = ".unpacked"
+HIDDEN_FILES = ".*"
 _LOCAL_HEADER = Struct("<4s22xHH")  # signature, length of the name, length of the extra field (APPNOTE 4.3.7)
 _ENCRYPTED = 0x1
 _PIECE = 1 << 22
@@ -258,7 +259,7 @@ class _Listing:
         """Files and folders whose names begin with a dot belong to systems and programs: one line for all."""
         if self._hidden:
             what = "a hidden file or folder" if self._hidden == 1 else f"{self._hidden:,} hidden files or folders"
-            self._leave_out(".*", f"{what}, whose names begin with a dot")
+            self._leave_out(HIDDEN_FILES, f"{what}, whose names begin with a dot")
 
     def _leave_out(self, name: str, reason: str) -> None:
         self.left_out.append(LeftOut("file", "", name, None, reason))

@@ -5,10 +5,11 @@ import hashlib
 import io
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,9 @@ from hilum.datasets.pictures import read_picture
 from hilum.errors import HilumError
 from hilum.files import open_to_append
 from hilum.printable import printable
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _AT_ONCE = 256  # pictures that are decoded before they are written
 _FORMAT = b"1"  # raised when the same pictures come to be other squares
@@ -83,10 +87,11 @@ def square_pictures(data: Dataset, name: SplitName, size: int) -> Squares:
     return Squares(mapped, np.array([row[picture] for picture in data.split(name).paths], np.int64))
 
 
-def _fingerprint(pictures: Sequence[Path], metadata: Mapping[str, Mapping[str, str]]) -> str:
+def _fingerprint(pictures: Sequence[Path], metadata: "pd.DataFrame") -> str:
     digest = hashlib.sha256(_FORMAT)
+    sha256 = dict(metadata["sha256"]) if "sha256" in metadata else {}
     for picture in pictures:
-        digest.update(f"{picture.name},{metadata[picture.stem].get('sha256')}\n".encode())
+        digest.update(f"{picture.name},{sha256.get(picture.stem)}\n".encode())
     return digest.hexdigest()[:16]
 
 

@@ -1,10 +1,10 @@
 """Read a dataset folder: which images are in a split, where their opacities are, whose they are."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from hilum.documents import MAX_CSV_BYTES, MAX_JSON_BYTES, read_csv, shown
 from hilum.errors import HilumError
 from hilum.files import read_regular
 from hilum.kinds import mistaken
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SplitName = Literal["train", "val", "holdout"]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
@@ -62,6 +65,11 @@ class Split:
         return any(map(len, self.boxes_xyxy))
 
     @property
+    def positive(self) -> NDArray[np.bool_]:
+        """(images,) whether each has a box."""
+        return np.array([len(boxes) > 0 for boxes in self.boxes_xyxy], np.bool_)
+
+    @property
     def boxes_xywh(self) -> tuple[NDArray[np.float64], ...]:
         """As the competition's metric takes them: left, top, width, height."""
         return tuple(xyxy_to_xywh(boxes) for boxes in self.boxes_xyxy)
@@ -91,6 +99,7 @@ class Dataset:
     path: Path
     conversion: Conversion
     scratch: Path | None = None
+    _splits: "dict[SplitName, Split]" = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def open(cls, path: Path) -> "Dataset":
@@ -184,21 +193,30 @@ class Dataset:
         Raises:
             HilumError: a file of the folder is missing or damaged.
         """
-        return read_annotations(self.annotations_path(name), self.metadata, remedy=_AGAIN)
+        return read_annotations(self.annotations_path(name), self.metadata.index, remedy=_AGAIN)
 
     def split(self, name: SplitName) -> Split:
-        """Read one split.
+        """A split, which is read once.
 
         Raises:
             HilumError: a file of the folder is missing or damaged.
         """
+        if name not in self._splits:
+            self._splits[name] = self._read_split(name)
+        return self._splits[name]
+
+    def _read_split(self, name: SplitName) -> Split:
         coco, image_ids = self.coco(name)
-        images, rows, folder = coco["images"], [self.metadata[image_id] for image_id in image_ids], self.root / "images"
+        images, rows, folder = coco["images"], self.metadata.loc[image_ids], self.root / "images"
         boxes: dict[int, list[list[float]]] = {image["id"]: [] for image in images}
         for annotation in coco["annotations"]:
             boxes[annotation["image_id"]].append(annotation["bbox"])
         flat_xyxy = xywh_to_xyxy(np.array([box for of_image in boxes.values() for box in of_image]))
         ends = np.cumsum([len(of_image) for of_image in boxes.values()])
+
+        def texts(column: str) -> tuple[str, ...]:
+            return tuple(rows[column]) if column in rows else ("",) * len(rows)
+
         return Split(
             name=name,
             coco_ids=tuple(image["id"] for image in images),
@@ -206,11 +224,11 @@ class Dataset:
             paths=tuple(folder / image["file_name"] for image in images),
             sizes_wh=np.array([(i["width"], i["height"]) for i in images], np.int64).reshape(-1, 2),
             boxes_xyxy=tuple(np.split(flat_xyxy, ends[:-1])) if images else (),
-            classes=tuple(row["class"] for row in rows),
-            patients=tuple(f"patient {i['patient']}" if i["patient"] else f"image {i['image_id']}" for i in rows),
-            views=tuple(row.get("view") or "" for row in rows),
-            sexes=tuple(row.get("sex") or "" for row in rows),
-            ages_years=tuple(row.get("age_years") or "" for row in rows),
+            classes=texts("class"),
+            patients=tuple(people(rows)),
+            views=texts("view"),
+            sexes=texts("sex"),
+            ages_years=texts("age_years"),
         )
 
     def unlabelled(self) -> list[Path]:
@@ -218,18 +236,27 @@ class Dataset:
         return sorted((self.root / "unlabelled" / "images").glob("*.*"))
 
     @cached_property
-    def metadata(self) -> dict[str, dict[str, str]]:
-        """The rows of `metadata.csv` by image id, in the order of the file."""
+    def metadata(self) -> "pd.DataFrame":
+        """`metadata.csv` as text, a row an image, by its id, in the order of the file."""
+        import pandas as pd
+
         path = self.path / "metadata.csv"
-        rows: dict[str, dict[str, str]] = {}
-        for row in read_csv(path, ("image_id", "class", "patient"), remedy=_AGAIN):
-            if row["image_id"] in rows:
-                raise HilumError(f"{path}: image_id: {shown(row['image_id'])} has two rows; {_AGAIN}")
-            if (longest := max(row.values(), key=len)) and len(longest) > _MAX_CELL:
-                column = next(key for key, value in row.items() if value is longest)
+        rows = read_csv(path, ("image_id", "class", "patient"), remedy=_AGAIN)
+        table = pd.DataFrame(rows, columns=list(rows[0]) if rows else ["image_id", "class", "patient"], dtype=object)
+        if (twice := table["image_id"].duplicated()).any():
+            first = table["image_id"][twice].iloc[0]
+            raise HilumError(f"{path}: image_id: {shown(first)} has two rows; {_AGAIN}")
+        for column in table.columns:
+            if (long := table[column].str.len() > _MAX_CELL).any():
+                row = table[long].iloc[0]
                 raise HilumError(
-                    f"{path}: {column} of {shown(row['image_id'])}: {len(longest):,} characters, at most {_MAX_CELL} "
-                    f"are read; {_AGAIN}"
+                    f"{path}: {column} of {shown(row['image_id'])}: {len(row[column]):,} characters, at most "
+                    f"{_MAX_CELL} are read; {_AGAIN}"
                 )
-            rows[row["image_id"]] = row
-        return rows
+        return table.set_index("image_id", drop=False)
+
+
+def people(images: "pd.DataFrame") -> list[str]:
+    """Whose each image is, as `Split.patients` says it."""
+    known = zip(images["image_id"], images["patient"], strict=True)
+    return [f"patient {patient}" if patient else f"image {image_id}" for image_id, patient in known]

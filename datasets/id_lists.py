@@ -48,6 +48,24 @@ def read_named_ids(path: Path) -> set[str]:
     return {values[0] for _, values in _columns(path, _read(path), ID_COLUMNS)}
 
 
+def match_case(image_ids: Iterable[str], known: Iterable[str]) -> dict[str, str]:
+    """Find ids that `known` holds too, but for their case: id -> as `known` spells it.
+
+    Ids that `known` holds as they are, or that could be two of `known`, are not in the result; nor are two ids that
+    could be the same one.
+    """
+    ours, theirs = set(image_ids), set(known)
+    spare: dict[str, list[str]] = {}
+    asked: dict[str, list[str]] = {}
+    for image_id in theirs - ours:
+        spare.setdefault(image_id.lower(), []).append(image_id)
+    for image_id in sorted(ours - theirs):
+        asked.setdefault(image_id.lower(), []).append(image_id)
+    return {
+        same[0]: spare[lower][0] for lower, same in asked.items() if len(same) == 1 and len(spare.get(lower, ())) == 1
+    }
+
+
 def lost_zeros(ids: Iterable[str], known: Iterable[str]) -> dict[str, str]:
     """Ids of digits that a table lost leading zeros of, as spreadsheets and pandas do: id -> as `known` has it.
 

@@ -1,43 +1,21 @@
 """What lies on both sides of a split: patients, identical pictures; and whether the sides look alike."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from hilum.datasets.folder import SPLITS, Dataset
+from hilum.datasets.patients import with_patients
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 UNKNOWN = "unknown"
 
 
-class Facts(NamedTuple):
-    """What of an image counts here.
-
-    Attributes:
-        image_id: the challenge's `patientId`, which names an image.
-        patient: whose it is; "" where nobody said.
-        sha256: of the picture file; "" where it is not known.
-        kind: its class; "" where it is not known.
-        view: PA or AP; "" where it is not known.
-        opacity: whether it has a box.
-    """
-
-    image_id: str
-    patient: str
-    sha256: str
-    kind: str
-    view: str
-    opacity: bool
-
-
-def facts_of(row: Mapping[str, str], *, opacity: bool) -> Facts:
-    """Facts of a row of `metadata.csv`."""
-    sha256, kind, view = (row.get(key) or "" for key in ("sha256", "class", "view"))
-    return Facts(row["image_id"], row["patient"], sha256, kind, view, opacity)
-
-
 def check_dataset(data: Dataset, patients: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """The leak check of a dataset folder or a further split.
+    """The leak check of a dataset folder or a derived split.
 
     Args:
         data: opened.
@@ -46,24 +24,21 @@ def check_dataset(data: Dataset, patients: Mapping[str, str] | None = None) -> d
     Raises:
         HilumError: a file of the folder is missing or damaged.
     """
-    splits: dict[str, list[Facts]] = {}
-    for name in SPLITS:
-        split = data.split(name)
-        rows = [data.metadata[image_id] for image_id in split.image_ids]
-        rows = [{**row, "patient": (patients or {}).get(row["image_id"], row["patient"])} for row in rows]
-        splits[name] = [
-            facts_of(row, opacity=len(boxes) > 0) for row, boxes in zip(rows, split.boxes_xyxy, strict=True)
-        ]
-    return leak_check(splits)
+    sides: dict[str, pd.DataFrame] = {}
+    for split in map(data.split, SPLITS):
+        side = with_patients(data.metadata.loc[list(split.image_ids)], patients or {})
+        sides[split.name] = side.assign(opacity=[len(boxes) > 0 for boxes in split.boxes_xyxy])
+    return leak_check(sides)
 
 
-def leak_check(splits: Mapping[str, Sequence[Facts]]) -> dict[str, Any]:
+def leak_check(sides: "Mapping[str, pd.DataFrame]") -> dict[str, Any]:
     """Compare the sides of a split, each with each.
 
     An image of an unknown patient shares it with none; two files of the same bytes are the same picture.
 
     Args:
-        splits: name -> its images.
+        sides: name of a split -> its images, as rows of `metadata.csv`; `opacity` says whether each has a box. Cells of
+            `patient`, `class`, `view` and `sha256` are "" where it is not known; the last two columns may be missing.
 
     Returns:
         `patients_known`; `splits`: name -> `images`, `with_opacity`, `patients` (None where none is known),
@@ -71,39 +46,52 @@ def leak_check(splits: Mapping[str, Sequence[Facts]]) -> dict[str, Any]:
         `patients` on both sides (None where none is known), `their_images` (on either side), `same_pictures` (None
         where no checksum is known), and the ids of two that are the same as `example`.
     """
-    known = any(image.patient for images in splits.values() for image in images)
-    hashed = any(image.sha256 for images in splits.values() for image in images)
+    known = any((side["patient"] != "").any() for side in sides.values())
+    hashed = any("sha256" in side and (side["sha256"] != "").any() for side in sides.values())
     pairs = []
-    for names in combinations(splits, 2):
-        first, second = (splits[name] for name in names)
-        patients = {image.patient for image in first} & {image.patient for image in second} - {""}
-        pictures, there = ({i.sha256: i.image_id for i in reversed(side) if i.sha256} for side in (first, second))
-        same = [(image_id, there[sha256]) for sha256, image_id in pictures.items() if sha256 in there]
+    for names in combinations(sides, 2):
+        pair = [sides[name] for name in names]
+        patients = set.intersection(*(set(side["patient"]) for side in pair)) - {""}
+        same = _same_pictures(*pair) if hashed else []
         pairs.append(
             {
                 "between": list(names),
                 "patients": len(patients) if known else None,
-                "their_images": [sum(image.patient in patients for image in side) for side in (first, second)],
+                "their_images": [int(side["patient"].isin(patients).sum()) for side in pair],
                 "same_pictures": len(same) if hashed else None,
                 "example": list(min(same)) if same else None,
             }
         )
     return {
         "patients_known": known,
-        "splits": {name: _describe(images, known=known) for name, images in splits.items()},
+        "splits": {name: _describe(side, known=known) for name, side in sides.items()},
         "pairs": pairs,
     }
 
 
-def _describe(images: Sequence[Facts], *, known: bool) -> dict[str, Any]:
+def _same_pictures(first: "pd.DataFrame", second: "pd.DataFrame") -> list[tuple[str, str]]:
+    """The ids of two images for each checksum that is on both sides, of several the first."""
+    columns = ["sha256", "image_id"]
+    here, there = (side.loc[side["sha256"] != "", columns].drop_duplicates("sha256") for side in (first, second))
+    both = here.merge(there, on="sha256")
+    return list(zip(both["image_id_x"], both["image_id_y"], strict=True))
+
+
+def _describe(side: "pd.DataFrame", *, known: bool) -> dict[str, Any]:
+    people = side["patient"][side["patient"] != ""]
     return {
-        "images": len(images),
-        "with_opacity": sum(image.opacity for image in images),
-        "patients": len({image.patient for image in images} - {""}) if known else None,
-        "without_patient": sum(not image.patient for image in images),
-        "classes": dict(sorted(Counter(image.kind or UNKNOWN for image in images).items())),
-        "views": dict(sorted(Counter(image.view or UNKNOWN for image in images).items())),
+        "images": len(side),
+        "with_opacity": int(side["opacity"].sum()),
+        "patients": people.nunique() if known else None,
+        "without_patient": len(side) - len(people),
+        "classes": _counts(side, "class"),
+        "views": _counts(side, "view"),
     }
+
+
+def _counts(side: "pd.DataFrame", column: str) -> dict[str, int]:
+    values = side[column].replace("", UNKNOWN) if column in side else [UNKNOWN] * len(side)
+    return dict(sorted(Counter(values).items()))
 
 
 def leak_warnings(leaks: Mapping[str, Any]) -> list[str]:

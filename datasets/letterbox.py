@@ -1,5 +1,8 @@
 """An image of any shape in a square: the picture, the boxes, and the way back."""
 
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal, Self, TypeVar
 
@@ -113,3 +116,13 @@ class Letterbox:
         boxes = np.asarray(boxes_xyxy, dtype=np.float64).reshape(-1, 4)
         boxes = (boxes - (self.pad_left, self.pad_top) * 2) / (self.scale_xy * 2)
         return boxes.clip(0, self.original_wh * 2)
+
+
+def letterbox_batch(
+    images: Sequence[NDArray[np.uint8]], size: int, fill: int = 0, interpolation: Interpolation = "area"
+) -> tuple[list[Letterbox], NDArray[np.uint8]]:
+    """Images (H, W) of any sizes, at least one, as squares (N, size, size); and where each lies in its square."""
+    places = [Letterbox.fit((image.shape[1], image.shape[0]), size) for image in images]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # OpenCV releases the interpreter's lock
+        squares = pool.map(lambda place, image: place.apply(image, fill, interpolation), places, images)
+        return places, np.stack(list(squares))

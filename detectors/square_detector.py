@@ -1,75 +1,43 @@
-"""What every detector of square pictures does alike: learn from them, keep the best epoch, bring boxes back.
-
-A detector is a config that builds a network; the network says what its loss is and what it finds. Pictures,
-augmentation, the loop, resuming, several processes, validation, loading and batches are here.
-"""
+"""A detector whose network says itself what its loss is and what it finds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import Field
 from supervision import Detections
 from torch import Tensor, nn
 
-from hilum.config import ExperimentConfig, Table, read_config
-from hilum.datasets.augmentation import Augmentation, augment
-from hilum.datasets.cache import Squares, square_pictures
-from hilum.datasets.folder import Dataset, Split
+from hilum.datasets.augmentation import augment
+from hilum.datasets.cache import Squares
+from hilum.datasets.folder import Split
 from hilum.datasets.letterbox import Letterbox
-from hilum.errors import HilumError
-from hilum.run import WEIGHTS
-from hilum.training.checkpoint import CHECKPOINT, load_weights
-from hilum.training.distributed import first_goes_first, wait
-from hilum.training.loop import fit, pick_device, shuffled_batches
-from hilum.training.schedule import SCHEDULES
-from hilum.training.validation import best_operating_point
-
-_AT_ONCE = 16
+from hilum.network_backend import NetworkBackend
+from hilum.result import detections_in_picture
+from hilum.training.loop import Numbers
+from hilum.training.settings import NetworkConfig, TrainSettings
 
 
-class SquareTraining(Table):
+class SquareTraining(TrainSettings):
     """How a detector is trained, with AdamW."""
 
     epochs: int = Field(default=50, gt=0)
     batch_size: int = Field(default=8, gt=0)
     learning_rate: float = Field(default=2e-4, gt=0)
     weight_decay: float = Field(default=1e-4, ge=0)
-    schedule: Literal["cosine", "constant"] = "cosine"
-    patience: int = Field(default=0, ge=0, description="stop after so many epochs without a better score; 0: never")
-    ema: float = Field(default=0.0, ge=0, lt=1, description="decay of the moving average that is kept; 0: none")
-    tensorboard: bool = False
 
 
-class SquareConfig(ExperimentConfig):
+class SquareConfig(NetworkConfig):
     """A config of a `SquareDetector`; a subclass says which network, and adds keys of its own.
 
-    Attributes:
-        image_size: Side in pixels of the square that a picture is shown in.
-        train: How it is trained.
-        augmentation: How training pictures are varied.
+    In training the network gives the loss of a `Batch`, a scalar. In evaluation it takes (N, size, size) uint8, and
+    gives N dicts: `boxes` (boxes, 4), xyxy in pixels of the square, and `scores` (boxes,), 0..1, in any order.
     """
 
     image_size: int = Field(default=512, ge=64, le=2048, multiple_of=32)
     train: SquareTraining = SquareTraining()
-    augmentation: Augmentation = Augmentation()
-
-    def network(self) -> nn.Module:
-        """The network with random weights.
-
-        In training it gives the loss of a `Batch`, a scalar. In evaluation it takes (N, size, size) uint8, and gives N
-        dicts: `boxes` (boxes, 4), xyxy in pixels of the square, and `scores` (boxes,), 0..1, in any order.
-        """
-        raise NotImplementedError
-
-    def first_network(self, train: Split) -> nn.Module:
-        """The network that training starts with; pretrained or fitted to the train split, where a subclass says so."""
-        del train
-        return self.network()
 
 
 @dataclass(frozen=True)
@@ -94,110 +62,44 @@ class Batch:
         return type(self)(self.squares.pin_memory(), tuple(boxes.pin_memory() for boxes in self.boxes_xyxy))
 
 
-class SquareDetector:
+class SquareDetector(NetworkBackend):
     """Detects with the network that its `Config` builds. It keeps nothing between calls."""
 
-    Config: ClassVar[type[SquareConfig]]
-    distributed: ClassVar = True
+    Config: ClassVar[type[NetworkConfig]]
+    merges_trailing_image = False
+    predicts_in_bfloat16 = False
 
-    def __init__(self, network: nn.Module, config: SquareConfig) -> None:
-        """Take a network with its weights, on the device where it shall run."""
-        self._network = network.eval()
-        self._config = config
+    def load_batch(self, squares: Squares, split: Split, epoch: int, numbers: Numbers) -> tuple[Batch]:
+        """Pictures with their boxes: the network takes the truth with them."""
+        config = self._config
+        pictures = np.empty((len(numbers), config.image_size, config.image_size), np.uint8)
+        boxes = []
+        for at, number in enumerate(numbers):
+            rng = np.random.default_rng([config.seed, epoch, 1 + number])
+            in_square = split.boxes_in_square(number, config.image_size)
+            pictures[at], varied = augment(squares[number], in_square, config.augmentation, rng)
+            boxes.append(torch.from_numpy(varied).float())
+        return (Batch(torch.from_numpy(pictures), tuple(boxes)),)
 
-    @classmethod
-    def train(cls, config: SquareConfig, data: Dataset, run: Path) -> Self:
-        """See `hilum.backend.Backend.train`.
+    def loss(self, output: Any, *_: Any) -> Tensor:
+        """The network's output in training is its loss."""
+        loss: Tensor = output
+        return loss
 
-        Raises:
-            HilumError: the weights to start with cannot be had, or no training image shows an opacity.
-        """
-        torch.manual_seed(config.seed)
-        settings, size = config.train, config.image_size
-        train, val = data.split("train"), data.split("val")
-        if not any(map(len, train.boxes_xyxy)):
-            raise HilumError(f"{data.path}: no image of the train split shows an opacity; there is nothing to learn")
-        with first_goes_first():
-            resumes = (run / CHECKPOINT).is_file()
-            network = (config.network() if resumes else config.first_network(train)).to(pick_device())
-            squares = {name: square_pictures(data, name, size) for name in ("train", "val")}
-        fit(
-            network,
-            torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay),
-            loss=lambda loss, _: loss,
-            batches=lambda epoch: shuffled_batches(len(train), settings.batch_size, config.seed, epoch),
-            load=lambda epoch, numbers: _load(squares["train"], train, config, epoch, numbers),
-            learning_rate=lambda epoch: SCHEDULES[settings.schedule](epoch, settings.epochs, settings.learning_rate),
-            validate=lambda judged: cls(judged, config).validate(squares["val"], val),
-            epochs=settings.epochs,
-            seed=config.seed,
-            run=run,
-            patience=settings.patience,
-            ema=settings.ema,
-            tensorboard=settings.tensorboard,
-        )
-        wait()  # for the weights, which the first process stores
-        return cls.load(run)
+    def to_input(self, squares: Tensor) -> Tensor:
+        """The squares as they are."""
+        return squares
 
-    @classmethod
-    def load(cls, run: Path) -> Self:
-        """See `hilum.backend.Backend.load`."""
-        config = read_config(run, cls.Config)
-        network = config.network()
-        load_weights(network, run)
-        if not all(tensor.isfinite().all() for tensor in network.state_dict().values()):
-            raise HilumError(f"{run / WEIGHTS}: holds values that are not finite; train again")
-        return cls(network.to(pick_device()), config)
+    def read_output(self, output: Any) -> Any:
+        """The dicts as they are."""
+        return output
 
-    def predict_batch(self, images: list[NDArray[np.uint8]]) -> list[Detections]:
-        """See `hilum.backend.Backend.predict_batch`."""
-        if not images:
-            return []
-        places = [Letterbox.fit((image.shape[1], image.shape[0]), self._config.image_size) for image in images]
-        squares = np.stack([place.apply(image) for place, image in zip(places, images, strict=True)])
-        return self._detect(squares, places)
+    def detections(self, output: list[dict[str, Tensor]], places: Sequence[Letterbox]) -> list[Detections]:
+        """Boxes of the squares as detections in the pictures."""
+        return [
+            detections_in_picture(found["boxes"].cpu().numpy(), found["scores"].cpu().numpy(), place)
+            for found, place in zip(output, places, strict=True)
+        ]
 
-    @torch.inference_mode()
-    def _detect(self, squares: NDArray[np.uint8], places: Sequence[Letterbox]) -> list[Detections]:
-        """What is found in (N, size, size) squares, in pixels of the pictures that lie in them."""
-        device = next(self._network.parameters()).device
-        found = self._network(torch.from_numpy(squares).to(device))
-        return [_detections(one, place) for one, place in zip(found, places, strict=True)]
-
-    def validate(self, squares: Squares, split: Split) -> dict[str, float]:
-        """Figures of a split and its pictures.
-
-        `val_score` is the highest competition score on the threshold curve.
-        """
-        found: list[Detections] = []
-        for start in range(0, len(split), _AT_ONCE):
-            some = squares[start : start + _AT_ONCE]
-            places = [split.letterbox(number, self._config.image_size) for number in range(start, start + len(some))]
-            found += self._detect(some, places)
-        return {"val_score": best_operating_point(split, found)[1]}
-
-
-def _load(
-    squares: Squares, split: Split, config: SquareConfig, epoch: int, numbers: NDArray[np.int64]
-) -> tuple[Any, Tensor]:
-    """A batch, and no target beside it: the network takes the truth with the pictures.
-
-    Each image has random numbers of its own, so that it is the same in whichever batch and process it falls.
-    """
-    pictures = np.empty((len(numbers), config.image_size, config.image_size), np.uint8)
-    boxes = []
-    for at, number in enumerate(numbers):
-        rng = np.random.default_rng([config.seed, epoch, 1 + number])
-        in_square = split.boxes_in_square(number, config.image_size)
-        pictures[at], varied = augment(squares[number], in_square, config.augmentation, rng)
-        boxes.append(torch.from_numpy(varied).float())
-    return Batch(torch.from_numpy(pictures), tuple(boxes)), torch.zeros(())
-
-
-def _detections(found: dict[str, Tensor], place: Letterbox) -> Detections:
-    """Boxes of the square as detections in the picture; those that lie in the padding alone are none."""
-    boxes = place.boxes_to_original(found["boxes"].double().cpu().numpy())
-    confidence = found["scores"].double().cpu().numpy().clip(0, 1)
-    kept = np.flatnonzero((boxes[:, 2:] > boxes[:, :2]).all(axis=1))
-    kept = kept[np.argsort(-confidence[kept], kind="stable")]
-    return Detections(xyxy=boxes[kept], confidence=confidence[kept], class_id=np.zeros(len(kept), int))
+    def network_to_export(self) -> nn.Module | None:
+        return None

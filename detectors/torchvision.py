@@ -6,19 +6,26 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
-from torch import Tensor
+from torch import Tensor, nn
 
 from hilum.config import Table
-from hilum.datasets.folder import Dataset, Split
+from hilum.datasets.folder import Split
 from hilum.detectors.anchors import fit_anchors
-from hilum.detectors.pretrained import download, hub_name, is_detector, load_classifier, load_detector
-from hilum.detectors.square_detector import SquareConfig, SquareDetector, SquareTraining
+from hilum.detectors.square_detector import SquareConfig, SquareDetector
 from hilum.detectors.torchvision_network import (
     OWN_BACKBONE,
     Architecture,
     Backbone,
     DetectionNetwork,
     build_classifier,
+)
+from hilum.training.pretrained import (
+    download_classifier,
+    is_detector,
+    load_classifier,
+    load_detector,
+    torchvision_name,
+    weights_source,
 )
 from hilum.training.tensors import read_tensors
 
@@ -55,17 +62,6 @@ class Model(Table):
         return self
 
 
-class Training(SquareTraining):
-    """How a detector is trained, with AdamW.
-
-    Attributes:
-        freeze_batchnorm: The backbone normalises with the statistics that it came with, as torchvision trains on COCO:
-            those of a small batch are poor.
-    """
-
-    freeze_batchnorm: bool = False
-
-
 class Boxes(Table):
     """How the network's output becomes boxes, in validation and prediction alike.
 
@@ -80,15 +76,12 @@ class TorchvisionConfig(SquareConfig):
     """A config with `backend: torchvision`."""
 
     model: Model = Model()
-    train: Training = Training()
     boxes: Boxes = Boxes()
 
     @property
     def pretraining(self) -> str | None:
         """The hub's name of the weights that training starts with, or that of their file."""
-        if self.model.weights == "none":
-            return None
-        return hub_name(self.model.backbone_name) if self.model.weights == "hub" else Path(self.model.weights).name
+        return weights_source(self.model.weights, lambda: torchvision_name(self.model.backbone_name))
 
     @model_validator(mode="after")
     def _has_statistics_to_freeze(self) -> Self:
@@ -112,7 +105,7 @@ class TorchvisionConfig(SquareConfig):
         if self.model.weights == "none":
             return self.network()
         if self.model.weights == "hub":
-            return self._network_from(download(self.model.backbone_name))
+            return self._network_from(download_classifier(self.model.backbone_name))
         return self._network_from(read_tensors(Path(self.model.weights), "model.weights", "none, hub"))
 
     def first_network(self, train: Split) -> DetectionNetwork:
@@ -145,12 +138,11 @@ class TorchvisionDetector(SquareDetector):
     """Detects with a network of torchvision."""
 
     Config = TorchvisionConfig
+    _network: DetectionNetwork
 
-    @classmethod
-    def check_start(cls, config: TorchvisionConfig, data: Dataset) -> None:
-        """See `hilum.backend.Backend.train`."""
-        del data
-        config.starting_network()
+    def frozen(self) -> list[nn.Module]:
+        """The backbone's BatchNorm, as torchvision trains on COCO: the statistics of a small batch are poor."""
+        return list(self._network.frozen)
 
 
 def fitted_anchors(network: DetectionNetwork, split: Split, size: int) -> NDArray[np.float64]:

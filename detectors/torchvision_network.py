@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Final, Literal, Self, cast, get_args
+from typing import Any, Final, Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -133,6 +133,7 @@ class DetectionNetwork(nn.Module):
 
     Attributes:
         detector: torchvision's own module, with its names of tensors.
+        frozen: what stays in evaluation mode in training.
     """
 
     def __init__(
@@ -145,19 +146,10 @@ class DetectionNetwork(nn.Module):
         nms_iou: float,
         freeze_batchnorm: bool,
     ) -> None:
-        """Build a detector.
-
-        Args:
-            architecture: as torchvision's builder is called.
-            classifier: that `build_classifier` built; its layers become the backbone.
-            image_size: side of the squares in pixels.
-            channels: of the feature pyramid, a multiple of 32; SSDlite has none.
-            nms_iou: of boxes that overlap by more, the most confident alone is kept.
-            freeze_batchnorm: the classifier's layers normalise with the statistics that they came with.
-        """
+        """Build a detector, as `TorchvisionConfig` says, on the layers of what `build_classifier` built."""
         super().__init__()
         # Those of the pyramid and the heads come with none.
-        self._frozen = [
+        self.frozen: list[nn.Module] = [
             module for module in classifier.modules() if freeze_batchnorm and isinstance(module, _BatchNorm)
         ]
         self.detector = _BUILDERS[architecture](classifier, channels, image_size, nms_iou)
@@ -187,13 +179,6 @@ class DetectionNetwork(nn.Module):
     def set_anchors(self, sizes_wh: NDArray[np.float64]) -> None:
         """Take (levels, anchors a cell, 2) widths and heights in pixels."""
         self.anchors.sizes_wh.copy_(torch.from_numpy(sizes_wh))
-
-    def train(self, mode: bool = True) -> Self:
-        """Switch to training or evaluation; BatchNorm that is frozen stays in evaluation."""
-        super().train(mode)
-        for module in self._frozen:
-            module.eval()
-        return self
 
     @torch.inference_mode()
     def strides(self, image_size: int) -> NDArray[np.float64]:

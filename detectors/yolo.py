@@ -12,9 +12,10 @@ from safetensors.torch import save_file
 from supervision import Detections
 from torch import nn
 
+from hilum.backend import Backend
 from hilum.config import read_config
 from hilum.datasets.folder import Dataset
-from hilum.datasets.letterbox import Letterbox
+from hilum.datasets.letterbox import letterbox_batch
 from hilum.detectors.architecture import first_line
 from hilum.detectors.competition_trainer import FILL
 from hilum.detectors.private_ultralytics import non_max_suppression, quietly
@@ -32,6 +33,7 @@ from hilum.detectors.yolo_network import (
 )
 from hilum.errors import HilumError
 from hilum.files import write_atomically
+from hilum.result import detections_in_picture
 from hilum.run import MODEL, OUTPUTS, START
 from hilum.runtimes import ExportedNetwork, few_threads
 from hilum.training.checkpoint import load_checkpoint
@@ -43,7 +45,7 @@ MAX_BOXES: Final = 100
 CPU_PIXELS: Final = 2 * 640 * 640
 
 
-class YOLODetector:
+class YOLODetector(Backend):
     """Detects with an ultralytics model. It keeps nothing between calls."""
 
     Config = YOLOConfig
@@ -69,7 +71,6 @@ class YOLODetector:
 
     @classmethod
     def check_start(cls, config: YOLOConfig, data: Dataset) -> None:
-        """See `hilum.backend.Backend.train`."""
         del data
         _read_start(config)
 
@@ -96,12 +97,10 @@ class YOLODetector:
 
     @classmethod
     def load(cls, run: Path) -> Self:
-        """See `hilum.backend.Backend.load`."""
         config = read_config(run, YOLOConfig)
         return cls(load_network(lambda: read_network(run), run), config)
 
     def network_to_export(self) -> nn.Module:
-        """See `hilum.export.Exportable`."""
         # One tensor, and a grid that is made for every batch: the one that is kept is of the batch's own shape. That of
         # RT-DETR is not, and there `dynamic` would leave open how many boxes there are.
         with quietly():
@@ -109,13 +108,11 @@ class YOLODetector:
         return QueriesToBoxes(self._network, self._config.image_size) if self._queries else self._network
 
     def predict_batch(self, images: list[NDArray[np.uint8]]) -> list[Detections]:
-        """See `hilum.backend.Backend.predict_batch`."""
         if not images:
             return []
-        places = [Letterbox.fit((image.shape[1], image.shape[0]), self._config.image_size) for image in images]
-        how = self._config.interpolation
-        squares = np.stack([place.apply(image, FILL, how) for place, image in zip(places, images, strict=True)])
-        return [_detections(rows, place) for rows, place in zip(self._detect(squares), places, strict=True)]
+        places, squares = letterbox_batch(images, self._config.image_size, FILL, self._config.interpolation)
+        found = zip(self._detect(squares), places, strict=True)
+        return [detections_in_picture(rows[:, :4], rows[:, 4], place) for rows, place in found]
 
     def _detect(self, squares: NDArray[np.uint8]) -> list[NDArray[np.float64]]:
         """(N, size, size) to N times (boxes, 6): xyxy in pixels of the square, confidence, class."""
@@ -140,15 +137,6 @@ class YOLODetector:
                 )
                 found += [image.double().cpu().numpy() for image in rows]
         return found
-
-
-def _detections(rows: NDArray[np.float64], place: Letterbox) -> Detections:
-    """Boxes (N, 6) of the square as detections in the picture; those that lie in the padding alone are none."""
-    boxes = place.boxes_to_original(rows[:, :4])
-    confidence = rows[:, 4].clip(0, 1)
-    kept = np.flatnonzero((boxes[:, 2:] > boxes[:, :2]).all(axis=1))
-    kept = kept[np.argsort(-confidence[kept], kind="stable")]
-    return Detections(xyxy=boxes[kept], confidence=confidence[kept], class_id=np.zeros(len(kept), int))
 
 
 def _read_start(config: YOLOConfig) -> tuple[dict[str, Any], dict[str, torch.Tensor] | None]:

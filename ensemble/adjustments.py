@@ -5,33 +5,28 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hilum.ensemble.fusion import Found
+from hilum.ensemble.fusion import Boxes
 
 GateMode = Literal["multiply", "threshold"]
 
 
-def gate(found: Found, probability: float, *, mode: GateMode, threshold: float = 0.0) -> Found:
-    """Let a classifier have its say, as the winners of the challenge did.
+def gate(found: Boxes, probability: float, *, mode: GateMode, threshold: float = 0.0) -> Boxes:
+    """Gate boxes by a classifier's probability, as the winners of the challenge did.
 
-    Args:
-        found: of one image.
-        probability: 0..1, that the image shows an opacity.
-        mode: `multiply` the confidences by the probability, or leave them and only apply the threshold.
-        threshold: an image less probable than this gets no box, whatever the mode.
+    An image less probable than the threshold, 0..1, gets no box. `multiply` lowers the others' confidences, too.
     """
-    boxes, confidence = found
     if probability < threshold:
-        return boxes[:0], confidence[:0]
-    return boxes, confidence * probability if mode == "multiply" else confidence
+        return found.where(slice(0))
+    return Boxes(found.xyxy, found.confidence * probability) if mode == "multiply" else found
 
 
-def in_likely_image(found: Found, least: float) -> Found:
-    """No box where the image's most confident one is below `least`; elsewhere all, also those below it."""
-    boxes, confidence = found
-    return found if len(confidence) and confidence.max() >= least else (boxes[:0], confidence[:0])
+def by_image_score(found: Boxes, min_confidence: float) -> Boxes:
+    """No box where the image's most confident one is below a threshold; elsewhere all, also those below it."""
+    some = len(found.confidence) and found.confidence.max() >= min_confidence
+    return found if some else found.where(slice(0))
 
 
-def top_images(scores: ArrayLike, share: float) -> float:
+def share_to_score(scores: ArrayLike, share: float) -> float:
     """The score that this share of the images reach: the least one of the `share * images` with the highest scores.
 
     Args:
@@ -39,7 +34,7 @@ def top_images(scores: ArrayLike, share: float) -> float:
         share: above 0; 1 gives 0, which every image reaches.
 
     Returns:
-        A threshold for `in_likely_image`: what is chosen as a share of images on val is a score on a stream, of which
+        A threshold for `by_image_score`: what is chosen as a share of val's images is a score on a stream, of which
         nobody knows how long it is.
     """
     values = np.sort(np.asarray(scores, np.float64))[::-1]
@@ -47,11 +42,9 @@ def top_images(scores: ArrayLike, share: float) -> float:
     return 0.0 if count >= len(values) else float(values[max(count, 1) - 1])
 
 
-def near_best(found: Found, share: float) -> Found:
+def by_relative_score(found: Boxes, share: float) -> Boxes:
     """The boxes whose confidence is at least this share of the image's highest."""
-    boxes, confidence = found
-    kept = confidence >= share * confidence.max(initial=0.0)
-    return boxes[kept], confidence[kept]
+    return found.where(found.confidence >= share * found.confidence.max(initial=0.0))
 
 
 def shrink(boxes_xyxy: NDArray[np.float64], factor: float) -> NDArray[np.float64]:

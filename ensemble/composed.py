@@ -4,10 +4,10 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self, cast
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,17 +18,16 @@ from supervision import Detections
 from hilum.backend import Backend
 from hilum.config import ExperimentConfig, read_config
 from hilum.datasets.folder import Dataset, Split
-from hilum.datasets.pictures import read_picture
 from hilum.documents import advising, check, parse_json
 from hilum.ensemble.composed_config import GATE, LUNGS, ComposedConfig
-from hilum.ensemble.composition import Heard, Parameters, choose_parameters, compose, operating_point
+from hilum.ensemble.composition import MemberPredictions, Parameters, choose_parameters, compose, operating_point
 from hilum.ensemble.folds import deal_train, fold_datasets
-from hilum.ensemble.fusion import Found
-from hilum.ensemble.lungs import LungMapper, lung_maps
+from hilum.ensemble.fusion import Boxes
+from hilum.ensemble.lungs import lung_maps
 from hilum.ensemble.views import View
 from hilum.errors import HilumError
 from hilum.files import PARTIAL, remove, write_atomically
-from hilum.predict import Predictor, load, predict_all
+from hilum.predict import load, read_batches
 from hilum.result import IMAGE_PROBABILITY, image_probability
 from hilum.run import (
     CONFIG,
@@ -42,7 +41,7 @@ from hilum.run import (
     read_operating_point,
 )
 from hilum.train import check_start, same_experiment, train
-from hilum.training.distributed import first_goes_first, is_first, wait
+from hilum.training.distributed import is_rank_zero, rank_zero_first, wait
 from hilum.weights_file import read_metadata
 
 COMPOSITION = "composition"
@@ -51,8 +50,8 @@ _LEFT_BEHIND = shutil.ignore_patterns("checkpoint.pt", "ultralytics", "tensorboa
 
 
 @dataclass(frozen=True)
-class Voice:
-    """A trained part of the composition that sees images in one way.
+class MemberView:
+    """A trained part of the composition that sees images in one view.
 
     Attributes:
         member: which part it belongs to.
@@ -66,13 +65,11 @@ class Voice:
 
     def predict_batch(self, images: list[NDArray[np.uint8]]) -> list[Detections]:
         """What the backend finds in its view, in pixels of the images."""
-        answers = []
         found = self.backend.predict_batch([self.view.show(image) for image in images])
-        for detections, image in zip(found, images, strict=True):
-            seen = (detections.xyxy.astype(np.float64), np.asarray(detections.confidence, np.float64))
-            boxes, confidence = self.view.bring_back(seen, (image.shape[1], image.shape[0]))
-            answers.append(_detections(boxes, confidence, image_probability(detections)))
-        return answers
+        return [
+            _detections(self.view.bring_back(boxes_of(one), (image.shape[1], image.shape[0])), image_probability(one))
+            for one, image in zip(found, images, strict=True)
+        ]
 
 
 @dataclass(frozen=True)
@@ -85,29 +82,29 @@ class _Job:
     fold: int | None
 
 
-class Composed:
+class Composed(Backend):
     """Members, and a gate, each seeing every view; fused, lungs first, gated and adjusted.
 
     It keeps nothing between calls.
     """
 
-    Config: ClassVar[type[ExperimentConfig]] = ComposedConfig
-    distributed: ClassVar = True
-    """As far as its members are: they say so themselves."""
+    Config = ComposedConfig
+    distributed = True  # as far as its members are: they say so themselves
+    tunable = False
 
     def __init__(
         self,
-        voices: Sequence[Voice],
+        views: Sequence[MemberView],
         config: ComposedConfig,
         parameters: Parameters,
-        lungs: LungMapper | None = None,
+        lungs: Backend | None = None,
     ) -> None:
-        """Take voices in the order of the config's parts, those of the gate included."""
+        """Take member views in the order of the config's parts, those of the gate included."""
         self._lungs = lungs
         self.config = config
         self.parameters = parameters
-        self._voices = [voice for voice in voices if voice.member != GATE]
-        self._gates = [voice for voice in voices if voice.member == GATE]
+        self._members = [view for view in views if view.member != GATE]
+        self._gates = [view for view in views if view.member == GATE]
 
     @classmethod
     def check_start(cls, config: ComposedConfig, data: Dataset) -> None:
@@ -141,24 +138,24 @@ class Composed:
         jobs = list(_jobs(config, run))
         console = Console(stderr=True, highlight=False, markup=False)
         for number, job in enumerate(jobs, start=1):
-            if is_first():
+            if is_rank_zero():
                 console.print(f"{job.folder.name}, {number} of {len(jobs)}")
             part = config.parts[job.part]
             if job.config is None:
-                with first_goes_first():
+                with rank_zero_first():
                     _copy_run(Path(str(part.run)), job.folder)
                 continue
             its_data = data
             if job.fold is not None:
-                with first_goes_first():
+                with rank_zero_first():
                     its_data = fold_datasets(data, part.folds, seed=config.seed)[job.fold]
             if is_complete(job.folder) and same_experiment(job.folder, job.config, its_data):
                 continue
             train(job.config, its_data, job.folder)
-        if is_first():
+        if is_rank_zero():
             _write_manifest(run, [job.folder for job in jobs])
         wait()
-        return cls(_load_voices(config, run), config, _untuned(config), _load_lungs(config, run))
+        return cls(_load_members(config, run), config, _untuned(config), _load_lungs(config, run))
 
     @classmethod
     def load(cls, run: Path) -> Self:
@@ -169,53 +166,53 @@ class Composed:
         """
         config = read_config(run, ComposedConfig)
         _check_manifest(run, [job.folder for job in _jobs(config, run)])
-        return cls(_load_voices(config, run), config, _read_parameters(run, config), _load_lungs(config, run))
+        return cls(_load_members(config, run), config, _read_parameters(run, config), _load_lungs(config, run))
 
     def predict_batch(self, images: list[NDArray[np.uint8]]) -> list[Detections]:
-        """See `hilum.backend.Backend.predict_batch`."""
         if not images:
             return []
-        found = [[boxes_found(each) for each in voice.predict_batch(images)] for voice in self._voices]
-        said = None
-        if self._gates:
-            said = np.array([[image_probability(each) for each in gate.predict_batch(images)] for gate in self._gates])
-        sizes_wh = np.array([image.shape[::-1] for image in images])
-        members = tuple(voice.member for voice in self._voices)
-        heard = Heard(members, list(zip(*found, strict=True)), sizes_wh, said, self._maps(images))
-        likely = [None] * len(images) if heard.probability is None else heard.probability.tolist()
-        answers = compose(heard, self.parameters, self.config.fusion)
-        return [_detections(*answer, each) for answer, each in zip(answers, likely, strict=True)]
+        predictions = self._predict([images])
+        likely = [None] * len(images) if predictions.probability is None else predictions.probability.tolist()
+        answers = compose(predictions, self.parameters, self.config.fusion)
+        return [_detections(answer, each) for answer, each in zip(answers, likely, strict=True)]
 
     def choose(self, val: Split) -> dict[str, Any]:
         """Choose everything that the config leaves to val, the operating point last; as `operating_point.json` has it.
 
         Every part predicts val once.
         """
-        heard = self.hear(val)
-        self.parameters = choose_parameters(self.config, heard, val.boxes_xywh)
-        answers = compose(heard, self.parameters, self.config.fusion)
+        predictions = self.predict_split(val)
+        self.parameters = choose_parameters(self.config, predictions, val.boxes_xywh)
+        answers = compose(predictions, self.parameters, self.config.fusion)
         confidence, score = operating_point(val.boxes_xywh, answers)
         return {"confidence": confidence, "val_score": score, COMPOSITION: self.parameters.model_dump(mode="json")}
 
-    def hear(self, split: Split) -> Heard:
-        """What every voice says of a split: each predicts it once.
+    def predict_split(self, split: Split) -> MemberPredictions:
+        """What every member predicts of a split, in every view.
 
         Raises:
             HilumError: pictures that cannot be read, a line each.
         """
-        said = [predict_all(_predictor(voice), split.paths) for voice in self._voices]
-        found = [[boxes_found(result.detections) for result in results] for results in said]
-        probabilities = None
-        if self._gates:
-            gated = [predict_all(_predictor(gate), split.paths) for gate in self._gates]
-            probabilities = np.array([[result.image_probability for result in results] for results in gated])
-        mapper = self._lungs
-        lungs = None if mapper is None else [lung_maps(mapper, [read_picture(path)])[0] for path in split.paths]
-        members = tuple(voice.member for voice in self._voices)
-        return Heard(members, list(zip(*found, strict=True)), split.sizes_wh, probabilities, lungs)
+        return self._predict(read_batches(split.paths))
 
-    def _maps(self, images: list[NDArray[np.uint8]]) -> list[NDArray[np.float32]] | None:
-        return None if self._lungs is None else lung_maps(self._lungs, images)
+    def _predict(self, batches: Iterable[list[NDArray[np.uint8]]]) -> MemberPredictions:
+        found: list[tuple[Boxes, ...]] = []
+        sizes_wh, probabilities, lungs = [], [], []
+        for images in batches:
+            of_members = [[boxes_of(each) for each in view.predict_batch(images)] for view in self._members]
+            found += zip(*of_members, strict=True)
+            sizes_wh += [image.shape[::-1] for image in images]
+            probabilities.append(
+                [[image_probability(each) for each in gate.predict_batch(images)] for gate in self._gates]
+            )
+            lungs += lung_maps(self._lungs, images) if self._lungs else []
+        return MemberPredictions(
+            tuple(view.member for view in self._members),
+            found,
+            np.array(sizes_wh),
+            np.concatenate(probabilities, axis=1) if self._gates else None,
+            lungs if self._lungs else None,
+        )
 
 
 def _jobs(config: ComposedConfig, run: Path) -> Iterator[_Job]:
@@ -231,17 +228,17 @@ def _jobs(config: ComposedConfig, run: Path) -> Iterator[_Job]:
                 yield _Job(name, folder.with_name(f"{name}.fold-{fold + 1}"), its, fold)
 
 
-def _load_voices(config: ComposedConfig, run: Path) -> list[Voice]:
+def _load_members(config: ComposedConfig, run: Path) -> list[MemberView]:
     views = config.views.all()
     loaded = [(job.part, load(job.folder).backend) for job in _jobs(config, run) if job.part != LUNGS]
-    return [Voice(part, backend, view) for part, backend in loaded for view in views]
+    return [MemberView(part, backend, view) for part, backend in loaded for view in views]
 
 
-def _load_lungs(config: ComposedConfig, run: Path) -> LungMapper | None:
+def _load_lungs(config: ComposedConfig, run: Path) -> Backend | None:
     if config.lungs is None:
         return None
     backend = load(run / MEMBERS / LUNGS).backend
-    if not isinstance(backend, LungMapper):
+    if not backend.draws_maps:
         raise HilumError(f"{LUNGS}: {config.lungs.run}: its backend draws no map; expected a segmenter, or lungs")
     return backend
 
@@ -331,15 +328,12 @@ def _read_parameters(run: Path, config: ComposedConfig) -> Parameters:
     return parameters
 
 
-def _predictor(voice: Voice) -> Predictor:
-    return Predictor(cast("Backend", voice), 0.0)  # of a backend it only needs `predict_batch`
+def boxes_of(detections: Detections) -> Boxes:
+    """The boxes that a backend found in an image."""
+    return Boxes(detections.xyxy.astype(np.float64), np.asarray(detections.confidence, np.float64))
 
 
-def boxes_found(detections: Detections) -> Found:
-    """Boxes and confidence of a backend's answer."""
-    return detections.xyxy.astype(np.float64), np.asarray(detections.confidence, np.float64)
-
-
-def _detections(boxes: NDArray[np.float64], confidence: NDArray[np.float64], probability: float | None) -> Detections:
+def _detections(boxes: Boxes, probability: float | None) -> Detections:
     metadata = {} if probability is None else {IMAGE_PROBABILITY: probability}
-    return Detections(xyxy=boxes, confidence=confidence, class_id=np.zeros(len(boxes), int), metadata=metadata)
+    class_id = np.zeros(len(boxes.xyxy), int)
+    return Detections(xyxy=boxes.xyxy, confidence=boxes.confidence, class_id=class_id, metadata=metadata)

@@ -3,9 +3,9 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, Field, SerializeAsAny, ValidationInfo, field_validator, model_validator
 
 from hilum.config import ExperimentConfig, Table, nested_config
 from hilum.config_problems import ConfigError, Problem
@@ -18,6 +18,15 @@ LUNGS = "lungs"
 OnVal = Literal["val"]
 """In the place of a value: choose it on val."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
+
+
+def _within(low: float, high: float, what: str = "a number") -> AfterValidator:
+    def check(value: float | OnVal) -> float | OnVal:
+        if value != "val" and not low <= value <= high:
+            raise ValueError(f"expected {what} from {low} to {high}, or val")
+        return value
+
+    return AfterValidator(check)
 
 
 class Part(Table):
@@ -62,14 +71,7 @@ class Gate(Part):
     """A backend whose probability of the image decides with; a classifier as a rule. See `adjustments.gate`."""
 
     mode: GateMode | OnVal = "val"
-    threshold: float | OnVal = "val"
-
-    @field_validator("threshold")
-    @classmethod
-    def _probability(cls, value: float | OnVal) -> float | OnVal:
-        if value != "val" and not 0 <= value <= 1:
-            raise ValueError("expected a probability from 0 to 1, or val")
-        return value
+    threshold: Annotated[float | OnVal, _within(0, 1, "a probability")] = "val"
 
 
 class Lungs(Part):
@@ -81,14 +83,7 @@ class Lungs(Part):
         outside: Factor on the confidence of a box outside the lungs.
     """
 
-    outside: float | OnVal = "val"
-
-    @field_validator("outside")
-    @classmethod
-    def _share(cls, value: float | OnVal) -> float | OnVal:
-        if value != "val" and not 0 <= value <= 1:
-            raise ValueError("expected a factor from 0 to 1, or val")
-        return value
+    outside: Annotated[float | OnVal, _within(0, 1, "a factor")] = "val"
 
     @model_validator(mode="after")
     def _not_of_opacities(self) -> Self:
@@ -166,9 +161,9 @@ class ComposedConfig(ExperimentConfig):
     gate: Gate | None = None
     views: Views = Views()
     fusion: Fusion = Fusion()
-    top_share: float | OnVal = 1.0
-    relative: float | OnVal = 0.0
-    shrink: float | OnVal = 1.0
+    top_share: Annotated[float | OnVal, _within(0.001, 1)] = 1.0
+    relative: Annotated[float | OnVal, _within(0, 1)] = 0.0
+    shrink: Annotated[float | OnVal, _within(0.5, 1.5)] = 1.0
 
     @property
     def parts(self) -> dict[str, Part]:
@@ -215,11 +210,3 @@ class ComposedConfig(ExperimentConfig):
                     f"'{name}' is no name for a member; use letters, digits, '_' and '-', and not 'lungs' or 'gate'"
                 )
         return members
-
-    @field_validator("top_share", "relative", "shrink")
-    @classmethod
-    def _in_range(cls, value: float | OnVal, info: Any) -> float | OnVal:
-        low, high = {"top_share": (0.001, 1), "relative": (0, 1), "shrink": (0.5, 1.5)}[info.field_name]
-        if value != "val" and not low <= value <= high:
-            raise ValueError(f"expected a number from {low} to {high}, or val")
-        return value

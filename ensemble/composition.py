@@ -10,9 +10,9 @@ from pydantic import Field
 
 from hilum.config import Table
 from hilum.datasets.boxes import xyxy_to_xywh
-from hilum.ensemble.adjustments import GateMode, gate, in_likely_image, near_best, shrink, top_images
+from hilum.ensemble.adjustments import GateMode, by_image_score, by_relative_score, gate, share_to_score, shrink
 from hilum.ensemble.composed_config import ComposedConfig, Fusion
-from hilum.ensemble.fusion import Found, soft_nms, vote_average, weighted_box_fusion
+from hilum.ensemble.fusion import Boxes, soft_nms, vote_average, weighted_box_fusion
 from hilum.ensemble.lungs import lungs_first
 from hilum.eval.competition import choose_confidence
 
@@ -53,79 +53,78 @@ class Parameters(Table):
 
 
 @dataclass(frozen=True)
-class Heard:
-    """What all voices (a member's fold and view) say of some images.
+class MemberPredictions:
+    """What all members' folds predict of some images, in every view; a column is a fold in a view.
 
     Attributes:
-        members: the member that each voice belongs to, (voices,).
-        found: [image][voice], in pixels of the image.
+        members: the member that each column belongs to, (columns,).
+        found: [image][column], in pixels of the image.
         sizes_wh: (images, 2) pixels.
-        probabilities: of the gate's voices, (voices, images); None where there is no gate.
-        lungs: an image's map of them each; None where nobody says.
+        probabilities: of the gate's folds and views, (columns, images); None where there is no gate.
+        lungs: a map of them for each image; None where none are looked for.
     """
 
     members: tuple[str, ...]
-    found: Sequence[Sequence[Found]]
+    found: Sequence[Sequence[Boxes]]
     sizes_wh: NDArray[np.int64]
     probabilities: NDArray[np.float64] | None
     lungs: Sequence[NDArray[np.float32]] | None = None
 
     @property
     def probability(self) -> NDArray[np.float64] | None:
-        """Of the gate, (images,): the mean of its voices."""
+        """Of the gate, (images,): the mean of its columns."""
         return None if self.probabilities is None else self.probabilities.mean(axis=0)
 
 
-def compose(heard: Heard, parameters: Parameters, fusion: Fusion) -> list[Found]:
+def compose(predictions: MemberPredictions, parameters: Parameters, fusion: Fusion) -> list[Boxes]:
     """The answers: fused, lungs first, gated, reduced, shrunk; boxes inside the image, by falling confidence."""
-    return adjust(heard, fuse(heard, parameters.weights, fusion), parameters)
+    return adjust(predictions, fuse(predictions, parameters.weights, fusion), parameters)
 
 
-def fuse(heard: Heard, weights: dict[str, float], fusion: Fusion) -> list[Found]:
-    """One answer an image. A member's weight is shared by its voices; a voice that is alone is left as it is."""
-    if len(heard.members) == 1:
-        return [found for (found,) in heard.found]
-    of_voices = [weights[member] / heard.members.count(member) for member in heard.members]
+def fuse(predictions: MemberPredictions, weights: dict[str, float], fusion: Fusion) -> list[Boxes]:
+    """The boxes of each image. A member's weight is shared by its columns; a column that is alone is left as it is."""
+    if len(predictions.members) == 1:
+        return [found for (found,) in predictions.found]
+    of_members = [weights[member] / predictions.members.count(member) for member in predictions.members]
     fused = []
-    for voices in heard.found:
-        loud = [_above(found, fusion.floor) for found in voices]
+    for columns in predictions.found:
+        above = [boxes.where(boxes.confidence >= fusion.floor) for boxes in columns]
         if fusion.method == "weighted_boxes":
-            boxes, confidence = weighted_box_fusion(loud, of_voices, iou=fusion.iou)
+            boxes, confidence = weighted_box_fusion(above, of_members, iou=fusion.iou)
         elif fusion.method == "soft_nms":
-            boxes, confidence = soft_nms(loud, of_voices)
+            boxes, confidence = soft_nms(above, of_members)
         else:
-            boxes, confidence = vote_average(loud, of_voices, iou=fusion.iou, votes=fusion.votes)
-        fused.append((boxes[:MOST_BOXES], confidence[:MOST_BOXES]))
+            boxes, confidence = vote_average(above, of_members, iou=fusion.iou, votes=fusion.votes)
+        fused.append(Boxes(boxes[:MOST_BOXES], confidence[:MOST_BOXES]))
     return fused
 
 
-def _above(found: Found, floor: float) -> Found:
-    boxes, confidence = found
-    return boxes[confidence >= floor], confidence[confidence >= floor]
-
-
-def adjust(heard: Heard, fused: Sequence[Found], parameters: Parameters) -> list[Found]:
+def adjust(predictions: MemberPredictions, fused: Sequence[Boxes], parameters: Parameters) -> list[Boxes]:
     """Everything after the fusion."""
-    probability = np.ones(len(fused)) if heard.probability is None else heard.probability
-    maps = [None] * len(fused) if heard.lungs is None or parameters.outside_lungs == 1 else heard.lungs
+    probability = np.ones(len(fused)) if predictions.probability is None else predictions.probability
+    maps = [None] * len(fused) if predictions.lungs is None or parameters.outside_lungs == 1 else predictions.lungs
     answers = []
-    for found, likely, size_wh, lungs in zip(fused, probability.tolist(), heard.sizes_wh.tolist(), maps, strict=True):
+    for found, likely, size_wh, lungs in zip(
+        fused, probability.tolist(), predictions.sizes_wh.tolist(), maps, strict=True
+    ):
         if lungs is not None:
             found = lungs_first(found, lungs, tuple(size_wh), parameters.outside_lungs)  # noqa: PLW2901
         if parameters.gate_mode is not None:
             found = gate(found, likely, mode=parameters.gate_mode, threshold=parameters.gate_threshold)  # noqa: PLW2901
-        boxes, confidence = near_best(in_likely_image(found, parameters.least_in_image), parameters.relative)
-        answers.append((shrink(boxes, parameters.shrink).clip(0, size_wh * 2), confidence))
+        boxes, confidence = by_relative_score(by_image_score(found, parameters.least_in_image), parameters.relative)
+        answers.append(Boxes(shrink(boxes, parameters.shrink).clip(0, size_wh * 2), confidence))
     return answers
 
 
-def operating_point(truth_xywh: Sequence[NDArray[np.float64]], answers: Sequence[Found]) -> tuple[float, float]:
+def operating_point(truth_xywh: Sequence[NDArray[np.float64]], answers: Sequence[Boxes]) -> tuple[float, float]:
     """The confidence from which on boxes are best kept, and the competition score that this gives."""
-    boxes = [xyxy_to_xywh(boxes) for boxes, _ in answers]
-    return choose_confidence(truth_xywh, boxes, [confidence for _, confidence in answers])
+    boxes = [xyxy_to_xywh(each.xyxy) for each in answers]
+    return choose_confidence(truth_xywh, boxes, [each.confidence for each in answers])
 
 
-def choose_parameters(config: ComposedConfig, heard: Heard, truth_xywh: Sequence[NDArray[np.float64]]) -> Parameters:
+def choose_parameters(
+    config: ComposedConfig, predictions: MemberPredictions, truth_xywh: Sequence[NDArray[np.float64]]
+) -> Parameters:
     """Choose what the config leaves to val, one after another.
 
     In this order: weights, lungs, gate, top share, relative threshold, shrink.
@@ -134,39 +133,39 @@ def choose_parameters(config: ComposedConfig, heard: Heard, truth_xywh: Sequence
 
     Args:
         config: says what is to be chosen.
-        heard: on val.
+        predictions: on val.
         truth_xywh: of val, in the same order.
     """
-    weights = _choose_weights(config, heard, truth_xywh)
-    fused = fuse(heard, weights, config.fusion)
+    weights = _choose_weights(config, predictions, truth_xywh)
+    fused = fuse(predictions, weights, config.fusion)
 
     def best(candidates: Iterable[Parameters]) -> Parameters:
-        return _first_best(candidates, lambda each: operating_point(truth_xywh, adjust(heard, fused, each))[1])
+        return _first_best(candidates, lambda each: operating_point(truth_xywh, adjust(predictions, fused, each))[1])
 
     def vary(now: Parameters, name: str, values: Iterable[float]) -> Parameters:
         return best(now.model_copy(update={name: value}) for value in values)
 
     chosen = Parameters(weights=weights)
-    if config.lungs is not None and heard.lungs is not None:
+    if config.lungs is not None and predictions.lungs is not None:
         chosen = vary(chosen, "outside_lungs", _OUTSIDE if config.lungs.outside == "val" else (config.lungs.outside,))
-    if config.gate is not None and heard.probability is not None:
+    if config.gate is not None and predictions.probability is not None:
         modes: tuple[GateMode, ...] = ("multiply", "threshold") if config.gate.mode == "val" else (config.gate.mode,)
-        likely = np.quantile(heard.probability, np.linspace(0, 1, _GATE_THRESHOLDS)[:-1]).tolist()
+        likely = np.quantile(predictions.probability, np.linspace(0, 1, _GATE_THRESHOLDS)[:-1]).tolist()
         thresholds = [0.0, *likely] if config.gate.threshold == "val" else [config.gate.threshold]
         chosen = best(
             chosen.model_copy(update={"gate_mode": mode, "gate_threshold": threshold})
             for threshold in thresholds
             for mode in modes
         )
-    scores = [float(confidence.max(initial=0.0)) for _, confidence in adjust(heard, fused, chosen)]
+    scores = [float(confidence.max(initial=0.0)) for _, confidence in adjust(predictions, fused, chosen)]
     shares = _TOP_SHARES if config.top_share == "val" else (config.top_share,)
-    chosen = vary(chosen, "least_in_image", [top_images(scores, share) for share in shares])
+    chosen = vary(chosen, "least_in_image", [share_to_score(scores, share) for share in shares])
     chosen = vary(chosen, "relative", _RELATIVE if config.relative == "val" else (config.relative,))
     return vary(chosen, "shrink", _SHRINK if config.shrink == "val" else (config.shrink,))
 
 
 def _choose_weights(
-    config: ComposedConfig, heard: Heard, truth_xywh: Sequence[NDArray[np.float64]]
+    config: ComposedConfig, predictions: MemberPredictions, truth_xywh: Sequence[NDArray[np.float64]]
 ) -> dict[str, float]:
     """The members' weights: given, or one member after another chosen against those before it."""
     weights = {name: member.weight for name, member in config.members.items()}
@@ -174,7 +173,9 @@ def _choose_weights(
         return weights
     for name in list(weights)[1:]:  # only their ratios matter
         candidates = [{**weights, name: weights[name] * factor} for factor in _WEIGHTS]
-        weights = _first_best(candidates, lambda each: operating_point(truth_xywh, fuse(heard, each, config.fusion))[1])
+        weights = _first_best(
+            candidates, lambda each: operating_point(truth_xywh, fuse(predictions, each, config.fusion))[1]
+        )
     return weights
 
 

@@ -4,10 +4,10 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from hilum.converters.resplit import Lists, resplit
 from hilum.datasets.derived import SPLITS, place_for
 from hilum.datasets.folder import Dataset, Split
 from hilum.datasets.record import PARENT
+from hilum.datasets.resplit import Lists, resplit
 from hilum.datasets.splits import coarsen, split_by_group
 from hilum.errors import HilumError
 
@@ -29,7 +29,7 @@ def fold_datasets(data: Dataset, folds: int, *, seed: int) -> list[Dataset]:
     """
     train, parts = data.split("train"), deal_train(data, folds, seed=seed)
     root = Dataset.open(data.root)
-    held_out = sorted(root.metadata.keys() - set(train.image_ids))
+    held_out = sorted(set(root.metadata.index) - set(train.image_ids))
     datasets = []
     for fold in range(folds):
         name = f"fold-{fold + 1}-of-{folds}-{data.fingerprint}-seed{seed}"

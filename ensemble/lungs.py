@@ -1,36 +1,26 @@
 """Lungs first: boxes outside the lungs lose confidence."""
 
-from typing import Protocol, runtime_checkable
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from hilum.backend import Backend
 from hilum.datasets.masks import share_inside
-from hilum.ensemble.fusion import Found
+from hilum.ensemble.fusion import Boxes
 
 CELLS = 64
 """A map of the lungs is kept as so many rows and columns over the image: fine beside a box, small for all of val."""
 
 
-@runtime_checkable
-class LungMapper(Protocol):
-    """A backend that says where the lungs are: `lungs`, or any segmenter that was trained to find them."""
-
-    def probability_maps(self, images: list[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
-        """For each image (H, W) a map over the whole of it, of any size, 0..1."""
-        ...
-
-
-def lung_maps(mapper: LungMapper, images: list[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
-    """(CELLS, CELLS) an image, 0..1."""
+def lung_maps(backend: Backend, images: list[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
+    """(CELLS, CELLS) an image, 0..1, of a backend that says where the lungs are."""
     return [
         cv2.resize(each, (CELLS, CELLS), interpolation=cv2.INTER_AREA).clip(0, 1)
-        for each in mapper.probability_maps(images)
+        for each in backend.probability_maps(images)
     ]
 
 
-def lungs_first(found: Found, lungs: NDArray[np.float32], size_wh: tuple[int, int], outside: float) -> Found:
+def lungs_first(found: Boxes, lungs: NDArray[np.float32], size_wh: tuple[int, int], outside: float) -> Boxes:
     """Lower each confidence by how much of its box lies outside the lungs.
 
     Args:
@@ -41,5 +31,4 @@ def lungs_first(found: Found, lungs: NDArray[np.float32], size_wh: tuple[int, in
     """
     boxes, confidence = found
     lowered = confidence * (1 - (1 - outside) * (1 - share_inside(boxes, size_wh, lungs)))
-    order = np.argsort(-lowered, kind="stable")
-    return boxes[order], lowered[order]
+    return Boxes(boxes, lowered).where(np.argsort(-lowered, kind="stable"))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hilum.ensemble.fusion import Found
+from hilum.ensemble.fusion import Boxes
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class View:
         shown[max(top, 0) :, max(left, 0) :][: cut.shape[0], : cut.shape[1]] = cut
         return np.ascontiguousarray(shown[:, ::-1]) if self.mirrored else shown
 
-    def bring_back(self, found: Found, size_wh: tuple[int, int]) -> Found:
+    def bring_back(self, found: Boxes, size_wh: tuple[int, int]) -> Boxes:
         """What was found in the view as what it is in the image, cut at its edge; what lies outside of it is dropped.
 
         Args:
@@ -44,7 +44,7 @@ class View:
             boxes = boxes[:, [2, 1, 0, 3]] * (-1, 1, -1, 1) + (side, 0, side, 0)
         boxes = (boxes - (self._margin(width), self._margin(height)) * 2).clip(0, (width, height) * 2)
         inside = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
-        return boxes[inside], confidence[inside]
+        return Boxes(boxes[inside], confidence[inside])
 
     def _side(self, side: int) -> int:
         return max(1, round(side / self.scale))

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,27 +69,22 @@ def everywhere(boxes_xywh: Boxes) -> Answer:
 
 def positive_patients(split: Split) -> int:
     """How many patients have an image with a true box; cross-fitting takes two, as it chooses for one on the other."""
-    return len({patient for patient, boxes in zip(split.patients, split.boxes_xyxy, strict=True) if len(boxes)})
-
-
-def has_opacity(split: Split) -> NDArray[np.bool_]:
-    """Which images have a true box, (images,)."""
-    return np.array([len(boxes) > 0 for boxes in split.boxes_xyxy], bool)
+    return len(set(compress(split.patients, split.positive)))
 
 
 def image_thresholds(split: Split, answer: Answer) -> dict[str, Threshold]:
     """Choose on a split from which probability on an image is called one with opacity."""
-    positive, probability = has_opacity(split), answer.probabilities()
+    positive, probability = split.positive, answer.probabilities()
     return {
         AT_SENSITIVITY: threshold_at_sensitivity(positive, probability, _SENSITIVITY),
         YOUDEN: youden_threshold(positive, probability),
     }
 
 
-def cross_fitted_thresholds(split: Split, answer: Answer, seed: int = 0) -> dict[str, Threshold]:
+def cross_fitted_thresholds(split: Split, answer: Answer) -> dict[str, Threshold]:
     """The same where the split is the only labelled one: for each fifth of the patients chosen on the others."""
-    positive, probability = has_opacity(split), answer.probabilities()
-    fold = _folds(split, seed)
+    positive, probability = split.positive, answer.probabilities()
+    fold = _folds(split)
     if fold is None:
         return {AT_SENSITIVITY: float("nan"), YOUDEN: float("nan")}
     return {
@@ -99,24 +95,23 @@ def cross_fitted_thresholds(split: Split, answer: Answer, seed: int = 0) -> dict
     }
 
 
-def with_chosen_confidence(answer: Answer, split: Split, on: tuple[Split, Answer] | None, seed: int = 0) -> Answer:
+def with_chosen_confidence(answer: Answer, split: Split, on: tuple[Split, Answer] | None) -> Answer:
     """The answer with an operating point: chosen on another split and the answer there, or cross-fitted on its own."""
     if on is not None:
         other, its = on
         return replace(answer, least=choose_confidence(other.boxes_xywh, its.boxes_xywh, its.confidence)[0])
-    fold = _folds(split, seed)
+    fold = _folds(split)
     if fold is None:
         return answer
     return replace(answer, least=cross_fit_confidence(split.boxes_xywh, answer.boxes_xywh, answer.confidence, fold))
 
 
-def _folds(split: Split, seed: int) -> NDArray[np.int64] | None:
+def _folds(split: Split) -> NDArray[np.int64] | None:
     """Folds by patient; None where there are not two of them."""
     folds = min(_FOLDS, len(set(split.patients)))
-    return deal_folds(split.patients, has_opacity(split), folds=folds, seed=seed) if folds > 1 else None
+    return deal_folds(split.patients, split.positive, folds=folds) if folds > 1 else None
 
 
-def by_name(thresholds: Mapping[str, Threshold]) -> dict[str, float | None]:
-    """As figures that can be shown: None where it differs from image to image, or is undefined."""
-    shown = {name: float(value) if np.ndim(value) == 0 else float("nan") for name, value in thresholds.items()}
-    return {name: value if np.isfinite(value) else None for name, value in shown.items()}
+def by_name(thresholds: Mapping[str, Threshold]) -> dict[str, float]:
+    """As figures that can be shown: NaN where it differs from image to image, or is undefined."""
+    return {name: float(value) if np.ndim(value) == 0 else float("nan") for name, value in thresholds.items()}

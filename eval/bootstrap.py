@@ -18,10 +18,12 @@ and on the groups, so everything that is computed of one split may be subtracted
 import zlib
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from hilum.documents import FigureOrNaN
 
 Statistic = Callable[[NDArray[np.float64]], Mapping[str, float]]
 """Weights of the images, (images,), 0 or more, to figures by name; weights of 1 give the figures of the data."""
@@ -30,17 +32,21 @@ Statistic = Callable[[NDArray[np.float64]], Mapping[str, float]]
 _CELLS = 2**21
 
 
-class Interval(NamedTuple):
-    """A figure of the data as they are, and the bounds of its confidence interval."""
+@dataclass(frozen=True)
+class Interval:
+    """A figure of the data as they are, and the bounds of its confidence interval; NaN where it is not known."""
 
-    estimate: float
-    low: float
-    high: float
+    estimate: FigureOrNaN
+    low: FigureOrNaN
+    high: FigureOrNaN
 
     @property
     def excludes_zero(self) -> bool:
         """Whether 0 lies outside the bounds; not so where they are NaN."""
         return self.low > 0 or self.high < 0
+
+
+UNKNOWN = Interval(float("nan"), float("nan"), float("nan"))
 
 
 @dataclass(frozen=True, eq=False)

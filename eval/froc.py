@@ -82,12 +82,8 @@ def rank_boxes(
     )
 
 
-def froc_curve(ranked: RankedBoxes, *, on_negatives: bool = False) -> FrocCurve:
+def froc_curve(ranked: RankedBoxes) -> FrocCurve:
     """Returns the whole curve, in one pass over the sorted boxes.
-
-    Args:
-        ranked: Of `rank_boxes`.
-        on_negatives: Count false positives on images without truth boxes only, and divide by their number.
 
     Examples:
         >>> truth = [np.array([[0, 0, 10, 10]]), np.empty((0, 4))]
@@ -95,62 +91,34 @@ def froc_curve(ranked: RankedBoxes, *, on_negatives: bool = False) -> FrocCurve:
         >>> froc_curve(rank_boxes(truth, boxes, [np.array([0.9]), np.array([0.4])]))
         FrocCurve(confidence=array([0.9, 0.4]), false_positives=array([0. , 0.5]), sensitivity=array([1., 1.]))
     """
-    counted = _counted(ranked, on_negatives=on_negatives)
     falling = ranked.confidence
     last_of_value = np.flatnonzero(np.append(falling[1:] != falling[:-1], True)[: len(falling)])
-    false_positives = np.cumsum(~ranked.hit & counted[ranked.image])[last_of_value]
-    n_images, n_truth = np.count_nonzero(counted), ranked.n_truth.sum()
+    false_positives = np.cumsum(~ranked.hit)[last_of_value]
     with np.errstate(invalid="ignore"):  # 0 / 0 is NaN, and meant
         return FrocCurve(
             confidence=falling[last_of_value],
-            false_positives=false_positives / np.float64(n_images),
-            sensitivity=np.cumsum(ranked.hit)[last_of_value] / np.float64(n_truth),
+            false_positives=false_positives / np.float64(len(ranked.n_truth)),
+            sensitivity=np.cumsum(ranked.hit)[last_of_value] / np.float64(ranked.n_truth.sum()),
         )
 
 
-def froc_sensitivity(
-    ranked: RankedBoxes, *, rates: Sequence[float] = FROC_RATES, on_negatives: bool = False
-) -> NDArray[np.float64]:
-    """Returns the sensitivity at each rate of false positives an image; their mean is LUNA16's score.
+def froc_statistic(ranked: RankedBoxes) -> Statistic:
+    """Returns the sensitivities at `FROC_RATES` as functions of the images' weights, for `hilum.eval.bootstrap`.
 
-    Args:
-        ranked: Of `rank_boxes`.
-        rates: False positives an image, 0 or more each.
-        on_negatives: As in `froc_curve`.
-
-    Returns:
-        (rates,); NaN without truth boxes, or without an image to count false positives on.
-
-    Raises:
-        ValueError: A rate is below 0 or not finite.
+    The names are "froc 0.125" and so on, and "froc mean", LUNA16's score. All are NaN without truth boxes.
     """
-    figures = froc_statistic(ranked, rates=rates, on_negatives=on_negatives)(np.ones(len(ranked.n_truth)))
-    return np.array(list(figures.values())[:-1])
-
-
-def froc_statistic(
-    ranked: RankedBoxes, *, rates: Sequence[float] = FROC_RATES, on_negatives: bool = False
-) -> Statistic:
-    """Returns the sensitivities as functions of the images' weights, for `hilum.eval.bootstrap`.
-
-    Arguments and errors are those of `froc_sensitivity`. The names are "froc 0.125" and so on, and "froc mean".
-    """
-    wanted = np.asarray(rates, dtype=np.float64)
-    if wanted.ndim != 1 or not len(wanted) or not (np.isfinite(wanted) & (wanted >= 0)).all():
-        raise ValueError(f"rates: expected one or more finite numbers, 0 or more, got {list(rates)}")
+    wanted = np.array(FROC_RATES)
     names = [*(f"froc {rate:g}" for rate in wanted), "froc mean"]
-    counted = _counted(ranked, on_negatives=on_negatives)
-    is_false = ~ranked.hit & counted[ranked.image]
-    hit_image, false_image = ranked.image[ranked.hit], ranked.image[is_false]
+    hit_image, false_image = ranked.image[ranked.hit], ranked.image[~ranked.hit]
     # RankedBoxes with more confidence than each false positive; after the last, all.
     hits_before = np.append(
-        np.searchsorted(-ranked.confidence[ranked.hit], -ranked.confidence[is_false], side="left"), len(hit_image)
+        np.searchsorted(-ranked.confidence[ranked.hit], -ranked.confidence[~ranked.hit], side="left"), len(hit_image)
     )
     # Sorted boxes behind this one are hardly ever needed, and a detector's floor may let a million of them through.
-    enough = int(2 * wanted.max() * np.count_nonzero(counted)) + 1
+    enough = int(2 * wanted.max() * len(ranked.n_truth)) + 1
 
     def statistic(weight: NDArray[np.float64]) -> dict[str, float]:
-        n_images, n_truth = weight @ counted, weight @ ranked.n_truth
+        n_images, n_truth = weight.sum(), weight @ ranked.n_truth
         if not n_images or not n_truth:
             return dict.fromkeys(names, float("nan"))
         allowed = wanted * n_images + 1e-9  # 0.7 * 10 is not 7
@@ -164,8 +132,3 @@ def froc_statistic(
         return dict(zip(names, [*sensitivity.tolist(), float(sensitivity.mean())], strict=True))
 
     return statistic
-
-
-def _counted(ranked: RankedBoxes, *, on_negatives: bool) -> NDArray[np.bool_]:
-    """On which images false positives count, (images,)."""
-    return ranked.n_truth == 0 if on_negatives else np.ones(len(ranked.n_truth), dtype=np.bool_)

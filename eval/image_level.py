@@ -8,19 +8,22 @@ applied to another (`image_ratios`); where there is only one, see `hilum.eval.cr
 What is not defined (sensitivity without positives, AUROC of one class) is NaN.
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hilum.documents import Count, FigureOrNaN
 from hilum.eval.bootstrap import Statistic
 
 # Differences of the Youden index that are rounding; real ones are at least 1 / images squared.
 _ROUNDING = 1e-12
+_BINS = 10
 
 
-class Reliability(NamedTuple):
-    """What images given about the same probability turned out to be; arrays with one entry a bin.
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """What images given about the same probability turned out to be.
 
     Attributes:
         low, high: Bounds of the bin; a probability on a bound belongs to the bin above it, 1 to the last.
@@ -29,11 +32,11 @@ class Reliability(NamedTuple):
         observed: The share of them that are positive; NaN in an empty bin.
     """
 
-    low: NDArray[np.float64]
-    high: NDArray[np.float64]
-    images: NDArray[np.int64]
-    probability: NDArray[np.float64]
-    observed: NDArray[np.float64]
+    low: FigureOrNaN
+    high: FigureOrNaN
+    images: Count
+    probability: FigureOrNaN
+    observed: FigureOrNaN
 
 
 def auroc(positive: ArrayLike, probability: ArrayLike) -> float:
@@ -197,38 +200,24 @@ def youden_threshold(positive: ArrayLike, probability: ArrayLike) -> float:
     return float(thresholds[np.argmax(index >= index.max() - _ROUNDING)])
 
 
-def reliability_curve(positive: ArrayLike, probability: ArrayLike, bins: int = 10) -> Reliability:
-    """Returns how often images are positive, by the probability they were given, in bins of equal width.
+def reliability_curve(positive: ArrayLike, probability: ArrayLike) -> tuple[ReliabilityBin, ...]:
+    """Returns how often images are positive, by the probability they were given, in ten bins of equal width.
 
-    Args:
-        positive: (images,), as in `auroc`.
-        probability: (images,), as in `auroc`.
-        bins: How many, 1 or more.
-
-    Raises:
-        ValueError: As in `auroc`, or `bins` is below 1.
+    Arguments and errors are those of `auroc`.
 
     Examples:
-        >>> curve = reliability_curve([0, 1, 1], [0.2, 0.6, 1.0], bins=2)
-        >>> curve.probability, curve.observed
-        (array([0.2, 0.8]), array([0., 1.]))
+        >>> first, *_, last = reliability_curve([0, 1, 1], [0.0, 0.9, 1.0])
+        >>> last
+        ReliabilityBin(low=0.9, high=1.0, images=2, probability=0.95, observed=1.0)
     """
-    if bins < 1:
-        raise ValueError(f"bins: expected 1 or more, got {bins}")
     is_positive, values = checked_probability(positive, probability)
-    edges = np.arange(bins + 1) / bins  # each the double nearest to its decimal, as a probability of 0.3 is
+    edges = np.arange(_BINS + 1) / _BINS  # each the double nearest to its decimal, as a probability of 0.3 is
     bin_of = np.searchsorted(edges[1:-1], values, side="right")
-    images = np.bincount(bin_of, minlength=bins)
-    probability_sum = np.bincount(bin_of, weights=values, minlength=bins)
-    positives = np.bincount(bin_of, weights=is_positive, minlength=bins)
-    empty = np.full(bins, np.nan)
-    return Reliability(
-        low=edges[:-1],
-        high=edges[1:],
-        images=images,
-        probability=np.divide(probability_sum, images, out=empty.copy(), where=images > 0),
-        observed=np.divide(positives, images, out=empty.copy(), where=images > 0),
-    )
+    images = np.bincount(bin_of, minlength=_BINS)
+    sums = (np.bincount(bin_of, weights=of, minlength=_BINS) for of in (values, is_positive))
+    means = (np.divide(of, images, out=np.full(_BINS, np.nan), where=images > 0).tolist() for of in sums)
+    columns = edges[:-1].tolist(), edges[1:].tolist(), images.tolist(), *means
+    return tuple(ReliabilityBin(*of_bin) for of_bin in zip(*columns, strict=True))
 
 
 def checked_probability(positive: ArrayLike, probability: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:

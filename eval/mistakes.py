@@ -66,14 +66,6 @@ class Mistakes:
     boxes: Kinds
     truth: Kinds
 
-    def box_totals(self) -> dict[Kind, int]:
-        """How many predicted boxes are of each kind, over all images."""
-        return _totals(self.boxes)
-
-    def truth_totals(self) -> dict[Kind, int]:
-        """How many truth boxes are of each kind, over all images."""
-        return _totals(self.truth)
-
 
 def sort_mistakes(
     truth_xywh: Sequence[NDArray[Any]],
@@ -95,8 +87,8 @@ def sort_mistakes(
     Examples:
         >>> truth = [np.array([[0, 0, 10, 20]])]
         >>> halves = [np.array([[0, 0, 10, 8], [0, 12, 10, 8]])]
-        >>> sort_mistakes(truth, halves, [np.array([0.9, 0.8])]).box_totals()
-        {<Kind.SPLIT: 'split'>: 2}
+        >>> sort_mistakes(truth, halves, [np.array([0.9, 0.8])]).boxes
+        ((<Kind.SPLIT: 'split'>, <Kind.SPLIT: 'split'>),)
     """
     matches = match_boxes(truth_xywh, boxes_xywh, confidence)
     if classes is None:
@@ -115,9 +107,10 @@ def sort_mistakes(
     return Mistakes(tuple(of_boxes), tuple(of_truth))
 
 
-def count_kind(kinds: Kinds, kind: Kind) -> NDArray[np.int64]:
-    """How many boxes of each image are of this kind, (images,); `kinds` is a field of `Mistakes`."""
-    return np.array([image.count(kind) for image in kinds], dtype=np.int64)
+def totals(kinds: Kinds) -> dict[str, int]:
+    """How many boxes are of each kind, over all images; `kinds` is a field of `Mistakes`."""
+    counts = Counter(kind for image in kinds for kind in image)
+    return {str(kind): counts[kind] for kind in Kind if kind in counts}
 
 
 def worst_first(kinds: Kinds, kind: Kind, weights: Sequence[NDArray[Any]]) -> NDArray[np.int64]:
@@ -144,13 +137,8 @@ def worst_first(kinds: Kinds, kind: Kind, weights: Sequence[NDArray[Any]]) -> ND
         ],
         dtype=np.float64,
     )
-    has_it = np.flatnonzero(count_kind(kinds, kind))
+    has_it = np.flatnonzero([kind in image for image in kinds])
     return has_it[np.argsort(-badness[has_it], kind="stable")]
-
-
-def _totals(kinds: Kinds) -> dict[Kind, int]:
-    totals = Counter(kind for image in kinds for kind in image)
-    return {kind: totals[kind] for kind in Kind if kind in totals}
 
 
 def _sort_image(

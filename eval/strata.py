@@ -21,7 +21,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hilum.documents import Count
 from hilum.eval.bootstrap import (
+    UNKNOWN,
     Interval,
     Resampled,
     bootstrap,
@@ -38,6 +40,8 @@ SENSITIVITY = "sensitivity"
 FALSE_POSITIVES = "false positives an image"
 FALSE_ALARMS = "images with a false positive"
 AUROC = "AUROC"
+LEVEL = 0.95
+"""Of the intervals."""
 
 BOX_SIZE_LIMITS = (0.045, 0.085)
 """Shares of the image's area; about the terciles of the challenge's 9,555 training boxes (0.0439 and 0.0850)."""
@@ -66,8 +70,8 @@ class Gap:
     factor: str
     stratum: str
     measure: str
-    items: int
-    patients: int
+    items: Count
+    patients: Count
     inside: Interval
     outside: Interval
     gap: Interval
@@ -79,14 +83,9 @@ class Gap:
 class Strata:
     """All gaps, and how many comparisons were made: a factor of two strata asks one question, not two."""
 
-    gaps: tuple[Gap, ...]
-    comparisons: int
-    level: float
-
-    @property
-    def separated(self) -> tuple[Gap, ...]:
-        """The gaps to point out."""
-        return tuple(gap for gap in self.gaps if gap.separated)
+    comparisons: Count = 0
+    level: float = LEVEL
+    gaps: tuple[Gap, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -161,10 +160,8 @@ def compare_strata(
     classes: Sequence[str] | None = None,
     sizes_wh: NDArray[Any] | None = None,
     probability: ArrayLike | None = None,
-    level: float = 0.95,
     least_patients: int = 10,
     resamples: int = 2000,
-    seed: int = 0,
 ) -> Strata:
     """Compares every stratum with the rest of its factor.
 
@@ -177,11 +174,9 @@ def compare_strata(
         classes: The class of each image, (images,), "" where unknown; compared on images without truth boxes.
         sizes_wh: Width and height of each image, (images, 2), in pixels; truth boxes are compared by size if given.
         probability: Of each image, (images,) 0..1; the AUROC is compared if given.
-        level: Of the intervals.
         least_patients: Strata or rests of fewer get their figure, but no gap: a handful of patients resampled says
             nothing of how much a handful varies.
         resamples: How many resamples to draw.
-        seed: Of the random numbers.
 
     Returns:
         The gaps by factor, measure and stratum. Unknown labels, and factors with fewer than two strata, are left out.
@@ -191,32 +186,80 @@ def compare_strata(
             probabilities are not one an image.
     """
     group = group_numbers(groups)
-    n_images = len(truth_xywh)
-    if len(group) != n_images:
-        raise ValueError(f"groups: expected one entry an image, {n_images}, got {len(group)}")
+    positive = np.array([len(boxes) > 0 for boxes in truth_xywh], dtype=np.bool_)
     labelled = {**factors, **({"class of images without opacity": classes} if classes is not None else {})}
-    for name, labels in labelled.items():
-        if len(labels) != n_images:
-            raise ValueError(f"{name}: expected one label an image, {n_images}, got {len(labels)}")
+    for name, labels in {"groups": group, **labelled}.items():
+        if len(labels) != len(positive):
+            raise ValueError(f"{name}: expected one label an image, {len(positive)}, got {len(labels)}")
+    comparisons = _comparisons(
+        truth_xywh, boxes_xywh, confidence, factors, classes, sizes_wh, ranked=probability is not None
+    )
+    chance = None if probability is None else checked_probability(positive, probability)[1]
+    figures = _resample(comparisons, positive, chance, group, resamples=resamples)
+    patients = [
+        [_n_patients(side, group, positive) for side in (comparison.inside, comparison.outside)]
+        for comparison in comparisons
+    ]
+    differences = [
+        inside - outside if min(both) >= least_patients and np.isfinite(inside.estimate - outside.estimate) else None
+        for both, (inside, outside) in zip(patients, figures, strict=True)
+    ]
+    compared = [difference for difference in differences if difference is not None]
+    together = dict(zip(map(id, compared), simultaneous_intervals(compared), strict=True))
+    gaps = tuple(
+        Gap(
+            factor=comparison.factor,
+            stratum=comparison.stratum,
+            measure=comparison.measure,
+            items=int(comparison.inside.denominator.sum()),
+            patients=both[0],
+            inside=inside.interval(),
+            outside=outside.interval(),
+            gap=UNKNOWN if difference is None else difference.interval(),
+            simultaneous=(at_once := together.get(id(difference), UNKNOWN)),
+            separated=at_once.excludes_zero,
+        )
+        for comparison, both, (inside, outside), difference in zip(
+            comparisons, patients, figures, differences, strict=True
+        )
+    )
+    # The two strata of a factor are the two sides of one question.
+    questions = sum(
+        0.5 if comparison.n_strata == 2 else 1
+        for comparison, difference in zip(comparisons, differences, strict=True)
+        if difference is not None
+    )
+    return Strata(round(questions), LEVEL, gaps)
 
+
+def _comparisons(
+    truth_xywh: Sequence[NDArray[Any]],
+    boxes_xywh: Sequence[NDArray[Any]],
+    confidence: Sequence[NDArray[Any]],
+    factors: Mapping[str, Sequence[str]],
+    classes: Sequence[str] | None,
+    sizes_wh: NDArray[Any] | None,
+    *,
+    ranked: bool,
+) -> list[_Comparison]:
+    """What is compared with what; the arguments are those of `compare_strata`, `ranked` asks for the AUROC."""
     matches = match_boxes(truth_xywh, boxes_xywh, confidence)
     scores = image_scores(truth_xywh, boxes_xywh, confidence)
     n_truth = np.array([len(boxes) for boxes in truth_xywh], dtype=np.float64)
     hits = np.array([np.count_nonzero(match >= 0) for match in matches], dtype=np.float64)
     false = np.array([len(match) for match in matches], dtype=np.float64) - hits
-    one = np.ones(n_images)
+    one = np.ones(len(n_truth))
     measures: dict[str, tuple[Array, Array]] = {
         SCORE: (np.nan_to_num(scores), (~np.isnan(scores)).astype(np.float64)),
         SENSITIVITY: (hits, n_truth),
         FALSE_POSITIVES: (false, one),
         FALSE_ALARMS: ((false > 0).astype(np.float64), one),
+        AUROC: (one, one),
     }
-
     comparisons: list[_Comparison] = []
     for name, labels in factors.items():
-        comparisons += _by_image(name, labels, measures, [SCORE, SENSITIVITY, FALSE_POSITIVES])
-        if probability is not None:
-            comparisons += _by_image(name, labels, {AUROC: (one, one)}, [AUROC])
+        wanted = [SCORE, SENSITIVITY, FALSE_POSITIVES, *([AUROC] if ranked else [])]
+        comparisons += _by_image(name, labels, measures, wanted)
     if classes is not None:
         without = ["" if n else label for n, label in zip(n_truth, classes, strict=True)]
         comparisons += _by_image("class of images without opacity", without, measures, [FALSE_POSITIVES, FALSE_ALARMS])
@@ -224,40 +267,7 @@ def compare_strata(
     comparisons += _by_image("number of boxes", counts, measures, [SCORE, SENSITIVITY])
     if sizes_wh is not None:
         comparisons += _by_box_size(truth_xywh, matches, np.asarray(sizes_wh))
-
-    positive = n_truth > 0
-    chance = None if probability is None else checked_probability(positive, probability)[1]
-    figures = _resample(comparisons, positive, chance, group, resamples=resamples, seed=seed)
-    compared = [
-        min(_n_patients(side, group, positive) for side in (comparison.inside, comparison.outside)) >= least_patients
-        and np.isfinite(inside.estimate - outside.estimate)
-        for comparison, (inside, outside) in zip(comparisons, figures, strict=True)
-    ]
-    gaps = [inside - outside for (inside, outside), use in zip(figures, compared, strict=True) if use]
-    together = iter(zip(gaps, simultaneous_intervals(gaps, level=level), strict=True))
-    nothing = Interval(float("nan"), float("nan"), float("nan"))
-    table, questions = [], 0.0
-    for comparison, (inside, outside), use in zip(comparisons, figures, compared, strict=True):
-        gap, simultaneous = nothing, nothing
-        if use:
-            difference, simultaneous = next(together)
-            gap = difference.interval(level)
-            questions += 0.5 if comparison.n_strata == 2 else 1  # the two sides of one question
-        table.append(
-            Gap(
-                factor=comparison.factor,
-                stratum=comparison.stratum,
-                measure=comparison.measure,
-                items=int(comparison.inside.denominator.sum()),
-                patients=_n_patients(comparison.inside, group, positive),
-                inside=inside.interval(level),
-                outside=outside.interval(level),
-                gap=gap,
-                simultaneous=simultaneous,
-                separated=simultaneous.excludes_zero,
-            )
-        )
-    return Strata(tuple(table), round(questions), level)
+    return comparisons
 
 
 def _by_image(
@@ -315,7 +325,6 @@ def _resample(
     group: NDArray[np.int64],
     *,
     resamples: int,
-    seed: int,
 ) -> list[tuple[Resampled, Resampled]]:
     """The figures inside and outside of each comparison, all of the same draws."""
     sides = {
@@ -327,7 +336,6 @@ def _resample(
         {name: (side.numerator, side.denominator) for name, (measure, side) in sides.items() if measure != AUROC},
         group,
         resamples=resamples,
-        seed=seed,
     )
     if probability is not None:
         rankings = {
@@ -339,7 +347,7 @@ def _resample(
         def statistic(weight: Array) -> dict[str, float]:
             return {name: ranking(weight[rows])["auroc"] for name, (rows, ranking) in rankings.items()}
 
-        figures.update(bootstrap(statistic, group, resamples=resamples, seed=seed))
+        figures.update(bootstrap(statistic, group, resamples=resamples))
     return [(figures[f"{number} inside"], figures[f"{number} outside"]) for number in range(len(comparisons))]
 
 

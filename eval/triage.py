@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hilum.documents import Count, FigureOrNaN
 from hilum.eval.bootstrap import Statistic
 from hilum.eval.image_level import checked_probability, ranking_statistic
 
@@ -32,38 +33,35 @@ class Triage:
         best_mean_place: Mean place when every image with opacity comes before every one without.
         sooner_images: How many fewer images are read before an image with opacity, on average; negative: later.
         sooner_share: The same as a share of the worklist, -0.5 to 0.5.
-        sooner_minutes: The same in reading time; NaN where no reading time was given.
+        sooner_minutes: The same in reading time; NaN, for nobody says what one image takes.
     """
 
-    images: int
-    positives: int
-    mean_place: float
-    median_place: float
-    first_come_place: float
-    best_mean_place: float
-    sooner_images: float
-    sooner_share: float
-    sooner_minutes: float
+    images: Count
+    positives: Count
+    mean_place: FigureOrNaN
+    median_place: FigureOrNaN
+    first_come_place: FigureOrNaN
+    best_mean_place: FigureOrNaN
+    sooner_images: FigureOrNaN
+    sooner_share: FigureOrNaN
+    sooner_minutes: FigureOrNaN = float("nan")
 
 
-def triage(positive: ArrayLike, probability: ArrayLike, *, minutes_per_image: float | None = None) -> Triage:
+def triage(positive: ArrayLike, probability: ArrayLike) -> Triage:
     """Compares the ranked worklist with first come, first served.
 
     Args:
         positive: (images,) bool, or 0 and 1: whether an image shows an opacity.
         probability: (images,) 0..1.
-        minutes_per_image: What reading one image takes.
 
     Raises:
-        ValueError: The arrays have other shapes, a value is not as described, or the reading time is not above 0.
+        ValueError: The arrays have other shapes, or a value is not as described.
 
     Examples:
-        >>> worklist = triage([0, 1, 0, 1], [0.2, 0.9, 0.6, 0.6], minutes_per_image=3)
-        >>> worklist.mean_place, worklist.sooner_images, worklist.sooner_minutes
-        (1.75, 0.75, 2.25)
+        >>> worklist = triage([0, 1, 0, 1], [0.2, 0.9, 0.6, 0.6])
+        >>> worklist.mean_place, worklist.sooner_images
+        (1.75, 0.75)
     """
-    if minutes_per_image is not None and not 0 < minutes_per_image < float("inf"):
-        raise ValueError(f"minutes_per_image: expected a number above 0, got {minutes_per_image}")
     is_positive, values = checked_probability(positive, probability)
     rising = np.sort(values)
     n_above = len(values) - np.searchsorted(rising, values[is_positive], side="right")
@@ -81,7 +79,6 @@ def triage(positive: ArrayLike, probability: ArrayLike, *, minutes_per_image: fl
         best_mean_place=(len(places) + 1) / 2 if known else float("nan"),
         sooner_images=first_come - mean,
         sooner_share=(first_come - mean) / len(values) if known else float("nan"),
-        sooner_minutes=(first_come - mean) * minutes_per_image if minutes_per_image is not None else float("nan"),
     )
 
 

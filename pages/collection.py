@@ -1,21 +1,23 @@
 """Every labelled image of a dataset folder as one table, in memory, for pages that describe it."""
 
-import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hilum.converters.rsna import OPACITY
+from hilum.converters.challenge_tables import OPACITY
 from hilum.datasets.folder import SPLITS, Dataset
-from hilum.documents import read_csv, shown
+from hilum.documents import shown
 from hilum.errors import HilumError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 METADATA = "metadata.csv"
 _LARGEST = 1_000_000  # of an age or a spacing, the wrong ones too
-_QUOTED = re.compile(r"(['\"]).*\1")
 NORMAL, OTHER_FINDING = "Normal", "No Lung Opacity / Not Normal"
 _HEALTHY_FIRST = (NORMAL, OTHER_FINDING, "No opacity")
 _OPACITY_LAST = ("other classes", "class unknown", "Opacity", OPACITY)
@@ -81,46 +83,40 @@ def read_collection(dataset: Dataset) -> Collection:
     ids = [image_id for part in parts for image_id in part.image_ids]
     if not ids:
         raise HilumError(f"{dataset.path}: no labelled image in it, so nothing to explore; convert images with labels")
-    rows = dataset.metadata
     order = sorted(range(len(ids)), key=ids.__getitem__)
-    ids = [ids[at] for at in order]
-
-    def texts(column: str) -> NDArray[np.str_]:
-        return np.array([rows[image_id].get(column) or "" for image_id in ids], np.str_)
-
-    def numbers(column: str) -> NDArray[np.float64]:
-        values = []
-        for image_id, text in zip(ids, texts(column).tolist(), strict=True):
-            try:
-                values.append(float(text or "nan"))
-            except ValueError as error:
-                raise HilumError(
-                    f"{dataset.path / METADATA}: image {shown(image_id, quote=False)}: {column} is {text[:20]!r}, "
-                    "expected a number"
-                ) from error
-            if abs(values[-1]) > _LARGEST:
-                raise HilumError(
-                    f"{dataset.path / METADATA}: image {shown(image_id, quote=False)}: {column} is {text[:20]!r}, "
-                    f"expected a number of at most {_LARGEST:,}"
-                )
-        return np.array(values, np.float64)
-
     paths = [path for part in parts for path in part.paths]
     boxes = [found for part in parts for found in part.boxes_xyxy]
-    spacing = numbers("spacing_mm")
+    texts = ["class", "patient", "sex", "view", "age_years", "spacing_mm"]
+    rows = dataset.metadata.reindex(columns=texts, fill_value="").loc[[ids[at] for at in order]]
+    spacing = _numbers(dataset, rows["spacing_mm"])
+    classes, patients, sexes, views = (rows[column].to_numpy(np.str_) for column in texts[:4])
     return Collection(
-        image_ids=tuple(ids),
+        image_ids=tuple(ids[at] for at in order),
         paths=tuple(paths[at] for at in order),
         sizes_wh=np.concatenate([part.sizes_wh for part in parts])[order],
         boxes_xyxy=tuple(boxes[at] for at in order),
         splits=np.array([part.name for part in parts for _ in part.image_ids], np.str_)[order],
-        classes=texts("class"),
-        patients=texts("patient"),
-        sexes=texts("sex"),
-        views=texts("view"),
-        ages_years=numbers("age_years"),
+        classes=classes,
+        patients=patients,
+        sexes=sexes,
+        views=views,
+        ages_years=_numbers(dataset, rows["age_years"]),
         spacing_mm=np.where(spacing > 0, spacing, np.nan),
     )
+
+
+def _numbers(dataset: Dataset, cells: "pd.Series[str]") -> NDArray[np.float64]:
+    import pandas as pd
+
+    values = pd.to_numeric(cells.replace("", "nan"), errors="coerce")
+    unread = values.isna() & ~cells.str.lower().isin(["", "nan"])
+    for wrong, expected in ((unread, ""), (values.abs() > _LARGEST, f" of at most {_LARGEST:,}")):
+        if wrong.any():
+            name, cell = shown(cells.index[wrong][0], quote=False), cells[wrong].iloc[0]
+            raise HilumError(
+                f"{dataset.path / METADATA}: image {name}: {cells.name} is {cell[:20]!r}, expected a number{expected}"
+            )
+    return values.to_numpy(np.float64)
 
 
 def shown_classes(images: Collection, most: int = 7) -> NDArray[np.str_]:
@@ -146,17 +142,3 @@ def common_values(values: NDArray[np.str_], other: str, most: int) -> NDArray[np
     """The values, those beyond the `most` frequent replaced by `other`."""
     common = [name for name, _ in Counter(sorted(values.tolist())).most_common(most)]
     return np.where(np.isin(values, common), values, other)
-
-
-def read_left_out(dataset: Dataset) -> list[tuple[str, str]]:
-    """What was left out and why, a row each, without the names of images and files, which may be names of people."""
-    source = dataset.path / "left_out.csv"
-    found = []
-    for row in read_csv(source, remedy="convert again") if source.is_file() else ():
-        reason = row.get("reason") or ""
-        for name in (row.get("image_id"), row.get("file")):
-            reason = reason.replace(name, "(name)") if name else reason
-        reason = _QUOTED.sub("(text)", reason)  # of a cell, in a folder that an earlier version converted
-        words = ["(name)" if "(name)" in word or word.lower().endswith(".dcm") else word for word in reason.split()]
-        found.append((row.get("what") or "?", " ".join(words)))
-    return found

@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hilum.datasets.folder import Dataset
+from hilum.datasets.left_out import read_left_out
 from hilum.pages import explore_figures as figures
-from hilum.pages.collection import Collection, class_order, read_left_out, shown_classes
+from hilum.pages.collection import Collection, class_order, shown_classes
 from hilum.pages.explore_images import shown_views, view_order
 from hilum.pages.facts import auc_of_groups, leaked_share, rows_of_join, wilson_interval
 from hilum.pages.page import Picture, Section, Table
@@ -183,7 +184,7 @@ def gaps(images: Collection) -> Section:
 
 def left_out(dataset: Dataset, most: int = 12) -> Section:
     """What did not come along into the dataset folder, and why."""
-    title, found = "Left out", Counter(read_left_out(dataset))
+    title, found = "Left out", Counter(read_left_out(dataset.path))
     if not found:
         return Section(title, "Nothing: every image, row and box of the source came along.")
     rows = [(what, reason, f"{count:,}") for (what, reason), count in found.most_common(most)]

@@ -5,6 +5,7 @@ JavaScript all of it is there too, unsorted; `report.js` sorts, filters and enla
 """
 
 import base64
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,13 +18,12 @@ from numpy.typing import NDArray
 from hilum.datasets.folder import Split
 from hilum.datasets.pictures import read_picture
 from hilum.errors import HilumError
-from hilum.eval.answer import has_opacity
 from hilum.eval.measures import scores_of
 from hilum.eval.mistakes import Kind, worst_first
-from hilum.pages.contenders import Contender
 from hilum.pages.page import asset, line_sample
 from hilum.pages.plotting import shrunk
-from hilum.pages.wording import decimal, finite, many
+from hilum.pages.series import Series
+from hilum.pages.wording import decimal, many
 
 MEANINGS = {
     Kind.FOUND: "overlaps a true box: IoU above 0.40",
@@ -44,7 +44,7 @@ _SIZES = ((640, 85), (512, 82), (512, 75), (448, 70), (384, 60), (320, 50), (256
 _KINDS = list(Kind)
 
 
-def choose_images(split: Split, configs: Sequence[Contender], most: int) -> list[int]:
+def choose_images(split: Split, configs: Sequence[Series], most: int) -> list[int]:
     """Which images to show, by index, rising.
 
     Where there are more than `most`, each kind of error of each config is there with its worst image, as far as there
@@ -66,7 +66,7 @@ def choose_images(split: Split, configs: Sequence[Contender], most: int) -> list
                 queues.remove(queue)
             elif len(chosen) < limit:
                 chosen[image] = None
-    positive = has_opacity(split)
+    positive = split.positive
     for kind in (positive, ~positive):
         rest = [image for image in np.flatnonzero(kind).tolist() if image not in chosen]
         wanted = most - len(chosen) if kind is not positive else -(-(most - len(chosen)) // 2)
@@ -75,7 +75,7 @@ def choose_images(split: Split, configs: Sequence[Contender], most: int) -> list
     return sorted(chosen)
 
 
-def gallery_html(split: Split, configs: Sequence[Contender], chosen: Sequence[int]) -> str:
+def gallery_html(split: Split, configs: Sequence[Series], chosen: Sequence[int]) -> str:
     """The gallery as markup; its look is in `gallery_style`, its behaviour in `report.js`.
 
     Args:
@@ -123,7 +123,7 @@ def gallery_html(split: Split, configs: Sequence[Contender], chosen: Sequence[in
 """
 
 
-def gallery_style(configs: Sequence[Contender]) -> str:
+def gallery_style(configs: Sequence[Series]) -> str:
     """CSS of the gallery and of each config's lines."""
     lines = []
     for config in configs:
@@ -138,35 +138,35 @@ def gallery_style(configs: Sequence[Contender]) -> str:
 class _Side:
     """A config's answer, image by image."""
 
-    config: Contender
+    config: Series
     boxes: list[NDArray[np.float64]]
     confidence: list[NDArray[np.float64]]
     scores: NDArray[np.float64]
     probability: NDArray[np.float64]
 
     @classmethod
-    def of(cls, split: Split, config: Contender) -> "_Side":
-        answer = config.first.answer
+    def of(cls, split: Split, config: Series) -> "_Side":
+        answer = config.measured[0].answer
         return cls(config, *answer.kept(), scores_of(split, answer), answer.probabilities())
 
     def kinds(self, image: int) -> tuple[Kind, ...]:
-        mistakes = self.config.first.measures.mistakes
+        mistakes = self.config.measured[0].measures.mistakes
         return (*mistakes.boxes[image], *mistakes.truth[image])
 
     def badness(self, image: int) -> float:
         """What is lost on an image: 0 where all is right; among equals, surer errors are worse."""
-        score = finite(float(self.scores[image]))
-        kinds = self.config.first.measures.mistakes.boxes[image]
+        score = float(self.scores[image])
+        kinds = self.config.measured[0].measures.mistakes.boxes[image]
         sure: float = sum(
             c for c, kind in zip(self.confidence[image].tolist(), kinds, strict=True) if kind is not Kind.FOUND
         )
-        return (0 if score is None else 1 - score) + min(sure, 50) / 1000
+        return (0 if math.isnan(score) else 1 - score) + min(sure, 50) / 1000
 
 
-def _worst(split: Split, config: Contender) -> Iterable[list[int]]:
+def _worst(split: Split, config: Series) -> Iterable[list[int]]:
     """For every kind of error the images that have it, the worst first."""
-    mistakes = config.first.measures.mistakes
-    _, confidence = config.first.answer.kept()
+    mistakes = config.measured[0].measures.mistakes
+    _, confidence = config.measured[0].answer.kept()
     areas = [boxes[:, 2:].prod(axis=1) for boxes in split.boxes_xywh]
     for kind in _KINDS:
         if kind is not Kind.FOUND:
@@ -208,15 +208,15 @@ def _shot(split: Split, sides: Sequence[_Side], image: int, picture: str) -> str
         overlay.append(
             _boxes(config.mark, boxes, [f"{value:.2f}" for value in confidence], (width, height), config.number)
         )
-        mistakes = config.first.measures.mistakes
+        mistakes = config.measured[0].measures.mistakes
         found = [f"{kind} ({value:.2f})" for kind, value in zip(mistakes.boxes[image], confidence, strict=True)]
         lost = [f"{count} {kind}" for kind, count in Counter(mistakes.truth[image]).items() if kind is not Kind.FOUND]
-        score = finite(float(side.scores[image]))
+        score = float(side.scores[image])
         more = [*found] or ["no box"]
         if lost:
             more.append(f"of the truth: {', '.join(lost)}")
         more.append(f"image probability {side.probability[image]:.2f}")
-        told = "right: no box" if score is None else decimal(score)
+        told = "right: no box" if math.isnan(score) else decimal(score)
         rows.append(
             f'<li class="{config.mark}">{line_sample(config.mark)}<b>{escape(config.name)}</b> {told}'
             f"<small>{escape('; '.join(more))}</small></li>"

@@ -1,21 +1,15 @@
 """What a benchmark says, in sentences: every one is computed from the figures, none claims more than an interval."""
 
+import math
 from collections.abc import Sequence
 
-from hilum.comparison.benchmark import AVERAGE, Benchmark
+from hilum.comparison.benchmark import AVERAGE
+from hilum.comparison.results import Difference, Results
 from hilum.eval.answer import AT_SENSITIVITY, YOUDEN
+from hilum.eval.bootstrap import Interval
 from hilum.eval.measures import OPERATING_POINT
-from hilum.pages.contenders import (
-    Contender,
-    Values,
-    better_ones,
-    difference,
-    is_above_zero,
-    is_below_zero,
-    is_higher,
-    ranked,
-)
-from hilum.pages.wording import bounds, decimal, few, finite, listed, many
+from hilum.pages.series import Series, better_ones, ranked
+from hilum.pages.wording import bounds, decimal, few, listed, many
 
 FEW_PATIENTS, FEW_POSITIVES = 100, 50
 POINTS = {
@@ -24,9 +18,11 @@ POINTS = {
     YOUDEN: ("Youden", "a probability from here on: sensitivity + specificity was highest there on val"),
 }
 """The points at which an image is called one with opacity: in short, and by what."""
+Potential = tuple[Series, float, float, float]
+"""A config's score, that with a perfect classifier, and that with perfect boxes."""
 
 
-def headline(configs: Sequence[Contender], results: Values) -> str:
+def headline(configs: Sequence[Series], results: Results) -> str:
     """Which is better, if that can be told: the best are those that no other is better than for sure."""
     if not configs:
         return "Nothing but the trivial baselines was measured"
@@ -37,7 +33,7 @@ def headline(configs: Sequence[Contender], results: Values) -> str:
     if not best:
         return "No config is the best: each is worse than another"
     first, *rivals = best
-    beaten = [config.name for config in order if is_higher(difference(results, first.name, config.name))]
+    beaten = [config.name for config in order if results.difference(first.name, config.name).is_sure]
     others = [config for config in order if config is not first and config not in rivals and config.name not in beaten]
     if not rivals:
         text = f"{first.name} is better than {_names(beaten, '' if others else 'all ')}"
@@ -51,23 +47,23 @@ def headline(configs: Sequence[Contender], results: Values) -> str:
     return "; ".join([text, *worse, *_below_average(best, results)])
 
 
-def _against_baselines(config: Contender, results: Values) -> str:
+def _against_baselines(config: Series, results: Results) -> str:
     """What can be said of a config that is alone."""
-    gap = difference(results, config.name, AVERAGE)
-    if is_higher(gap):
+    gap = results.difference(config.name, AVERAGE)
+    if gap.is_sure:
         return f"{config.name} beats the trivial baselines"
-    if is_below_zero(gap):
+    if gap.is_below_zero:
         return f"{config.name} is worse than two average boxes on every image"
     return f"{config.name} is not shown to beat the trivial baselines"
 
 
-def _below_average(configs: Sequence[Contender], results: Values) -> list[str]:
+def _below_average(configs: Sequence[Series], results: Results) -> list[str]:
     """Being the best is worth little below the baseline."""
-    below = [config.name for config in configs if is_below_zero(difference(results, config.name, AVERAGE))]
+    below = [config.name for config in configs if results.difference(config.name, AVERAGE).is_below_zero]
     return [f"{few(below)} {'is' if len(below) == 1 else 'are'} worse than two average boxes"] if below else []
 
 
-def comparisons(configs: Sequence[Contender], results: Values, most: int = 3) -> list[str]:
+def comparisons(configs: Sequence[Series], results: Results, most: int = 3) -> list[str]:
     """The best against each other, by falling score; then who is worse than another, though not than the best."""
     if len(configs) < 2:
         return []
@@ -80,47 +76,47 @@ def comparisons(configs: Sequence[Contender], results: Values, most: int = 3) ->
     return sentences + beside[:most]
 
 
-def _compared(higher: Contender, lower: Contender, results: Values) -> str:
+def _compared(higher: Series, lower: Series, results: Results) -> str:
     """What the interval of the difference of two configs says."""
-    gap = difference(results, higher.name, lower.name)
-    size = finite(gap["estimate"])
-    digits = 2 if size is None or abs(size) >= 0.01 else 3  # else both scores would read alike
-    interval = bounds(gap, digits, signed=True)
+    gap = results.difference(higher.name, lower.name)
+    size = gap.interval.estimate
+    digits = 3 if abs(size) < 0.01 else 2  # else both scores would read alike
+    interval = bounds(gap.interval, digits, signed=True)
     scores = (
-        f"{higher.name} scores {decimal(higher.score['estimate'], digits)}, "
-        f"{decimal(size, digits)} higher than {lower.name} ({decimal(lower.score['estimate'], digits)})"
+        f"{higher.name} scores {decimal(higher.score.estimate, digits)}, "
+        f"{decimal(size, digits)} higher than {lower.name} ({decimal(lower.score.estimate, digits)})"
     )
     if not interval:
         return f"{scores}; how sure that is cannot be said."
     the_interval = (
-        f"the 95% interval of the difference{' (of all pairs at once)' if gap['at_once'] else ''}, {interval},"
+        f"the 95% interval of the difference{' (of all pairs at once)' if gap.simultaneous else ''}, {interval},"
     )
-    if is_higher(gap):
+    if gap.is_sure:
         return f"{scores}; {the_interval} is above zero: it is better."
-    if is_above_zero(gap):
+    if gap.is_above_zero:
         return (
-            f"{scores}; {the_interval} is above zero, but seeds alone may move it by {decimal(gap['over_seeds'], 3)}: "
+            f"{scores}; {the_interval} is above zero, but seeds alone may move it by {decimal(gap.over_seeds, 3)}: "
             "it cannot be told which is better."
         )
-    if is_below_zero(gap):
+    if gap.is_below_zero:
         return f"{scores}, but {the_interval} is below zero: it is worse."
     return (
-        f"{scores}, but {the_interval} includes zero: on these {results['images']:,} images "
-        f"({results['positive_images']:,} with opacity) it cannot be told which is better."
+        f"{scores}, but {the_interval} includes zero: on these {results.images:,} images "
+        f"({results.positive_images:,} with opacity) it cannot be told which is better."
     )
 
 
-def against_average(configs: Sequence[Contender], results: Values) -> str:
+def against_average(configs: Sequence[Series], results: Results) -> str:
     """Which configs beat the same two average boxes on every image, and by how much; which are worse."""
-    gaps = {config.name: difference(results, config.name, AVERAGE) for config in ranked(configs)}
-    beat = [name for name, gap in gaps.items() if is_higher(gap)]
-    worse = [name for name, gap in gaps.items() if is_below_zero(gap)]
-    unknown = [name for name, gap in gaps.items() if not bounds(gap)]
+    gaps = {config.name: results.difference(config.name, AVERAGE) for config in ranked(configs)}
+    beat = [name for name, gap in gaps.items() if gap.is_sure]
+    worse = [name for name, gap in gaps.items() if gap.is_below_zero]
+    unknown = [name for name, gap in gaps.items() if not bounds(gap.interval)]
     rest = [name for name in gaps if name not in {*beat, *worse, *unknown}]
 
     def shown(names: Sequence[str]) -> str:
         each = [
-            f"{name} ({decimal(gaps[name]['estimate'], signed=True)} {bounds(gaps[name], signed=True)}"
+            f"{name} ({decimal(gaps[name].interval.estimate, signed=True)} {bounds(gaps[name].interval, signed=True)}"
             f"{_seeds_may_move(gaps[name])})"
             for name in names
         ]
@@ -128,7 +124,7 @@ def against_average(configs: Sequence[Contender], results: Values) -> str:
 
     sentences = []
     if beat:
-        sizes = [finite(gaps[name]["estimate"]) or 0.0 for name in beat]
+        sizes = [gaps[name].interval.estimate for name in beat]
         by = (
             decimal(min(sizes))
             if decimal(min(sizes)) == decimal(max(sizes))
@@ -149,47 +145,59 @@ def against_average(configs: Sequence[Contender], results: Values) -> str:
     return " ".join(sentences)
 
 
-def cautions(found: Benchmark, configs: Sequence[Contender]) -> list[str]:
+def cautions(results: Results, configs: Sequence[Series]) -> list[str]:
     """What makes the figures less sure than they look, or better than they are."""
-    results = found.results
+    return [
+        *_about_patients(results),
+        *([] if results.val_shows_opacity else [NO_CHOICE]),
+        *[
+            f"{config.name} starts from the weights {name}. Should these have been trained on NIH ChestX-ray14, of "
+            "which the challenge's images are a part, they have seen the images shown here, and its score flatters."
+            for config in configs
+            if (name := config.first.pretraining)
+        ],
+        *[
+            f"{config.name} draws no box on any image, so its score is 0. If it is a classifier, look at its AUROC and "
+            "its worklist: whole images are what it judges."
+            for config in configs
+            if not any(map(len, config.measured[0].answer.boxes_xywh))
+        ],
+        *_about_numbers(results, configs),
+    ]
+
+
+NO_CHOICE = "No image of val shows opacity: no epoch and no threshold could be chosen, and every box is kept."
+
+
+def _about_patients(results: Results) -> list[str]:
     points = []
-    if not results.get("patients_known"):
+    unknown, both = results.images_without_patient, results.patients_on_both_sides
+    if not results.patients_known:
         points.append(
             "Whose the images are is not known. Images of one patient may be in training and here, so every score may "
             "flatter; and the intervals treat images as independent, so they are rather too narrow."
         )
-    if results.get("patients_known") and (unknown := results.get("images_without_patient")):
+    elif unknown:
         points.append(
             f"It is not known whose {many(unknown, 'image')} of the data {'is' if unknown == 1 else 'are'}; each "
             "counts as a patient of its own. Images of one patient may be in training and here, so scores may "
             "flatter, and intervals are rather too narrow."
         )
-    if both := results.get("patients_on_both_sides"):
+    if both:
         points.append(f"{many(both, 'patient')} in training and here: every score may flatter.")
-    if not results.get("val_shows_opacity", True):
+    return points
+
+
+def _about_numbers(results: Results, configs: Sequence[Series]) -> list[str]:
+    points = []
+    if results.patients_known and results.patients < FEW_PATIENTS:
         points.append(
-            "No image of val shows opacity: no epoch and no threshold could be chosen, and every box is kept."
-        )
-    points += [
-        f"{config.name} starts from the weights {name}. Should these have been trained on NIH ChestX-ray14, of which "
-        "the challenge's images are a part, they have seen the images shown here, and its score flatters."
-        for config in configs
-        if (name := config.first.about.get("pretraining"))
-    ]
-    points += [
-        f"{config.name} draws no box on any image, so its score is 0. If it is a classifier, look at its AUROC and its "
-        "worklist: whole images are what it judges."
-        for config in configs
-        if not any(map(len, config.first.answer.boxes_xywh))
-    ]
-    if results.get("patients_known") and results["patients"] < FEW_PATIENTS:
-        points.append(
-            f"Intervals are resampled from {many(results['patients'], 'patient')}. From so few they are rough, and "
+            f"Intervals are resampled from {many(results.patients, 'patient')}. From so few they are rough, and "
             "rather too narrow."
         )
-    if results["positive_images"] < FEW_POSITIVES:
+    if results.positive_images < FEW_POSITIVES:
         points.append(
-            f"Only {many(results['positive_images'], 'image shows', 'images show')} opacity: one more or less found "
+            f"Only {many(results.positive_images, 'image shows', 'images show')} opacity: one more or less found "
             "moves every figure."
         )
     if configs and all(len(config.entries) == 1 for config in configs):
@@ -210,32 +218,31 @@ def cautions(found: Benchmark, configs: Sequence[Contender]) -> list[str]:
     return points
 
 
-def spread(configs: Sequence[Contender]) -> str:
+def spread(configs: Sequence[Series]) -> str:
     """How much a config's score varies with its seed; "" where there was one each."""
     known = [
         f"{config.name} {decimal(config.sd, 3)} ({len(config.entries)} runs)"
         for config in ranked(configs)
-        if config.sd is not None
+        if math.isfinite(config.sd)
     ]
     return f"Standard deviation of the score over the seeds: {few(known)}." if known else ""
 
 
-def potentials(configs: Sequence[Contender]) -> list[tuple[Contender, float, float, float]]:
-    """(config, score, with a perfect classifier, with perfect boxes) of each config's runs on average."""
+def potentials(configs: Sequence[Series]) -> list[Potential]:
+    """Each config's runs on average; a config is left out where a figure is not known."""
     rows = []
     for config in ranked(configs):
-        score = finite(config.score["estimate"])
-        parts = [[finite((run.get("bounds") or {}).get(key)) for run in config.values] for key in _BOUNDS]
-        if score is not None and all(value is not None for part in parts for value in part):
-            classifier, boxes = (sum(filter(None, part)) / len(part) for part in parts)
-            rows.append((config, score, classifier, boxes))
+        bounds_of = [run.bounds for run in config.entries]
+        classifier, boxes = (
+            sum(part) / len(bounds_of)
+            for part in ([of.perfect_classifier for of in bounds_of], [of.perfect_boxes for of in bounds_of])
+        )
+        if math.isfinite(config.score.estimate + classifier + boxes):
+            rows.append((config, config.score.estimate, classifier, boxes))
     return rows
 
 
-_BOUNDS = ("perfect_classifier", "perfect_boxes")
-
-
-def what_to_work_on(rows: Sequence[tuple[Contender, float, float, float]]) -> str:
+def what_to_work_on(rows: Sequence[Potential]) -> str:
     """Whether boxes or images cost each config more."""
     boxes = [config.name for config, score, _, boxes in rows if boxes - score > 1 - boxes]
     images = [config.name for config, *_ in rows if config.name not in boxes]
@@ -248,7 +255,7 @@ def what_to_work_on(rows: Sequence[tuple[Contender, float, float, float]]) -> st
     return f"{text[0].upper()}{text[1:]}."
 
 
-def losses(row: tuple[Contender, float, float, float]) -> str:
+def losses(row: Potential) -> str:
     """What a config loses, and to what."""
     config, score, classifier, boxes = row
     return (
@@ -258,15 +265,13 @@ def losses(row: tuple[Contender, float, float, float]) -> str:
     )
 
 
-def image_calls(config: Contender, results: Values) -> tuple[str, str] | None:
+def image_calls(config: Series, results: Results) -> tuple[str, str] | None:
     """How a config's first run calls images, in short and with its intervals; None where that is not known."""
-    positives = int(results["positive_images"])
-    negatives = int(results["images"]) - positives
-    point = (config.values[0].get("image_points") or {}).get(OPERATING_POINT) or {}
-    sensitivity, specificity = (
-        finite((point.get(name) or {}).get("estimate")) for name in ("sensitivity", "specificity")
-    )
-    if sensitivity is None or specificity is None:
+    positives = results.positive_images
+    negatives = results.images - positives
+    point = config.first.point(OPERATING_POINT)
+    sensitivity, specificity = point.sensitivity.estimate, point.specificity.estimate
+    if not math.isfinite(sensitivity + specificity):
         return None
     return (
         (
@@ -274,36 +279,36 @@ def image_calls(config: Contender, results: Values) -> tuple[str, str] | None:
             f"and {round((1 - specificity) * negatives):,} of {negatives:,} without."
         ),
         (
-            f"That is a sensitivity of {sensitivity:.0%} (95% interval {_percent_bounds(point['sensitivity'])}) and a "
-            f"specificity of {specificity:.0%} ({_percent_bounds(point['specificity'])}) if any box calls an image. "
+            f"That is a sensitivity of {sensitivity:.0%} (95% interval {_percent_bounds(point.sensitivity)}) and a "
+            f"specificity of {specificity:.0%} ({_percent_bounds(point.specificity)}) if any box calls an image. "
             "Two more thresholds, on the image's probability, were chosen on val."
         ),
     )
 
 
-def worklist(config: Contender, results: Values) -> tuple[str, str] | None:
+def worklist(config: Series, results: Results) -> tuple[str, str] | None:
     """What ranking by a config's first run does to a worklist, in short and at length; None where it is not known."""
-    found = config.values[0].get("triage") or {}
-    mean, plain, ideal = (finite(found.get(key)) for key in ("mean_place", "first_come_place", "best_mean_place"))
-    if mean is None or plain is None or ideal is None:
+    found = config.first.triage
+    if found is None or math.isnan(found.mean_place):
         return None
+    mean, plain, ideal = found.mean_place, found.first_come_place, found.best_mean_place
     return (
         f"An image with opacity would be read {abs(plain - mean):.1f} images {'sooner' if mean <= plain else 'later'}.",
         (
-            f"Were these {results['images']:,} images read by the probability that {config.first.name} gives, one with "
+            f"Were these {results.images:,} images read by the probability that {config.first.name} gives, one with "
             f"opacity would come at place {mean:.1f} on average; first come, first served it is place {plain:.1f}, and "
             f"with every opacity first {ideal:.1f}."
         ),
     )
 
 
-def _seeds_may_move(gap: Values) -> str:
-    return f"; seeds alone may move it by {decimal(gap['over_seeds'], 3)}" if finite(gap.get("over_seeds")) else ""
+def _seeds_may_move(gap: Difference) -> str:
+    return f"; seeds alone may move it by {decimal(gap.over_seeds, 3)}" if gap.over_seeds > 0 else ""
 
 
-def _percent_bounds(interval: Values) -> str:
-    low, high = finite(interval["low"]), finite(interval["high"])
-    return "unknown" if low is None or high is None else f"{low:.0%} to {high:.0%}"
+def _percent_bounds(interval: Interval) -> str:
+    known = math.isfinite(interval.low) and math.isfinite(interval.high)
+    return f"{interval.low:.0%} to {interval.high:.0%}" if known else "unknown"
 
 
 def _names(names: Sequence[str], all_of: str = "", most: int = 3) -> str:

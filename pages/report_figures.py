@@ -1,7 +1,8 @@
 """The figures of a benchmark's report: configs and figures in, an SVG out. A config looks alike in all of them."""
 
+import math
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,92 +11,93 @@ from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from hilum.comparison.benchmark import SCORE
+from hilum.comparison.results import SCORE, Entry, Results
+from hilum.eval.bootstrap import Interval
 from hilum.eval.froc import FROC_RATES
-from hilum.eval.strata import FALSE_ALARMS, SENSITIVITY
-from hilum.pages.contenders import Contender, Values, difference, ranked, runs
+from hilum.eval.strata import FALSE_ALARMS, SENSITIVITY, Gap
 from hilum.pages.plotting import INK, LINE, QUIET, new_figure, to_svg
-from hilum.pages.wording import finite
+from hilum.pages.report_answer import Potential
+from hilum.pages.series import Series, ranked, runs
 
 _WIDTH = 5.2  # inches: at a phone's width the letters can still be read
 _MOST = FROC_RATES[-1]  # false positives an image, as far as the last of FROC's rates
 
 
-def scores(configs: Sequence[Contender], baselines: Sequence[Values], results: Values) -> bytes:
+def scores(configs: Sequence[Series], baselines: Sequence[Entry], results: Results) -> bytes:
     """Scores with their intervals, single runs as rings; below, how far each config is behind the best."""
     best, *others = order = ranked(configs)
-    trivial = [entry for entry in baselines if finite(entry["score"]["estimate"])]
+    trivial = [entry for entry in baselines if entry.score.estimate > 0]
     rows = len(order) + len(trivial)
     heights = [rows + 1.1, len(others) + 1.1] if others else [rows + 1.1]
     with new_figure(_WIDTH, 0.36 * sum(heights) + 0.5) as figure:
         above, *rest = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
         for at, config in enumerate(order):
-            for run in config.values if len(config.values) > 1 else ():
-                above.plot(finite(run["score"]["estimate"]), at, "o", ms=9, mfc="none", mec=config.colour, mew=0.8)
+            for run in config.entries if len(config.entries) > 1 else ():
+                above.plot(run.score.estimate, at, "o", ms=9, mfc="none", mec=config.colour, mew=0.8)
             _interval(above, config.score, at, config)
         for at, entry in enumerate(trivial, len(order)):
-            _interval(above, entry["score"], at, None)
-        _rows(above, [config.name for config in order] + [str(entry["name"]) for entry in trivial])
+            _interval(above, entry.score, at, None)
+        _rows(above, [config.name for config in order] + [entry.name for entry in trivial])
         above.set(xlim=(0, None), xlabel="competition score, 95% interval")
         for below in rest:
             below.axvline(0, color=INK, linewidth=1)
             for at, config in enumerate(others):
-                _interval(below, difference(results, config.name, best.name), at, config)
+                _interval(below, results.difference(config.name, best.name).interval, at, config)
             _rows(below, [config.name for config in others])
             at_once = ",\nof all pairs at once" if len(order) > 2 else ""
             below.set_xlabel(f"difference from the best, paired, 95% interval{at_once}")
         return to_svg(figure)
 
 
-def thresholds(configs: Sequence[Contender]) -> bytes:
+def thresholds(configs: Sequence[Series]) -> bytes:
     """The score at every threshold; the point that was chosen on val is marked."""
     with new_figure(_WIDTH, 3.9) as figure:
         axis = figure.subplots()
         for config, run in runs(configs):
-            x, y = _points(_curve(run, "threshold"))
+            x, y = _points(run.curves.threshold)
             rising = np.argsort(x, kind="stable")
             # Between two confidences the answer is that of the higher one; above all of them there is none.
             x, y = np.r_[0, x[rising], 1], np.r_[y[rising][:1], y[rising], 0]
             axis.plot(x[-len(y) :], y, drawstyle="steps-pre", **_line(config))
-            at, score = finite(run.get("least_confidence")), finite(run["score"]["estimate"])
-            if at is not None and score is not None:
+            if math.isfinite(run.least_confidence + run.score.estimate):
+                at, score = run.least_confidence, run.score.estimate
                 axis.plot(at, score, config.marker, ms=9, color=config.colour, mec="white", mew=1.5, zorder=4)
         axis.set(xlim=(0, 1), ylim=(0, None), xlabel="boxes count from this confidence on", ylabel="competition score")
         return _finished(figure, configs, axis)
 
 
-def precision_recall(configs: Sequence[Contender]) -> bytes:
+def precision_recall(configs: Sequence[Series]) -> bytes:
     """Precision against recall of boxes, at two overlaps."""
-    overlaps = list(dict.fromkeys(iou for config in configs for iou in _curve(config.values[0], "precision_recall")))
+    overlaps = list(dict.fromkeys(iou for config in configs for iou in config.first.curves.precision_recall))
     with new_figure(_WIDTH, 3.5) as figure:
         axes = figure.subplots(1, max(1, len(overlaps)), sharey=True, squeeze=False)[0]
         for axis, iou in zip(axes, overlaps, strict=False):
             for config, run in runs(configs):
-                axis.plot(*_points((_curve(run, "precision_recall") or {}).get(iou)), **_line(config))
+                axis.plot(*_points(run.curves.precision_recall.get(iou, ())), **_line(config))
             axis.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall: true boxes found")
             axis.set_title(f"overlap (IoU) above {iou}", fontweight="normal")
         axes[0].set_ylabel("precision: boxes that are right")
         return _finished(figure, configs, *axes[: len(overlaps)])
 
 
-def froc(configs: Sequence[Contender]) -> bytes:
+def froc(configs: Sequence[Series]) -> bytes:
     """Share of true boxes found against false positives an image, with intervals at FROC's rates."""
     with new_figure(_WIDTH, 3.9) as figure:
         axis = figure.subplots()
         for config in configs:
-            for run in config.values:
-                x, y = _points(_curve(run, "froc"))
+            for run in config.entries:
+                x, y = _points(run.curves.froc)
                 # Without a further threshold nothing more is found, however many false positives are allowed.
                 axis.plot(
                     np.append(x, _MOST), np.append(y, y[-1:] if len(y) else 0), drawstyle="steps-post", **_line(config)
                 )
-            if len(config.values) == 1:
+            if len(config.entries) == 1:
                 shift = 1 + 0.05 * (config.number - (len(configs) - 1) / 2)
-                found = (config.values[0].get("froc") or {}).get("sensitivity") or []
-                for rate, sensitivity in zip(FROC_RATES, found, strict=False):
-                    low, high = finite(sensitivity["low"]), finite(sensitivity["high"])
-                    if low is not None and high is not None:
-                        axis.plot([rate * shift] * 2, [low, high], color=config.colour, linewidth=1, alpha=0.5)
+                for rate, found in zip(FROC_RATES, config.first.froc.sensitivity, strict=False):
+                    if math.isfinite(found.low + found.high):
+                        axis.plot(
+                            [rate * shift] * 2, [found.low, found.high], color=config.colour, linewidth=1, alpha=0.5
+                        )
         axis.set_xscale("symlog", linthresh=FROC_RATES[0], linscale=0.7)
         axis.set_xticks([0, *FROC_RATES], ["0", "1/8", "1/4", "1/2", "1", "2", "4", "8"])
         axis.xaxis.set_minor_locator(ticker.NullLocator())
@@ -103,16 +105,16 @@ def froc(configs: Sequence[Contender]) -> bytes:
         return _finished(figure, configs, axis)
 
 
-def reliability(configs: Sequence[Contender]) -> bytes:
+def reliability(configs: Sequence[Series]) -> bytes:
     """How often images show opacity, by the probability they were given; dots as large as their images are many."""
     with new_figure(_WIDTH, 4.2) as figure:
         axis = figure.subplots()
         ideal = axis.plot([0, 1], [0, 1], color=QUIET, linewidth=1, linestyle=(0, (4, 3)), label="as often as said")
         for config in configs:
-            bins = [each for each in config.values[0].get("reliability") or [] if each.get("images")]
-            x, y = ([each[key] for each in bins] for key in ("probability", "observed"))
-            total = sum(each["images"] for each in bins)
-            areas = [25 + 500 * each["images"] / total for each in bins]
+            bins = [each for each in config.first.reliability if each.images]
+            x, y = [each.probability for each in bins], [each.observed for each in bins]
+            total = sum(each.images for each in bins)
+            areas = [25 + 500 * each.images / total for each in bins]
             axis.plot(x, y, **_line(config))
             axis.scatter(x, y, areas, config.colour, alpha=0.45, linewidths=0)
         axis.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
@@ -121,7 +123,7 @@ def reliability(configs: Sequence[Contender]) -> bytes:
         return _finished(figure, configs, axis)
 
 
-def worklist(configs: Sequence[Contender], positives: int, images: int) -> bytes:
+def worklist(configs: Sequence[Series], positives: int, images: int) -> bytes:
     """Share of the images with opacity that have been read, against the share of the worklist."""
     with new_figure(_WIDTH, 3.9) as figure:
         axis = figure.subplots()
@@ -130,14 +132,14 @@ def worklist(configs: Sequence[Contender], positives: int, images: int) -> bytes
         if positives:
             axis.plot([0, positives / images, 1], [0, 1, 1], color=QUIET, linewidth=1)
         for config, run in runs(configs):
-            axis.plot(*_points(_curve(run, "worklist")), **_line(config))
+            axis.plot(*_points(run.curves.worklist), **_line(config))
         axis.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="share of the worklist read", ylabel="images with opacity read")
         for ruler in (axis.xaxis, axis.yaxis):
             ruler.set_major_formatter(ticker.PercentFormatter(1))
         return _finished(figure, configs, axis)
 
 
-def potential(rows: Sequence[tuple[Contender, float, float, float]]) -> bytes:
+def potential(rows: Sequence[Potential]) -> bytes:
     """Each config's score, and what it loses to boxes and to images; all add up to 1."""
     with new_figure(_WIDTH, 1.35 + 0.5 * len(rows)) as figure:
         axis = figure.subplots()
@@ -163,18 +165,17 @@ def potential(rows: Sequence[tuple[Contender, float, float, float]]) -> bytes:
         return to_svg(figure)
 
 
-def latency(configs: Sequence[Contender]) -> bytes:
+def latency(configs: Sequence[Series]) -> bytes:
     """Score against the time that one picture takes, alone."""
     with new_figure(_WIDTH, 3.7) as figure:
         axis = figure.subplots()
         for config, run in runs(configs):
-            time, score = milliseconds(run), finite(run["score"]["estimate"])
-            if time is None or score is None:
+            time, score = milliseconds(run), run.score
+            if time is None or not math.isfinite(score.estimate):
                 continue
-            low, high = (finite(run["score"][end]) for end in ("low", "high"))
-            if low is not None and high is not None:
-                axis.plot([time, time], [low, high], color=config.colour, linewidth=1.5, alpha=0.6)
-            axis.plot(time, score, config.marker, ms=10, color=config.colour, mec="white", mew=1.2)
+            if math.isfinite(score.low + score.high):
+                axis.plot([time, time], [score.low, score.high], color=config.colour, linewidth=1.5, alpha=0.6)
+            axis.plot(time, score.estimate, config.marker, ms=10, color=config.colour, mec="white", mew=1.2)
         axis.set_xscale("log")
         times = [time for _, run in runs(configs) if (time := milliseconds(run)) is not None]
         axis.set_xlim(min(times) / 2, max(times) * 2)
@@ -185,7 +186,7 @@ def latency(configs: Sequence[Contender]) -> bytes:
         return _finished(figure, configs, axis, markers=True)
 
 
-def learning(configs: Sequence[Contender]) -> bytes:
+def learning(configs: Sequence[Series]) -> bytes:
     """Score on val and training loss by epoch; the epoch that was kept is marked.
 
     Where epochs were chosen by another figure than the score, as those of a classifier are, only the loss is drawn.
@@ -194,16 +195,15 @@ def learning(configs: Sequence[Contender]) -> bytes:
         above, below = figure.subplots(2, 1, sharex=True)
         losses = []
         for config, run in runs(configs):
-            scored = run.get("val_figure", SCORE) == SCORE
-            for axis, key in ((above, "val_score"), (below, "train_loss")) if scored else ((below, "train_loss"),):
-                log = run.get("log") or []
-                known = [(each["epoch"], value) for each in log if (value := finite(each.get(key))) is not None]
-                axis.plot(*_points(known), **_line(config))
-                if axis is above and known:
-                    kept = max(known, key=lambda point: point[1])
-                    axis.plot(*kept, config.marker, ms=9, color=config.colour, mec="white", mew=1.2)
-                elif axis is below:
-                    losses += [loss for _, loss in known]
+            trained = [(line["epoch"], line["train_loss"]) for line in run.log]
+            below.plot(*_points(trained), **_line(config))
+            losses += [loss for _, loss in trained]
+            if run.val_figure == SCORE:
+                known = [(line["epoch"], score) for line in run.log if (score := line["val_score"]) is not None]
+                above.plot(*_points(known), **_line(config))
+            if run.val_figure == SCORE and (kept := run.kept_epoch):
+                at = kept["epoch"], kept["val_score"]
+                above.plot(*at, config.marker, ms=9, color=config.colour, mec="white", mew=1.2)
         above.set(ylim=(0, None), ylabel="best score on val")
         below.set(xlabel="epoch", ylabel="training loss")
         if losses and min(losses) > 0:
@@ -215,7 +215,7 @@ def learning(configs: Sequence[Contender]) -> bytes:
         return _finished(figure, configs, above, below)
 
 
-def strata(configs: Sequence[Contender]) -> bytes | None:
+def strata(configs: Sequence[Series]) -> bytes | None:
     """Sensitivity in each stratum, and below how many images without opacity get a box; None where there are none."""
     panels = [(name, rows) for name in (SENSITIVITY, FALSE_ALARMS) if (rows := _strata_rows(configs, name))]
     if not panels:
@@ -230,31 +230,28 @@ def strata(configs: Sequence[Contender]) -> bytes | None:
             for at, ((factor, _), cells) in enumerate(rows.items()):
                 for config, gap in cells:
                     shift = 0.62 * ((config.number + 0.5) / len(configs) - 0.5)
-                    _interval(axis, gap["inside"], at + shift, config, size=5)
+                    _interval(axis, gap.inside, at + shift, config, size=5)
                 if factors and factor != factors[-1]:
                     axis.axhline(at - 0.5, color=QUIET, linewidth=0.8)
                 factors.append(factor)
-            names = [
-                f"{_factor(factor)}{stratum} ({cells[0][1]['items']:,})" for (factor, stratum), cells in rows.items()
-            ]
+            names = [f"{_factor(factor)}{stratum} ({cells[0][1].items:,})" for (factor, stratum), cells in rows.items()]
             _rows(axis, names, fold=24)
             axis.set(xlim=(-0.02, 1.02), xlabel=f"{words[measure]}, 95% interval")
             axis.xaxis.set_major_formatter(ticker.PercentFormatter(1))
         return _finished(figure, configs, markers=True)
 
 
-def milliseconds(run: Values) -> float | None:
+def milliseconds(run: Entry) -> float | None:
     """The median time of one picture alone; None where it was not measured."""
-    time = finite(((run.get("cost") or {}).get("latency_alone") or {}).get("p50_ms"))
-    return time if time is not None and time > 0 else None
+    return run.cost.latency_alone.p50_ms if run.cost and run.cost.latency_alone.p50_ms > 0 else None
 
 
-def _strata_rows(configs: Sequence[Contender], measure: str) -> dict[tuple[str, str], list[tuple[Contender, Values]]]:
-    rows: dict[tuple[str, str], list[tuple[Contender, Values]]] = {}
+def _strata_rows(configs: Sequence[Series], measure: str) -> dict[tuple[str, str], list[tuple[Series, Gap]]]:
+    rows: dict[tuple[str, str], list[tuple[Series, Gap]]] = {}
     for config in configs:
-        for gap in (config.values[0].get("strata") or {}).get("gaps") or []:
-            if gap["measure"] == measure and finite(gap["inside"]["estimate"]) is not None:
-                rows.setdefault((gap["factor"], gap["stratum"]), []).append((config, gap))
+        for gap in config.first.strata.gaps:
+            if gap.measure == measure and math.isfinite(gap.inside.estimate):
+                rows.setdefault((gap.factor, gap.stratum), []).append((config, gap))
     return rows
 
 
@@ -264,29 +261,24 @@ def _factor(name: str) -> str:
     )
 
 
-def _curve(run: Values, name: str) -> Any:
-    return (run.get("curves") or {}).get(name) or ([] if name != "precision_recall" else {})
+def _points(curve: Sequence[tuple[float, float]]) -> tuple[Any, Any]:
+    x, y = np.array(curve, np.float64).reshape(-1, 2).T
+    return x, y
 
 
-def _points(pairs: Iterable[Sequence[Any]] | None) -> tuple[Any, Any]:
-    table = np.array([[np.nan if value is None else value for value in pair] for pair in pairs or ()], np.float64)
-    return tuple(table.reshape(-1, 2).T)  # type: ignore[return-value]
-
-
-def _line(config: Contender) -> dict[str, Any]:
-    many = len(config.values) > 1
+def _line(config: Series) -> dict[str, Any]:
+    many = len(config.entries) > 1
     style = (0, config.dashes) if config.dashes else "-"
     return {"color": config.colour, "linestyle": style, "linewidth": 1.3 if many else 2, "alpha": 0.75 if many else 1}
 
 
-def _interval(axis: Any, value: Values, at: float, config: Contender | None, size: float = 8) -> None:
-    estimate, low, high = (finite(value.get(key)) for key in ("estimate", "low", "high"))
-    if estimate is None:
+def _interval(axis: Any, value: Interval, at: float, config: Series | None, size: float = 8) -> None:
+    if not math.isfinite(value.estimate):
         return
     colour, marker = (config.colour, config.marker) if config else (QUIET, "o")
-    if low is not None and high is not None:
-        axis.plot([low, high], [at, at], color=colour, linewidth=size / 4, solid_capstyle="butt")
-    axis.plot(estimate, at, marker, ms=size, color=colour, mec="white", mew=0.8, zorder=4)
+    if math.isfinite(value.low + value.high):
+        axis.plot([value.low, value.high], [at, at], color=colour, linewidth=size / 4, solid_capstyle="butt")
+    axis.plot(value.estimate, at, marker, ms=size, color=colour, mec="white", mew=0.8, zorder=4)
 
 
 def _rows(axis: Any, names: Sequence[str], fold: int | None = None) -> None:
@@ -298,7 +290,7 @@ def _rows(axis: Any, names: Sequence[str], fold: int | None = None) -> None:
     axis.tick_params(axis="y", length=0)
 
 
-def _legend(figure: Any, configs: Sequence[Contender], *, markers: bool) -> None:
+def _legend(figure: Any, configs: Sequence[Series], *, markers: bool) -> None:
     handles = [
         Line2D(
             [],
@@ -317,7 +309,7 @@ def _legend(figure: Any, configs: Sequence[Contender], *, markers: bool) -> None
     figure.legend(handles, labels, loc="outside upper left", ncols=columns, handlelength=2.6, columnspacing=1.2)
 
 
-def _finished(figure: Any, configs: Sequence[Contender], *axes: Any, markers: bool = False) -> bytes:
+def _finished(figure: Any, configs: Sequence[Series], *axes: Any, markers: bool = False) -> bytes:
     for axis in axes:
         axis.grid(visible=True)
     _legend(figure, configs, markers=markers)

@@ -1,8 +1,9 @@
 """Numbers in sentences."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+
+from hilum.eval.bootstrap import Interval
 
 MISSING = "\N{EN DASH}"
 
@@ -31,24 +32,18 @@ def few(items: Sequence[str], most: int = 4) -> str:
     return listed(items) if len(items) <= most else f"{', '.join(items[: most - 1])} and {len(items) - most + 1} others"
 
 
-def finite(value: Any) -> float | None:
-    """The number; None where there is none, or NaN."""
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
-
-
-def decimal(value: float | None, decimals: int = 2, *, signed: bool = False) -> str:
+def decimal(value: float, decimals: int = 2, *, signed: bool = False) -> str:
     """A number with a true minus; a dash where there is none."""
-    number = finite(value)
-    if number is None:
+    if not math.isfinite(value):
         return MISSING
-    rounded = round(number, decimals) + 0.0  # no minus before a zero
+    rounded = round(value, decimals) + 0.0  # no minus before a zero
     return f"{rounded:{'+' if signed else ''},.{decimals}f}".replace("-", "\N{MINUS SIGN}")
 
 
-def bounds(interval: Mapping[str, Any] | None, decimals: int = 2, *, signed: bool = False) -> str:
+def bounds(interval: Interval, decimals: int = 2, *, signed: bool = False) -> str:
     """The bounds of an interval, [0.20, 0.40]; nothing where there are none."""
-    low, high = (finite((interval or {}).get(end)) for end in ("low", "high"))
-    if low is None or high is None:
+    low, high = interval.low, interval.high
+    if not math.isfinite(low) or not math.isfinite(high):
         return ""
     # A bound that is not zero never reads as if it were: on which side of zero it is may be all that matters.
     while decimals < 4 and any(end and not round(end, decimals) for end in (low, high)):

@@ -16,6 +16,5 @@ class ImageHead(nn.Module):
         self.linear = nn.Linear(channels, 1)
 
     def forward(self, features: Tensor) -> Tensor:
-        """See the class."""
         logits: Tensor = self.linear(self.norm(features.mean((2, 3))))
         return logits[:, 0]

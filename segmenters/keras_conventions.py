@@ -18,18 +18,22 @@ class KerasAdam(torch.optim.Adam):
         parameters: of the network.
         lr: learning rate.
         eps: Keras' epsilon; 1e-7 is its default.
+        weight_decay: as of AdamW.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], lr: float, *, eps: float = 1e-7) -> None:
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], lr: float, *, eps: float = 1e-7, weight_decay: float = 0.0
+    ) -> None:
         super().__init__(parameters, lr=lr, eps=eps, fused=True)  # one pass over each weight, on a CPU too
         for group in self.param_groups:  # kept there, they are stored and loaded with the state
-            group |= {"keras_eps": eps, "steps": 0}
+            group.update({"keras_eps": eps, "steps": 0}, **({"keras_decay": weight_decay} if weight_decay else {}))
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One step; see `torch.optim.Adam.step`."""
         for group in self.param_groups:
             group["steps"] += 1
             group["eps"] = group["keras_eps"] / (1 - group["betas"][1] ** group["steps"]) ** 0.5
+            for parameter in group["params"] if "keras_decay" in group else ():
+                parameter.data.mul_(1 - group["lr"] * group["keras_decay"])
         return super().step(closure)
 
 

@@ -1,6 +1,8 @@
 """What the segmenters minimise, and the report's own two figures of a mask.
 
-The losses take logits and compute in float32, whatever the network ran in, so that sums over millions of pixels hold.
+A loss takes logits of any shape, and a mask (0 or 1, any type) of the same shape: others are a ValueError. It gives a
+float32 scalar of 0 or more, and 0 where they agree, whatever the network ran in, so that sums over millions of pixels
+hold. The two figures take probabilities, 0..1, in place of logits; exactly 0.5 is background, as Keras rounds.
 """
 
 import inspect
@@ -24,16 +26,6 @@ def iou_loss(logits: Tensor, mask: Tensor) -> Tensor:
     I is the sum of probability times mask, S the sum of the probabilities plus the sum of the mask. The sums run over
     the batch (where several processes share one, over all of it), so an image without opacity weighs only what its
     false pixels add.
-
-    Args:
-        logits: Any shape, floating point.
-        mask: The same shape; 0 or 1, any type.
-
-    Returns:
-        A scalar in 0..1, float32; 0 where prediction and mask agree.
-
-    Raises:
-        ValueError: If the shapes differ.
     """
     _check_same_shape(logits, mask)
     probability, target = logits.float().sigmoid(), mask.float()
@@ -46,66 +38,26 @@ def bce_loss(logits: Tensor, mask: Tensor) -> Tensor:
     """Binary cross-entropy in nats, the mean over all pixels.
 
     From logits it is exact; Keras' own, from probabilities, counts no pixel for more than -log(1e-7) = 16.1.
-
-    Args:
-        logits: Any shape, floating point.
-        mask: The same shape; 0 or 1, any type.
-
-    Returns:
-        A scalar of 0 or more, float32.
-
-    Raises:
-        ValueError: If the shapes differ.
     """
     _check_same_shape(logits, mask)
     return F.binary_cross_entropy_with_logits(logits.float(), mask.float())
 
 
 def iou_bce_loss(logits: Tensor, mask: Tensor) -> Tensor:
-    """The loss the capstone report trained both networks with: half `bce_loss`, half `iou_loss`.
-
-    Args:
-        logits: Any shape, floating point.
-        mask: The same shape; 0 or 1, any type.
-
-    Returns:
-        A scalar of 0 or more, float32.
-
-    Raises:
-        ValueError: If the shapes differ.
-    """
+    """The loss the capstone report trained both networks with: half `bce_loss`, half `iou_loss`."""
     return 0.5 * bce_loss(logits, mask) + 0.5 * iou_loss(logits, mask)
 
 
 def dice_loss(logits: Tensor, mask: Tensor) -> Tensor:
-    """1 - (2 I + 2) / (S + 2) over the whole batch, I and S as in `iou_loss`: false pixels weigh half as much as there.
-
-    Args:
-        logits: Any shape, floating point.
-        mask: The same shape; 0 or 1, any type.
-
-    Returns:
-        A scalar in 0..1, float32; 0 where prediction and mask agree.
-
-    Raises:
-        ValueError: If the shapes differ.
-    """
+    """1 - (2 I + 2) / (S + 2), I and S as in `iou_loss`: false pixels weigh half as much as there."""
     return tversky_loss(logits, mask, false_positives=0.5, false_negatives=0.5)
 
 
 def dice_bce_loss(logits: Tensor, mask: Tensor, *, bce: float = 0.5) -> Tensor:
     """`bce` of `bce_loss` and the rest, 1 - `bce`, of `dice_loss`.
 
-    Args:
-        logits: Any shape, floating point.
-        mask: The same shape; 0 or 1, any type.
-        bce: 0..1.
-
-    Returns:
-        A scalar of 0 or more, float32.
-
     Raises:
-        ValueError: If the shapes differ, or `bce` lies outside 0..1.
+        ValueError: `bce` lies outside 0..1.
     """
     if not 0 <= bce <= 1:
         raise ValueError(f"bce: expected 0 to 1, got {bce}")
@@ -119,16 +71,13 @@ def tversky_loss(logits: Tensor, mask: Tensor, *, false_positives: float = 0.3, 
     much over missing something.
 
     Args:
-        logits: Any shape, floating point.
-        mask: The same shape; 0 or 1, any type.
+        logits: as the module says.
+        mask: as the module says.
         false_positives: a, the weight of a background pixel for every probability of opacity that it gets.
         false_negatives: b, the weight of an opacity's pixel for every probability that it lacks.
 
-    Returns:
-        A scalar in 0..1, float32; 0 where prediction and mask agree.
-
     Raises:
-        ValueError: If the shapes differ, or a weight is negative.
+        ValueError: A weight is negative.
     """
     _check_same_shape(logits, mask)
     if min(false_positives, false_negatives) < 0:
@@ -147,16 +96,13 @@ def focal_loss(logits: Tensor, mask: Tensor, *, gamma: float = 2, alpha: float =
     and 1 - `alpha` outside; the mean over all pixels.
 
     Args:
-        logits: Any shape, floating point.
-        mask: The same shape; 0 or 1, any type.
+        logits: as the module says.
+        mask: as the module says.
         gamma: 0 gives `bce_loss` times the weights.
         alpha: 0..1.
 
-    Returns:
-        A scalar of 0 or more, float32.
-
     Raises:
-        ValueError: If the shapes differ, `gamma` is negative or `alpha` lies outside 0..1.
+        ValueError: `gamma` is negative or `alpha` lies outside 0..1.
     """
     _check_same_shape(logits, mask)
     if gamma < 0 or not 0 <= alpha <= 1:
@@ -191,16 +137,6 @@ def mean_iou(probability: Tensor, mask: Tensor) -> Tensor:
 
     Report it beside the score of an all-background mask: that one gets 1 for every image without opacity, and so
     0.7747 on the competition's labels, more than the 0.6585 that the report printed for its training.
-
-    Args:
-        probability: (N, ...) in 0..1. It is rounded half to even, as Keras does, so exactly 0.5 is background.
-        mask: The same shape; 0 or 1, any type.
-
-    Returns:
-        A scalar in 0..1, float32.
-
-    Raises:
-        ValueError: If the shapes differ.
     """
     _check_same_shape(probability, mask)
     predicted, target = probability.float().round().flatten(1), mask.float().flatten(1)
@@ -214,16 +150,6 @@ def pixel_accuracy(probability: Tensor, mask: Tensor) -> Tensor:
 
     Report it beside that of an all-background mask, 0.97353 on the competition's labels: the report's 0.9739 and
     0.9715 lie on either side of it.
-
-    Args:
-        probability: (N, ...) in 0..1; exactly 0.5 is background, as in `mean_iou`.
-        mask: The same shape; 0 or 1, any type.
-
-    Returns:
-        A scalar in 0..1, float32.
-
-    Raises:
-        ValueError: If the shapes differ.
     """
     _check_same_shape(probability, mask)
     return (probability.float().round() == mask.float()).float().mean()

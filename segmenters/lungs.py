@@ -6,7 +6,7 @@ seen pictures of the holdout, though with lungs drawn in and no opacities. Every
 
 import warnings
 from pathlib import Path
-from typing import Any, ClassVar, Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ try:
 except ImportError as error:
     raise ImportError('torchxrayvision (Apache-2.0) is missing: pip install "hilum[lungs]"') from error
 
+from hilum.backend import Backend
 from hilum.config import ExperimentConfig, read_config
 from hilum.datasets.folder import Dataset, Split
 from hilum.datasets.letterbox import Letterbox
@@ -28,8 +29,9 @@ from hilum.datasets.pictures import read_picture
 from hilum.errors import HilumError
 from hilum.result import no_detections
 from hilum.training.checkpoint import load_weights, save_weights
-from hilum.training.distributed import first_goes_first, is_first
+from hilum.training.distributed import is_rank_zero, rank_zero_first
 from hilum.training.loop import pick_device
+from hilum.training.pretrained import download_file
 from hilum.training.tensors import read_tensors
 
 URL: Final = "https://github.com/mlmed/torchxrayvision/releases/download/v1/pspnet_chestxray_best_model_4.pth"
@@ -62,7 +64,7 @@ class LungsConfig(ExperimentConfig):
         Raises:
             HilumError: they cannot be had, or are not those of this network.
         """
-        path = _download() if self.weights == "hub" else Path(self.weights)
+        path = download_file(URL, "weights") if self.weights == "hub" else Path(self.weights)
         tensors = read_tensors(path, "weights", "hub")
         network: nn.Module = pspnet(_STRUCTURES)
         try:
@@ -72,12 +74,14 @@ class LungsConfig(ExperimentConfig):
         return network
 
 
-class AnatomyLungs:
-    """A `hilum.ensemble.lungs.LungMapper`. Nothing is trained: `train` makes a run of the weights."""
+class AnatomyLungs(Backend):
+    """Says where the lungs are. Nothing is trained: `train` makes a run of the weights."""
 
-    Config: ClassVar[type[ExperimentConfig]] = LungsConfig
-    distributed: ClassVar = True
-    learns: ClassVar = False
+    Config = LungsConfig
+    distributed = True
+    learns = False
+    tunable = False
+    draws_maps = True
 
     def __init__(self, network: nn.Module) -> None:
         """Take the network with its weights, on the device where it shall run."""
@@ -85,9 +89,8 @@ class AnatomyLungs:
 
     @classmethod
     def check_start(cls, config: LungsConfig, data: Dataset) -> None:
-        """See `hilum.backend.Backend.train`."""
         del data
-        with first_goes_first():
+        with rank_zero_first():
             config.starting_network()
 
     @classmethod
@@ -98,27 +101,24 @@ class AnatomyLungs:
             HilumError: the weights cannot be had, or are not those of this network.
         """
         del data
-        with first_goes_first():
+        with rank_zero_first():
             network = config.starting_network()
-            if is_first():
+            if is_rank_zero():
                 save_weights(network, run)
         return cls.load(run)
 
     @classmethod
     def load(cls, run: Path) -> Self:
-        """See `hilum.backend.Backend.load`."""
         read_config(run, LungsConfig)
         network = pspnet(_STRUCTURES)
         load_weights(network, run)
         return cls(network.to(pick_device()))
 
     def predict_batch(self, images: list[NDArray[np.uint8]]) -> list[Detections]:
-        """See `hilum.backend.Backend.predict_batch`: no boxes."""
         return [no_detections() for _ in images]
 
     @torch.inference_mode()
     def probability_maps(self, images: list[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
-        """See `hilum.ensemble.lungs.LungMapper`: the likelier of the two lungs."""
         maps = []
         device = next(self._network.parameters()).device
         for image in images:  # one at a time: in a batch its pyramid pooling would gain little, and take much memory
@@ -134,10 +134,7 @@ class AnatomyLungs:
         return maps
 
     def choose(self, val: Split) -> dict[str, Any]:
-        """Nothing is chosen; the figure is how much of val's true boxes lies in the lungs, to see that the model fits.
-
-        Called by training; see `hilum.backend.Backend.train`.
-        """
+        """Nothing is chosen; the figure, how much of val's true boxes lies in the lungs, shows that the model fits."""
         shares = [
             share_inside(boxes, (int(width), int(height)), self.probability_maps([read_picture(path)])[0])
             for path, boxes, (width, height) in zip(val.paths, val.boxes_xyxy, val.sizes_wh, strict=True)
@@ -145,24 +142,3 @@ class AnatomyLungs:
         ]
         inside = float(np.concatenate(shares).mean()) if shares else 0.0
         return {"confidence": 0.5, "val_score": inside, "figure": "share of opacities inside the lungs"}
-
-
-def _download() -> Path:
-    """Fetch the file, or find it where it has been fetched before.
-
-    Raises:
-        HilumError: neither there nor here.
-    """
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
-    path = folder / Path(URL).name
-    if path.is_file():
-        return path
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(URL, str(path), progress=False)
-    except Exception as error:  # any layer of the network may fail
-        raise HilumError(
-            f"weights: cannot get {URL} ({type(error).__name__}); without a connection, fetch it elsewhere and give "
-            "its path"
-        ) from error
-    return path

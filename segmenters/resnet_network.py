@@ -26,8 +26,6 @@ class ResNet(nn.Module):
     The report ends in a sigmoid and a nearest upsampling. This network stops before the sigmoid, which changes nothing
     (repeating pixels commutes with it) and keeps the loss exact in bfloat16.
 
-    The weights are in channels-last memory order; safetensors wants them `contiguous()` when they are saved.
-
     Args:
         channels: Channels of the first convolution; the stages have 2, 4, 8, ... times as many.
         blocks: Residual blocks in each stage.
@@ -96,18 +94,7 @@ class ResNet(nn.Module):
         start_as_keras_does(self)
 
     def forward(self, image: Tensor) -> Output:
-        """Logits of every pixel.
-
-        Args:
-            image: (N, 1, H, W), brightness 0..1; H and W divisible by 2**depth.
-
-        Returns:
-            (N, 1, H, W) logits; their sigmoid is the probability of opacity. With an image head also (N,) logits of the
-            images.
-
-        Raises:
-            ValueError: If the shape is not as above.
-        """
+        """Logits, see `Output`, of images (N, 1, H, W), brightness 0..1; H and W divisible by 2**depth."""
         check_input(image, self.depth)
         deepest = self.body(image.to(memory_format=torch.channels_last))
         shows = None if self.image_head is None else self.image_head(deepest)

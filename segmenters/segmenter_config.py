@@ -1,6 +1,5 @@
 """What a segmenter is told: its training, its way from maps to boxes, and what the report says of an attempt."""
 
-from abc import abstractmethod
 from difflib import get_close_matches
 from functools import partial
 from typing import Any, Final, Literal, NamedTuple, Self
@@ -9,46 +8,31 @@ import torch
 from pydantic import Field, model_validator
 from torch import nn
 
-from hilum.config import ExperimentConfig, Table
-from hilum.datasets.augmentation import Augmentation
+from hilum.config import Table
 from hilum.segmenters.losses import LOSSES, Loss, options_of
 from hilum.segmenters.masks_to_boxes import Confidence, Connectivity
+from hilum.training.settings import NetworkConfig, TrainSettings
 
 WIDEST = 2048
 """Channels of a level, at most: three times those of the report's widest network, and more does not fit into memory."""
 
-Precision = Literal["auto", "float32", "bfloat16"]
-BFLOAT16: dict[Precision, bool | None] = {"auto": None, "float32": False, "bfloat16": True}
 
 _LOSS_OPTIONS: Final[list[Any]] = sorted({name for loss in LOSSES.values() for name in options_of(loss)})
 
 
-class Training(Table):
-    """How a segmenter is trained.
+class Training(TrainSettings):
+    """How a segmenter is trained, as Keras' Adam does.
 
     Attributes:
         loss: Of the pixels; see `losses.LOSSES`.
         loss_options: Further arguments of that loss, such as `gamma` of the focal loss.
         image_loss: Weight of the loss of a head that sees whether the image shows opacity at all, which then gives the
             image's probability; 0 builds no such head.
-        precision: What the network computes in: `auto` is bfloat16 on a GPU and float32 on a CPU, where bfloat16 makes
-            learning faster too if the CPU has instructions for it. Weights, losses and predictions on a CPU are float32
-            anyhow; on a GPU predictions are so with `float32`.
     """
 
-    epochs: int = Field(gt=0)
-    batch_size: int = Field(gt=0)
-    learning_rate: float = Field(default=1e-3, gt=0)
-    schedule: Literal["cosine", "constant"] = "cosine"
     loss: Literal["iou_bce", "bce", "iou", "dice", "dice_bce", "tversky", "focal"] = "iou_bce"
     loss_options: dict[str, float] = Field(default_factory=dict, json_schema_extra={"keys": _LOSS_OPTIONS})
     image_loss: float = Field(default=0.0, ge=0)
-    patience: int = Field(default=0, ge=0, description="stop after so many epochs without a better score; 0: never")
-    ema: float = Field(default=0.0, ge=0, lt=1, description="decay of the moving average that is kept; 0: none")
-    freeze_batchnorm: bool = Field(default=False, description="leave BatchNorm's statistics as they are")
-    precision: Precision = "auto"
-    compile: bool = Field(default=False, description="torch.compile: a slow first step, then faster ones")
-    tensorboard: bool = False
 
     @property
     def pixel_loss(self) -> Loss:
@@ -93,25 +77,21 @@ class Report(Table):
     pixel_accuracy: float = Field(ge=0, le=1, description="on the images held out")
 
 
-class SegmenterConfig(ExperimentConfig):
-    """What all segmenters are told. A subclass adds `model` and gives `network`."""
+class SegmenterConfig(NetworkConfig):
+    """What all segmenters are told. A subclass adds `model` and gives `network`.
 
-    image_size: int = Field(ge=16, le=2048)
+    The network takes (N, 1, size, size) in 0..1 to logits of the same shape; where `has_image_head`, to these and the
+    (N,) logits of the images.
+    """
+
     train: Training
-    augmentation: Augmentation = Augmentation()
     boxes: MasksToBoxes = MasksToBoxes()
     report: Report | None = None
 
-    @abstractmethod
-    def network(self) -> nn.Module:
-        """The untrained network: (N, 1, size, size) in 0..1 -> logits of the same shape.
-
-        Where `has_image_head`, it returns these and the (N,) logits of the images.
-        """
-
-    def starting_network(self) -> nn.Module:
-        """The network that training starts with, which may be pretrained."""
-        return self.network()
+    @property
+    def reported(self) -> dict[str, Any]:
+        """What the capstone report says of this attempt."""
+        return {} if self.report is None else self.report.model_dump()
 
     @property
     def has_image_head(self) -> bool:

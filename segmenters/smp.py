@@ -1,18 +1,15 @@
 """The backend `segmenter`: any decoder and encoder of segmentation_models_pytorch and timm."""
 
-from pathlib import Path
 from typing import Any, Self
 
 import torch
 from pydantic import Field, model_validator
 
 from hilum.config import Table
-from hilum.datasets.folder import Dataset
 from hilum.segmenters.segmenter import Segmenter
 from hilum.segmenters.segmenter_config import SegmenterConfig
 from hilum.segmenters.smp_network import SMPNetwork, check_names, check_options, hub_address
-from hilum.training.encoder_weights import download, load_encoder
-from hilum.training.tensors import read_tensors
+from hilum.training.pretrained import start_encoder, weights_source
 
 
 class SMPModel(Table):
@@ -50,9 +47,7 @@ class SMPConfig(SegmenterConfig):
     @property
     def pretraining(self) -> str | None:
         """The hub's repository, or the file's name, of the weights that the encoder starts with."""
-        if self.model.weights == "none":
-            return None
-        return hub_address(self.model.encoder)[0] if self.model.weights == "hub" else Path(self.model.weights).name
+        return weights_source(self.model.weights, lambda: hub_address(self.model.encoder)[0])
 
     def network(self) -> SMPNetwork:
         """The untrained network, with random weights."""
@@ -66,11 +61,7 @@ class SMPConfig(SegmenterConfig):
             HilumError: its weights cannot be had, or are not this encoder's.
         """
         network = self.network()
-        if self.model.weights != "none":
-            hub = self.model.weights == "hub"
-            path = download(*hub_address(self.model.encoder)) if hub else Path(self.model.weights)
-            tensors = read_tensors(path, "model.weights", "none, hub")
-            load_encoder(network.encoder, tensors, str(self.pretraining))
+        start_encoder(network.encoder, self.model.weights, lambda: hub_address(self.model.encoder))
         return network
 
     @model_validator(mode="after")
@@ -111,12 +102,6 @@ class SMPSegmenter(Segmenter):
     """Segments with a network of segmentation_models_pytorch."""
 
     Config = SMPConfig
-
-    @classmethod
-    def check_start(cls, config: SMPConfig, data: Dataset) -> None:
-        """See `hilum.backend.Backend.train`."""
-        del data
-        config.starting_network()
 
 
 def _first_line(error: Exception) -> str:

@@ -1,7 +1,6 @@
 """Networks of segmentation_models_pytorch: any of its decoders, any encoder of its own or of timm, grey pictures."""
 
 import inspect
-from difflib import get_close_matches
 from typing import Any, Final
 
 import torch
@@ -14,10 +13,7 @@ except ImportError as error:
     raise ImportError('segmentation_models_pytorch (MIT) is missing: pip install "hilum[smp]"') from error
 
 from hilum.segmenters.losses import Output
-
-# ImageNet's mean and standard deviation, averaged over the colours: what pretrained filters are used to.
-GREY_MEAN: Final = 0.449
-GREY_STD: Final = 0.226
+from hilum.training.pretrained import GREY_MEAN, GREY_STD, check_in_timm, nearest, timm_repository
 
 # Told by other keys of the config, or not to be told: a mask has one class, and logits are what the losses take.
 _OURS: Final = {"encoder_name", "encoder_weights", "in_channels", "classes", "activation", "aux_params", "kwargs"}
@@ -78,20 +74,18 @@ def check_names(architecture: str, encoder: str) -> None:
     """
     architectures = _architectures()
     if architecture not in architectures:
-        hint = _nearest(architecture, list(architectures)) or f"there are {', '.join(architectures)}"
+        hint = nearest(architecture, list(architectures)) or f"there are {', '.join(architectures)}"
         raise ValueError(f"architecture: no '{architecture}' in segmentation_models_pytorch {smp.__version__}; {hint}")
     timms, dot, tag = encoder.removeprefix("tu-").partition(".")
     if encoder.startswith("tu-"):
-        if timms not in timm.list_models():
-            hint = _nearest(encoder, [f"tu-{name}" for name in timm.list_models()]) or "`timm.list_models()` lists them"
-            raise ValueError(f"encoder: no '{encoder}' in timm {timm.__version__}; {hint}")
+        check_in_timm(encoder, "encoder", "tu-")
         tags = [name.partition(".")[2] for name in timm.list_pretrained(f"{timms}.*")]
         if dot and tag not in tags:
-            hint = _nearest(tag, tags) or f"there are {', '.join(tags) or 'none'}"
+            hint = nearest(tag, tags) or f"there are {', '.join(tags) or 'none'}"
             raise ValueError(f"encoder: timm {timm.__version__} has no weights '{tag}' of '{timms}'; {hint}")
     elif encoder not in _smps_encoders():
         own = _smps_encoders()
-        near = _nearest(encoder, [*own, *(f"tu-{name}" for name in timm.list_models())])
+        near = nearest(encoder, [*own, *(f"tu-{name}" for name in timm.list_models())])
         hint = near or f"there are {', '.join(own)}, and timm's with `tu-` before their names"
         raise ValueError(f"encoder: no '{encoder}' in segmentation_models_pytorch {smp.__version__}; {hint}")
 
@@ -106,7 +100,7 @@ def check_options(architecture: str, encoder: str, options: dict[str, Any]) -> N
     known += _TIMMS if encoder.startswith("tu-") else ()
     for name in options:
         if name not in known:
-            hint = _nearest(name, known) or f"there are {', '.join(known)}"
+            hint = nearest(name, known) or f"there are {', '.join(known)}"
             raise ValueError(f"options.{name}: {architecture} with {encoder} has no '{name}'; {hint}")
 
 
@@ -117,10 +111,7 @@ def hub_address(encoder: str) -> tuple[str, str | None]:
         ValueError: there are none in the hub's own format.
     """
     if encoder.startswith("tu-"):
-        settings = timm.get_pretrained_cfg(encoder.removeprefix("tu-"), allow_unregistered=True)
-        if settings is None or not settings.hf_hub_id or settings.hf_hub_filename:
-            raise ValueError(f"weights: the hub has none of '{encoder}' that can be read; give a file, or none")
-        return settings.hf_hub_id, None
+        return timm_repository(encoder.removeprefix("tu-")), None
     known = smp.encoders.encoders[encoder]["pretrained_settings"]
     chosen = known.get("imagenet") or next(iter(known.values()))
     return chosen["repo_id"], chosen["revision"]
@@ -132,8 +123,3 @@ def _architectures() -> dict[str, Any]:
 
 def _smps_encoders() -> list[str]:
     return [name for name in smp.encoders.get_encoder_names() if not name.startswith("timm-")]  # deprecated there
-
-
-def _nearest(name: str, names: list[str]) -> str | None:
-    near = get_close_matches(name, names, 1)
-    return f"did you mean '{near[0]}'?" if near else None

@@ -18,11 +18,8 @@ class UNet(nn.Module):
 
     On the way down, each of `depth` levels is a block and a max pooling; a block concatenates its output with its
     input, so that the channels run 1, 33, 97, 225, 481, 993. On the way up, each level is a nearest upsampling, a 2x2
-    convolution, the concatenation with the level's map from the way down, and a block.
-
-    The report ends in a sigmoid. This network stops before it, which keeps the loss exact in bfloat16.
-
-    The weights are in channels-last memory order; safetensors wants them `contiguous()` when they are saved.
+    convolution, the concatenation with the level's map from the way down, and a block. The report's sigmoid at the end
+    is left out, which keeps the loss exact in bfloat16.
 
     Args:
         start_channels: Channels that a block of the first level adds.
@@ -77,18 +74,7 @@ class UNet(nn.Module):
         start_as_keras_does(self)
 
     def forward(self, image: Tensor) -> Output:
-        """Logits of every pixel.
-
-        Args:
-            image: (N, 1, H, W), brightness 0..1; H and W divisible by 2**depth.
-
-        Returns:
-            (N, 1, H, W) logits; their sigmoid is the probability of opacity. With an image head also (N,) logits of the
-            images.
-
-        Raises:
-            ValueError: If the shape is not as above.
-        """
+        """Logits, see `Output`, of images (N, 1, H, W), brightness 0..1; H and W divisible by 2**depth."""
         check_input(image, self.depth)
         x = image.to(memory_format=torch.channels_last)
         skipped: list[Tensor] = []

@@ -21,7 +21,7 @@ from sklearn.metrics import roc_auc_score
 
 from hilum.eval.bootstrap import Statistic, bootstrap, bootstrap_ratios
 from hilum.eval.competition import IOU_THRESHOLDS, image_scores
-from hilum.eval.froc import froc_sensitivity, froc_statistic, rank_boxes
+from hilum.eval.froc import froc_statistic, rank_boxes
 from hilum.eval.image_level import image_ratios, ranking_statistic
 from hilum.eval.weighted_ap import coco_ap_statistic
 
@@ -62,7 +62,7 @@ def main() -> None:
         "FROC anew": (
             "froc mean",
             lambda: froc_statistic(rank_boxes(truth, boxes, confidence)),
-            lambda rows: float(froc_sensitivity(rank_boxes(*cut(rows))).mean()),
+            lambda rows: froc_statistic(rank_boxes(*cut(rows)))(np.ones(len(rows)))["froc mean"],
         ),
         "pycocotools, AP": (
             "ap",

@@ -117,7 +117,7 @@ def find_something(network: Any, segmenter: Any, squares: np.ndarray) -> None:
     """Move the network's last bias until a third of the images have a thousandth of their pixels above a half."""
     import torch
 
-    maps = segmenter._segment(squares[:24]).maps.reshape(min(24, len(squares)), -1)  # noqa: SLF001 - our own
+    maps = segmenter.see(squares[:24])[0].numpy().reshape(min(24, len(squares)), -1)
     highest = np.quantile(np.quantile(maps.astype(float), 0.999, axis=1), 2 / 3)
     last = [module for module in network.modules() if getattr(module, "out_channels", 0) == 1][-1]
     with torch.no_grad():

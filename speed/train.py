@@ -96,17 +96,24 @@ def measure_loop(attempt: str, options: argparse.Namespace) -> None:
     from hilum.segmenters.batches import load_batch, prepare_batch
     from hilum.segmenters.keras_conventions import KerasAdam
     from hilum.segmenters.losses import with_image_loss
-    from hilum.segmenters.segmenter_config import BFLOAT16
     from hilum.training.log import read_log
     from hilum.training.loop import fit, shuffled_batches, step
+    from hilum.training.settings import TrainSettings
 
     torch.set_num_threads(options.threads)
     config, network = build(attempt, options)
     loss = with_image_loss(config.train.pixel_loss, 0)
     optimizer = KerasAdam(network.parameters(), lr=1e-3)
     compiled = any(variant.startswith("compiled") for variant in options.variants)
-    bfloat16 = BFLOAT16["bfloat16" if any("bfloat16" in variant for variant in options.variants) else "auto"]
-    uses = options.device == "cuda" if bfloat16 is None else bfloat16
+    precision = "bfloat16" if any("bfloat16" in variant for variant in options.variants) else "auto"
+    uses = options.device == "cuda" or precision == "bfloat16"
+    settings = TrainSettings(
+        epochs=options.epochs,
+        batch_size=options.batch,
+        schedule="constant",
+        precision=precision,
+        compile=compiled,
+    )
     model = torch.compile(network) if compiled else network
     with tempfile.TemporaryDirectory() as work:
         squares, split = pictures(Path(work), options.images, config.image_size)
@@ -129,17 +136,14 @@ def measure_loop(attempt: str, options: argparse.Namespace) -> None:
             fit(
                 network,
                 optimizer,
+                settings,
+                run,
+                seed=0,
                 loss=loss,
                 batches=lambda epoch: shuffled_batches(options.images, options.batch, 0, epoch),
                 load=lambda epoch, numbers: load_batch(squares, split, config, epoch, numbers),
                 prepare=prepare_batch,
-                learning_rate=lambda _: 1e-3,
                 validate=lambda _: {"val_score": 0.0},
-                epochs=options.epochs,
-                seed=0,
-                run=run,
-                bfloat16=bfloat16,
-                compiled=compiled,
             )
             return [line["seconds"] for line in read_log(run)[1:]]  # the first epoch compiles, and warms up
 

@@ -25,7 +25,7 @@ ORDER = (
     "runtimes",
     "training",
     "backend",
-    "predict",
+    "predict network_backend",
     "sample converters",
     "segmenters detectors classifiers",
     "train tune export",

@@ -12,9 +12,9 @@ from hilum.converters.convert import convert
 from hilum.converters.journal import JOURNAL as CONVERSION_JOURNAL
 from hilum.converters.journal import Journal
 from hilum.converters.picture import AS_IS
-from hilum.converters.resplit import Shares, resplit
 from hilum.datasets.cache import square_pictures
 from hilum.datasets.folder import Dataset
+from hilum.datasets.resplit import Shares, resplit
 from hilum.errors import HilumError
 from hilum.eval.prediction_journal import JOURNAL, PredictionJournal
 from hilum.pages.explore import explore

@@ -47,7 +47,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class TestThirdParty(BackendContract):
-    values: ClassVar = {"backend": "grid", "image_size": 64, "epochs": 2}
+    values: ClassVar = {"backend": "grid", "image_size": 64, "train": {"epochs": 2, "batch_size": 8}}
 
     @pytest.fixture(scope="class", autouse=True)
     @classmethod
@@ -122,8 +122,8 @@ def hilum(installed: Path):
 def test_the_command_line_knows_it(hilum, dataset, tmp_path):
     assert "grid" in hilum("backends")
     config, run = tmp_path / "grid.yaml", tmp_path / "run"
-    config.write_text("backend: grid\nepochs: 2\n")
-    assert "did you mean 'epochs'" in hilum("train", config, dataset, run, "epoch=3", code=1)
+    config.write_text("backend: grid\ntrain: {epochs: 2, batch_size: 8}\n")
+    assert "did you mean 'epochs'" in hilum("train", config, dataset, run, "train.epoch=3", code=1)
     assert "competition score" in hilum("train", config, dataset, run)
     hilum("predict", run, dataset, tmp_path / "found", "--pictures", 0)
     assert (tmp_path / "found" / "predictions.json").is_file()

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from hilum.config import check_config
-from hilum.converters.resplit import Folds, Shares, resplit
 from hilum.datasets import derived
 from hilum.datasets.cache import square_pictures
 from hilum.datasets.folder import SPLITS, Dataset
 from hilum.datasets.leaks import check_dataset
+from hilum.datasets.resplit import Folds, Shares, resplit
 from hilum.ensemble.folds import fold_datasets
 from hilum.errors import HilumError
 from hilum.pages.explore import explore

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from hilum.config import check_config, load_config
-from hilum.converters.resplit import Lists, resplit
 from hilum.datasets.folder import Dataset
+from hilum.datasets.resplit import Lists, resplit
 from hilum.errors import HilumError
 from hilum.run import run_config, weights_files
 from hilum.segmenters import segmenter
@@ -87,7 +87,7 @@ def test_no_member_is_trained_before_all_can_start(wrong: dict[str, Any], datase
 
 def test_under_torchrun_all_members_must_share_their_batches(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ultralytics")
-    monkeypatch.setattr("hilum.train.world", lambda: 2)
+    monkeypatch.setattr("hilum.train.world_size", lambda: 2)
     members = {"a": {"config": RESNET}, "b": {"config": YOLO}}
     with pytest.raises(HilumError, match=r"^b: backend 'yolo': does not train under torchrun"):
         check_start(check_config({"backend": "compose", "members": members}, "x"), Dataset.open(dataset))

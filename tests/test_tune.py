@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import hilum
+from hilum.backend import Backend
 from hilum.cli import app
 from hilum.config import check_config
 from hilum.datasets.boxes import xyxy_to_xywh
@@ -156,12 +157,9 @@ def test_an_unfinished_run_is_refused(run: Path, dataset: Path) -> None:
 def test_a_backend_without_parameters_has_its_confidence_chosen(
     run: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    class Plain:
-        def __init__(self, backend: Any) -> None:
-            self.predict_batch = backend.predict_batch
-
     before, backend = _chosen(run), hilum.load(run).backend
-    monkeypatch.setattr("hilum.tune.load", lambda _: Predictor(Plain(backend), 0.9))
+    monkeypatch.setattr(type(backend), "tune", Backend.tune)
+    monkeypatch.setattr("hilum.tune.load", lambda _: Predictor(backend, 0.9))
     app(["tune", str(run), str(dataset)], result_action="return_value")
     after = _chosen(run)
     assert "boxes" not in after

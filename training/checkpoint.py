@@ -133,14 +133,9 @@ def take_up(
     optimizer: torch.optim.Optimizer,
     take: Callable[[dict[str, Any]], None],
 ) -> Progress:
-    """Check a checkpoint's state, whole, and then take it.
+    """Check a checkpoint's state, whole, and then have `take`, and the optimizer, take it.
 
-    Args:
-        run: the run folder.
-        state: what `load_checkpoint` found.
-        like: what would be stored now beside `optimizer` and the progress, by name.
-        optimizer: which goes on.
-        take: takes the state, but for the optimizer's.
+    `like` is what would be stored now, by name, beside the optimizer's state and the progress.
 
     Raises:
         HilumError: something is missing, or of another network or training; it is named.

@@ -6,15 +6,8 @@ from typing import Any
 from hilum.files import write_atomically
 
 
-def draw_curves(log: list[dict[str, Any]], path: Path, *, title: str, score: str = "competition score") -> None:
-    """Training loss and validation score against the epoch, as a PNG; the epoch that was kept is marked.
-
-    Args:
-        log: the epochs, as `read_log` returns them.
-        path: of the picture.
-        title: above it.
-        score: what the validation score is.
-    """
+def draw_curves(log: list[dict[str, Any]], path: Path, *, title: str, score: str) -> None:
+    """Training loss and validation score against the epoch, as a PNG; the epoch that was kept is marked."""
     import io
 
     from matplotlib.figure import Figure

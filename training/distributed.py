@@ -46,7 +46,7 @@ def processes() -> Iterator[None]:
         distributed.destroy_process_group()
 
 
-def world() -> int:
+def world_size() -> int:
     """How many processes train together."""
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
@@ -56,30 +56,30 @@ def rank() -> int:
     return distributed.get_rank() if distributed.is_initialized() else 0
 
 
-def is_first() -> bool:
+def is_rank_zero() -> bool:
     """Whether this process is the one that validates, writes and prints; where there is one alone, it is."""
     return rank() == 0
 
 
 def wait() -> None:
     """Wait until every process is here."""
-    if world() > 1:
+    if world_size() > 1:
         distributed.barrier()
 
 
 @contextmanager
-def first_goes_first() -> Iterator[None]:
+def rank_zero_first() -> Iterator[None]:
     """Let the first process through, and the others when it has done: they find the files that it wrote."""
-    if not is_first():
+    if not is_rank_zero():
         wait()
     yield
-    if is_first():
+    if is_rank_zero():
         wait()
 
 
-def from_first(value: Any) -> Any:
+def broadcast(value: Any) -> Any:
     """What the first process gave, in every process."""
-    if world() == 1:
+    if world_size() == 1:
         return value
     box = [value]
     distributed.broadcast_object_list(box)
@@ -88,18 +88,18 @@ def from_first(value: Any) -> Any:
 
 def averaging_gradients(network: nn.Module) -> nn.Module:
     """The network, wrapped so that after `backward` each gradient is the mean over all processes."""
-    return network if world() == 1 else DistributedDataParallel(network)
+    return network if world_size() == 1 else DistributedDataParallel(network)
 
 
-def my_share(numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], float]:
+def shard(numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], float]:
     """The part of a batch that this process takes, and for how many of its images that counts.
 
     Of a batch too small for two images each (BatchNorm needs company) all take all, as in one process; see
     `whole_batch_here`.
     """
     if _is_too_small(numbers):
-        return numbers, len(numbers) / world()
-    mine = np.array_split(numbers, world())[rank()]
+        return numbers, len(numbers) / world_size()
+    mine = np.array_split(numbers, world_size())[rank()]
     return mine, float(len(mine))
 
 
@@ -119,14 +119,14 @@ def all_sum(value: Tensor) -> Tensor:
     For a loss whose value is not a mean over images, such as an IoU of the whole batch: its sums pass through this.
     The gradients of the loss are added up over the processes, and `averaging_gradients` divides by their number.
     """
-    if world() == 1 or _alone.get():
+    if world_size() == 1 or _alone.get():
         return value
     total: Tensor = _AllSum.apply(value)
     return total
 
 
 def _is_too_small(numbers: NDArray[np.int64]) -> bool:
-    return len(numbers) < 2 * world()
+    return len(numbers) < 2 * world_size()
 
 
 class _AllSum(torch.autograd.Function):

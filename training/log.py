@@ -35,13 +35,7 @@ class EpochLog:
     """Appends epochs to a run's log; on resume it drops those after the checkpoint, so none is told twice."""
 
     def __init__(self, run: Path, epochs: int, *, done: int = 0, tensorboard: bool = False) -> None:
-        """Open the log of `run`.
-
-        Args:
-            run: run folder.
-            epochs: how many there will be, for the terminal.
-            done: epochs that the checkpoint holds; later lines in the file are dropped.
-            tensorboard: write the figures for TensorBoard as well, to `RUN/tensorboard`.
+        """Open the log of a run with so many epochs, of which the checkpoint holds `done`; later lines are dropped.
 
         Raises:
             HilumError: TensorBoard is asked for and not installed.
@@ -57,14 +51,7 @@ class EpochLog:
         self._board = _summary_writer()(str(run / TENSORBOARD), purge_step=done + 1) if tensorboard else None
 
     def epoch(self, number: int, *, train_loss: float, val_score: float | None, **more: Any) -> None:
-        """Write one epoch.
-
-        Args:
-            number: from 1.
-            train_loss: mean over the epoch.
-            val_score: highest competition score on the threshold curve of val; None where it was not measured.
-            more: further figures, as JSON.
-        """
+        """Write an epoch, numbered from 1; `val_score` is None where it was not measured, `more` are other figures."""
         seconds = time.monotonic() - self._since
         self._since = time.monotonic()
         line = {"epoch": number, "train_loss": train_loss, "val_score": val_score, "seconds": round(seconds, 3), **more}

@@ -1,7 +1,7 @@
 """The one training loop, for everything that is not ultralytics."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from hilum.errors import HilumError
 from hilum.training.average import MovingAverage
@@ -17,16 +16,18 @@ from hilum.training.checkpoint import load_checkpoint, save_checkpoint, save_wei
 from hilum.training.distributed import (
     all_sum,
     averaging_gradients,
-    from_first,
-    is_first,
-    my_share,
+    broadcast,
+    is_rank_zero,
     rank,
+    shard,
     whole_batch_here,
-    world,
+    world_size,
 )
 from hilum.training.log import EpochLog
 from hilum.training.memory import keep_freed_memory
 from hilum.training.prefetch import loaded_ahead, pinned, workers_for
+from hilum.training.schedule import SCHEDULES
+from hilum.training.settings import TrainSettings
 
 Numbers = NDArray[np.int64]
 
@@ -43,7 +44,7 @@ def shuffled_batches(images: int, batch_size: int, seed: int, epoch: int) -> Ite
         yield order[start : start + batch_size]
 
 
-def in_company(batches: Iterable[Numbers]) -> Iterator[Numbers]:
+def merge_trailing_image(batches: Iterable[Numbers]) -> Iterator[Numbers]:
     """The batches; a last one of a single image joins the one before.
 
     With two images, BatchNorm need not normalise the single value that global pooling makes of a single one.
@@ -63,22 +64,16 @@ def in_company(batches: Iterable[Numbers]) -> Iterator[Numbers]:
 def fit(
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
+    settings: TrainSettings,
+    run: Path,
     *,
-    loss: Callable[[Tensor, Tensor], Tensor],
+    seed: int,
     batches: Callable[[int], Iterable[Numbers]],
     load: Callable[[int, Numbers], tuple[Any, ...]],
-    prepare: Callable[..., tuple[Any, Any]] = lambda x, y: (x, y),
-    learning_rate: Callable[[int], float],
+    prepare: Callable[..., tuple[Any, ...]] = lambda *loaded: loaded,
+    loss: Callable[..., Tensor],
     validate: Callable[[nn.Module], Mapping[str, float]],
-    epochs: int,
-    seed: int,
-    run: Path,
-    patience: int = 0,
-    ema: float = 0.0,
-    freeze_batchnorm: bool = False,
-    bfloat16: bool | None = None,
-    compiled: bool = False,
-    tensorboard: bool = False,
+    frozen: Sequence[nn.Module] = (),
 ) -> None:
     """Train, keep the epoch with the highest validation score in the run's `weights.safetensors`, and log each epoch.
 
@@ -91,41 +86,36 @@ def fit(
     Args:
         network: on the device where it shall train.
         optimizer: of the network's parameters.
-        loss: (network's output, target) -> scalar: a mean over the images, or of sums that `all_sum` takes.
+        settings: all of them, but for the batch size, the weight decay and frozen BatchNorm, which the others hold.
+        run: run folder. Its checkpoint stays: `hilum.train` removes it once the operating point is chosen, too.
+        seed: of the experiment.
         batches: epoch from 0 -> the image numbers of its batches; the same in every process.
         load: (epoch, image numbers) -> what `prepare` takes, on the CPU; what it gives for an image must not depend
             on the others, for each process asks for its own. Called in threads, ahead of the network.
-        prepare: what was loaded, its tensors on the device by now -> (input, target).
-        learning_rate: epoch from 0 -> learning rate.
+        prepare: what was loaded, its tensors on the device by now -> the network's input, and what `loss` takes.
+        loss: (network's output, what else `prepare` gave) -> scalar: a mean over the images, or of sums that `all_sum`
+            takes.
         validate: figures of a network in evaluation mode, for the log; of `val_score`, higher is better.
-        epochs: at most, those before the checkpoint included.
-        seed: of the experiment.
-        run: run folder. Its checkpoint stays: `hilum.train` removes it once the operating point is chosen, too.
-        patience: stop after so many epochs without a better score; 0 never does.
-        ema: decay of the moving average of the network, which is then what is validated and kept; 0 for none.
-        freeze_batchnorm: normalise with the statistics that the network came with, and leave them as they are.
-        bfloat16: compute the network in bfloat16 where autocast does; None does on a GPU. Weights stay float32.
-        compiled: train through `torch.compile`.
-        tensorboard: write the log for TensorBoard, too.
+        frozen: parts of the network that stay in evaluation mode.
 
     Raises:
         HilumError: the loss is not finite, or the checkpoint cannot be resumed.
     """
     device = next(network.parameters()).device
-    average = MovingAverage(network, ema) if ema and is_first() else None
+    epochs, patience = settings.epochs, settings.patience
+    average = MovingAverage(network, settings.ema) if settings.ema and is_rank_zero() else None
     judged = network if average is None else average.network
     done, best, best_epoch = _resume(run, network, optimizer, average)
     model: Callable[[Any], Any] = averaging_gradients(network)
-    if compiled:
+    if settings.compile:
         model = torch.compile(model)
-    if bfloat16 is None:
-        bfloat16 = device.type == "cuda"
+    bfloat16 = device.type == "cuda" if settings.precision == "auto" else settings.precision == "bfloat16"
     if device.type == "cpu":
         keep_freed_memory()
     else:
         torch.backends.cudnn.benchmark = True  # the quickest algorithm for a size is looked for once
-    log = EpochLog(run, epochs, done=done, tensorboard=tensorboard) if is_first() else None
-    if is_first() and best_epoch == done > 0:
+    log = EpochLog(run, epochs, done=done, tensorboard=settings.tensorboard) if is_rank_zero() else None
+    if is_rank_zero() and best_epoch == done > 0:
         save_weights(judged, run)  # the kill may have come between this epoch's checkpoint and its weights
     for epoch in range(done, epochs):
         if patience and epoch - best_epoch >= patience:
@@ -133,20 +123,24 @@ def fit(
                 log.stopped(epoch, patience)
             break
         torch.manual_seed((rank() << 40) + seed * 100_003 + epoch)
+        learning_rate = SCHEDULES[settings.schedule](epoch, epochs, settings.learning_rate)
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(epoch)
-        _switch_to_training(network, freeze_batchnorm=freeze_batchnorm)
+            group["lr"] = learning_rate
+        network.train()
+        for module in frozen:
+            module.eval()
         total, images = torch.zeros((), device=device), 0
-        shares = ((numbers, *my_share(numbers)) for numbers in batches(epoch))
+        shares = ((numbers, *shard(numbers)) for numbers in batches(epoch))
 
         def ready(share: tuple[Numbers, Numbers, float], epoch: int = epoch) -> tuple[Any, ...]:
             return tuple(pinned(part, device) for part in load(epoch, share[1]))
 
         for (numbers, _, count), loaded in loaded_ahead(shares, ready, workers_for(device)):
-            x, y = prepare(*(_to(part, device) for part in loaded))
+            batch = prepare(*(_to(part, device) for part in loaded))
             with whole_batch_here(numbers):
                 # The gradients are averaged over processes; so weighted they become those of the whole batch's loss.
-                value = step(model, optimizer, loss, x, y, bfloat16=bfloat16, weight=count * world() / len(numbers))
+                weight = count * world_size() / len(numbers)
+                value = step(model, optimizer, loss, *batch, bfloat16=bfloat16, weight=weight)
             if average is not None:
                 average.update(network)
             total += value * count  # no .item(): it would wait for the GPU at every step
@@ -154,13 +148,13 @@ def fit(
         train_loss = float(all_sum(total)) / max(images, 1)
         if not math.isfinite(train_loss):
             raise HilumError(f"{run}: the loss is not finite in epoch {epoch + 1}; try a lower train.learning_rate")
-        figures = from_first(_figures(validate, judged) if is_first() else None)
+        figures = broadcast(_figures(validate, judged) if is_rank_zero() else None)
         if figures["val_score"] >= best:  # of equals the later one: it has seen more
             best, best_epoch = figures["val_score"], epoch + 1
         if log is None:
             continue
         # Logged first: a resumed run drops lines after its checkpoint, but could not add one that is missing.
-        log.epoch(epoch + 1, train_loss=train_loss, learning_rate=learning_rate(epoch), **figures)
+        log.epoch(epoch + 1, train_loss=train_loss, learning_rate=learning_rate, **figures)
         save_checkpoint(
             {
                 "network": network.state_dict(),
@@ -181,31 +175,17 @@ def fit(
 def step(
     model: Callable[[Any], Any],
     optimizer: torch.optim.Optimizer,
-    loss: Callable[[Any, Any], Tensor],
+    loss: Callable[..., Tensor],
     x: Any,
-    y: Any,
-    *,
+    *target: Any,
     bfloat16: bool,
     weight: float = 1,
 ) -> Tensor:
-    """Learn from one batch: forward, loss, backward, step.
-
-    Args:
-        model: the network.
-        optimizer: of its parameters.
-        loss: of the network's output and `y`.
-        x: the network's input, on its device.
-        y: the target.
-        bfloat16: compute in bfloat16 where autocast does.
-        weight: of the batch.
-
-    Returns:
-        The loss before the step, not weighted; a scalar without gradient.
-    """
+    """Learn from one batch of inputs `x`, weighted; the loss before the step, not weighted, without gradient."""
     optimizer.zero_grad(set_to_none=True)
     device = optimizer.param_groups[0]["params"][0].device
     with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-        value = loss(model(x), y)
+        value = loss(model(x), *target)
     (value * weight).backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     return value.detach()
@@ -235,13 +215,6 @@ def _resume(
 def _to(part: Any, device: torch.device) -> Any:
     """A tensor, or what knows how to move its own, on a device; anything else as it is."""
     return part.to(device, non_blocking=True) if hasattr(part, "to") else part
-
-
-def _switch_to_training(network: nn.Module, *, freeze_batchnorm: bool) -> None:
-    network.train()
-    for module in network.modules():
-        if freeze_batchnorm and isinstance(module, _BatchNorm):
-            module.eval()
 
 
 def _figures(validate: Callable[[nn.Module], Mapping[str, float]], network: nn.Module) -> dict[str, float]:

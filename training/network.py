@@ -5,20 +5,17 @@ from pathlib import Path
 
 from torch import nn
 
-from hilum.run import exported_format
+from hilum.errors import HilumError
+from hilum.run import WEIGHTS, exported_format
 from hilum.training.checkpoint import load_weights
 from hilum.training.loop import pick_device
 
 
 def load_network(build: Callable[[], nn.Module], run: Path) -> nn.Module:
-    """The network of a run, on the device where it shall run.
-
-    Args:
-        build: makes the network that the weights are of. It is not called where the run is exported.
-        run: its folder, with `weights.safetensors` or an exported network.
+    """The network of a run, on the device where it shall run: built and filled with its weights, or as exported.
 
     Raises:
-        HilumError: the files are missing, damaged, or of another network.
+        HilumError: the files are missing, damaged, not finite, or of another network.
     """
     if exported_format(run):
         from hilum.runtimes import load_exported
@@ -26,4 +23,6 @@ def load_network(build: Callable[[], nn.Module], run: Path) -> nn.Module:
         return load_exported(run)
     network = build()
     load_weights(network, run)
+    if not all(tensor.isfinite().all() for tensor in network.state_dict().values()):
+        raise HilumError(f"{run / WEIGHTS}: holds values that are not finite; train again")
     return network.to(pick_device())

@@ -15,13 +15,9 @@ _Loaded = TypeVar("_Loaded")
 def loaded_ahead(
     items: Iterable[_Item], load: Callable[[_Item], _Loaded], workers: int = 1, ahead: int | None = None
 ) -> Iterator[tuple[_Item, _Loaded]]:
-    """Each item with what `load` gives for it, in order; some are ready before they are asked for.
+    """Each item with what `load` gives for it, or raises, in order; threads load some before they are asked for.
 
-    Args:
-        items: taken one by one, as there is room.
-        load: called in threads. What it raises is raised here, at its item.
-        workers: threads.
-        ahead: items that are taken before one is asked for; two a worker where None.
+    Items are taken one by one, `ahead` before they are asked for: two a worker where None.
     """
     room = 2 * workers if ahead is None else ahead
     waiting: deque[tuple[_Item, Future[_Loaded]]] = deque()

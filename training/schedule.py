@@ -8,14 +8,6 @@ def cosine(epoch: int, epochs: int, learning_rate: float) -> float:
     """Half a cosine from `learning_rate` towards 0: lr / 2 * (cos(pi * epoch / epochs) + 1).
 
     The capstone report's schedule for its ResNet. The last epoch, `epochs - 1`, still learns.
-
-    Args:
-        epoch: The epoch about to run, 0 to `epochs`.
-        epochs: How many there will be.
-        learning_rate: The rate of epoch 0.
-
-    Raises:
-        ValueError: If `epoch` lies outside the training.
     """
     _check(epoch, epochs)
     return learning_rate / 2 * (math.cos(math.pi * epoch / epochs) + 1)

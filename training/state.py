@@ -14,15 +14,10 @@ from hilum.errors import HilumError
 
 
 def check_like(found: Any, like: Any, key: str) -> None:
-    """Make sure that a stored state is built as one that would be stored now.
+    """Make sure that a stored state, tensors and plain values, is built as one that would be stored now.
 
     Tensors have the same shape and type, and are finite where those are; tables have the same keys; numbers are of the
     same kind, finite, and not below 0. A table's key that is a tensor's name may hold dots.
-
-    Args:
-        found: tensors and plain values, in dictionaries and lists.
-        like: the same of now.
-        key: of both, for messages.
 
     Raises:
         HilumError: the key, what was found, and what was expected.
@@ -123,8 +118,6 @@ def _check_keys(found: Any, expected: set[Any], key: str) -> None:
 
 
 def _kind(value: object) -> str:
-    if value is None:
-        return "nothing"
     names = {dict: "a table", list: "a list", tuple: "a list", Tensor: "a tensor", str: "text", bool: "true or false"}
-    names |= {int: "a whole number", float: "a number"}
+    names |= {int: "a whole number", float: "a number", type(None): "nothing"}
     return next((name for kind, name in names.items() if isinstance(value, kind)), "something else")

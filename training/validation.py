@@ -25,11 +25,6 @@ class OperatingPoint(NamedTuple):
 
 
 def best_operating_point(split: Split, detections: Sequence[Detections]) -> tuple[float, float]:
-    """The confidence from which on boxes are best kept, and the competition score that this gives.
-
-    Args:
-        split: the truth.
-        detections: one an image, in the split's order, in pixels of the image.
-    """
+    """The confidence from which on boxes of a split's images are best kept, and the competition score of that."""
     boxes = [xyxy_to_xywh(found.xyxy) for found in detections]
     return choose_confidence(split.boxes_xywh, boxes, [found.confidence for found in detections])

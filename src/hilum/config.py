@@ -45,6 +45,11 @@ class ExperimentConfig(Table):
         """Where the weights come from that training starts with; None for random ones."""
         return None
 
+    @property
+    def reported(self) -> dict[str, Any]:
+        """What a publication says of this experiment, for a table that shows it beside what is measured here."""
+        return {}
+
 
 def shipped_configs() -> list[str]:
     """Names that stand for a file: `unet` for configs/unet.yaml, `sample/unet` for configs/sample/unet.yaml."""

@@ -7,7 +7,7 @@ that. Whatever is wrong is one line with the file and the key; a parser never ru
 import csv
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
@@ -33,7 +33,13 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0, le=1 << 53)]
 LARGEST_FIGURE: Final = 1e30  # sums of figures, and the axes of their drawings, stay finite
 Figure = Annotated[float, Field(ge=-LARGEST_FIGURE, le=LARGEST_FIGURE)]
-FigureOrNaN = Annotated[Figure, WrapValidator(lambda value, figure: math.nan if value is None else figure(value))]
+
+
+def _or_nan(value: object, figure: Callable[[object], float]) -> float:
+    return math.nan if value is None or (isinstance(value, float) and math.isnan(value)) else figure(value)
+
+
+FigureOrNaN = Annotated[Figure, WrapValidator(_or_nan)]
 """JSON has no word for NaN: `write_json` makes it null, and this the other way round."""
 
 Model = TypeVar("Model")

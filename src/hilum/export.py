@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final, Protocol, cast, runtime_checkable
+from typing import Final
 
 import cv2
 import numpy as np
@@ -50,23 +50,11 @@ _MADE_BY: Final = {
 }
 
 
-@runtime_checkable
-class Exportable(Protocol):
-    """What a backend offers whose network can be exported; its `load` takes the network from `load_network`."""
-
-    def network_to_export(self) -> nn.Module:
-        """The network as `predict_batch` calls it: one tensor, images first; a tensor, or several, images first.
-
-        The backend is not used any more afterwards.
-        """
-        ...
-
-
 def export(run: Path, kind: Format, out: Path, *, overwrite: bool = False) -> float | None:
     """Write the run anew, with its network in another format; whole or not at all.
 
     Args:
-        run: a finished run, of a backend that is `Exportable`.
+        run: a finished run, of a backend with a `network_to_export`.
         kind: what shall run it.
         out: the folder to write.
         overwrite: replace an exported run that is there.
@@ -88,10 +76,11 @@ def export(run: Path, kind: Format, out: Path, *, overwrite: bool = False) -> fl
         raise HilumError(
             f"{run}: is composed; export the runs below {run / MEMBERS}, each to an --out of its own, and compose those"
         )
-    if not isinstance(predictor.backend, Exportable):
-        raise HilumError(f"{run}: networks of the backend '{run_config(run).backend}' cannot be exported")
     example = _example(predictor.backend)
-    network = predictor.backend.network_to_export().cpu().eval()
+    network = predictor.backend.network_to_export()
+    if network is None:
+        raise HilumError(f"{run}: networks of the backend '{run_config(run).backend}' cannot be exported")
+    network = network.cpu().eval()
     with torch.inference_mode():
         expected = {images: _outputs(network(example[:images])) for images in (1, 3)}
     content, sorts = _to_onnx(network, example, run)
@@ -146,14 +135,14 @@ def _example(backend: Backend) -> Tensor:
 
 def _first_input(backend: Backend, picture: NDArray[np.uint8]) -> Tensor:
     """What the first module gets that is called in a prediction: the network itself, before its parts."""
-    called: list[Any] = []
+    called: list[tuple[Tensor]] = []
     hook = register_module_forward_pre_hook(lambda _, inputs: called.append(inputs) if not called else None)
     try:
         backend.predict_batch([picture])
     finally:
         hook.remove()
     ((seen,),) = called
-    return cast("Tensor", seen)
+    return seen
 
 
 def _outputs(outputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from supervision import Detections
 
-from hilum.backend import Backend
+from hilum.backend import Backend, backend_named
 from hilum.datasets.pictures import Radiograph, picture_name, read_radiograph
 from hilum.errors import HilumError
-from hilum.plugins import backend_class
 from hilum.result import Result, at_or_above, image_probability, no_detections
 from hilum.run import check_run, operating_confidence, run_config
 from hilum.training.memory import keep_freed_memory
@@ -74,6 +73,22 @@ def predict_all(predictor: Predictor, paths: Sequence[Path]) -> list[Result]:
     return results
 
 
+def read_batches(paths: Sequence[Path], batch_size: int = 16) -> Iterator[list[NDArray[np.uint8]]]:
+    """All pictures, decoded ahead of who takes them.
+
+    Raises:
+        HilumError: pictures that cannot be read, a line each, once the others have been given.
+    """
+    bad = []
+    read = _decoded(paths, 2 * batch_size)
+    for batch in _batches(((str(path), image) for path, (_, image) in zip(paths, read, strict=True)), batch_size):
+        bad += [f"{name}: {image}" for name, image in batch if isinstance(image, HilumError)]
+        if not bad:
+            yield [image.pixels for _, image in batch if isinstance(image, Radiograph)]
+    if bad:
+        raise HilumError(*bad)
+
+
 def load(run: str | Path) -> Predictor:
     """Load a trained run, of whatever backend.
 
@@ -85,7 +100,7 @@ def load(run: str | Path) -> Predictor:
     folder = Path(run)
     check_run(folder)
     keep_freed_memory()
-    backend = backend_class(run_config(folder).backend).load(folder)
+    backend = backend_named(run_config(folder).backend).load(folder)
     return Predictor(backend, operating_confidence(folder))
 
 

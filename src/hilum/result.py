@@ -1,10 +1,13 @@
 """What a detector says of one image: its boxes, and how likely the image shows an opacity at all."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from supervision import Detections
 
+from hilum.datasets.letterbox import Letterbox
 from hilum.dicom.header import NOTHING_SAID, Description
 
 IMAGE_PROBABILITY = "image_probability"
@@ -34,6 +37,17 @@ class Result:
     error: str | None = None
     warning: str | None = None
     description: Description = NOTHING_SAID
+
+
+def detections_in_picture(boxes_xyxy: NDArray[Any], confidence: NDArray[Any], place: Letterbox) -> Detections:
+    """Boxes (N, 4) of a square, with confidences (N,), in pixels of the picture in it, by falling confidence.
+
+    Those that lie in the padding alone are none.
+    """
+    boxes, confidence = place.boxes_to_original(boxes_xyxy), confidence.astype(np.float64).clip(0, 1)
+    kept = np.flatnonzero((boxes[:, 2:] > boxes[:, :2]).all(axis=1))
+    kept = kept[np.argsort(-confidence[kept], kind="stable")]
+    return Detections(xyxy=boxes[kept], confidence=confidence[kept], class_id=np.zeros(len(kept), int))
 
 
 def no_detections() -> Detections:

@@ -11,13 +11,12 @@ from typing import Any
 from rich.console import Console
 
 from hilum import __version__
-from hilum.backend import Backend
+from hilum.backend import Backend, backend_named
 from hilum.config import ExperimentConfig, dump_config
 from hilum.datasets.derived import CACHE, SPLITS
 from hilum.datasets.folder import Dataset, SplitName
 from hilum.errors import HilumError
 from hilum.files import PARTIAL, locked, refuse_any_link, remove, write_atomically
-from hilum.plugins import backend_class
 from hilum.predict import Predictor, predict_all
 from hilum.run import (
     CONFIG,
@@ -37,7 +36,7 @@ from hilum.run import (
 from hilum.source_digest import source_digest
 from hilum.training.checkpoint import CHECKPOINT
 from hilum.training.curves import draw_curves
-from hilum.training.distributed import from_first, is_first, processes, wait, world
+from hilum.training.distributed import broadcast, is_rank_zero, processes, wait, world_size
 from hilum.training.log import LOG, TENSORBOARD, read_log
 from hilum.training.validation import best_operating_point
 
@@ -73,9 +72,7 @@ def check_start(config: ExperimentConfig, data: Dataset) -> None:
             processes, and the backend does not share its batches among them; or the backend cannot have what it starts
             with.
     """
-    kind = _trainable(config, data)
-    if check := getattr(kind, "check_start", None):
-        check(config, data)
+    _trainable(config, data).check_start(config, data)
 
 
 def _trainable(config: ExperimentConfig, data: Dataset) -> type[Backend]:
@@ -84,13 +81,13 @@ def _trainable(config: ExperimentConfig, data: Dataset) -> type[Backend]:
     for name in needed:
         if not len(data.split(name)):
             raise HilumError(f"{data.path}: the {name} split has no image; convert more images")
-    kind = backend_class(config.backend)
-    if getattr(kind, "learns", True) and not data.split("train").shows_opacity:
+    kind = backend_named(config.backend)
+    if kind.learns and not data.split("train").shows_opacity:
         raise HilumError(
             f"{data.path}: no image of the train split shows opacity, so there is nothing to learn; convert images "
             "that do, or split them another way"
         )
-    if world() > 1 and not getattr(kind, "distributed", False):
+    if world_size() > 1 and not kind.distributed:
         raise HilumError(f"backend '{config.backend}': does not train under torchrun; start it without")
     return kind
 
@@ -99,18 +96,17 @@ def _train(config: ExperimentConfig, data: Dataset, run: Path) -> Predictor:
     kind = _trainable(config, data)
     data = data if data.scratch else replace(data, scratch=run)
     # What an interrupted run started with may be gone. All processes do as the first one, which writes, has seen it.
-    if not from_first(is_first() and same_experiment(run, config, data)):
+    if not broadcast(is_rank_zero() and same_experiment(run, config, data)):
         check_start(config, data)
-    with _alone(run) if is_first() else nullcontext():
-        if is_first():
+    with _alone(run) if is_rank_zero() else nullcontext():
+        if is_rank_zero():
             _claim(run, config, data)
             _warn(kind, data)
         wait()
         backend = kind.train(config, data, run)
-        if is_first():
+        if is_rank_zero():
             if log := read_log(run):  # a composed run has none, but its members do
-                score = getattr(kind, "val_score", "competition score")
-                draw_curves(log, run / "curves.png", title=f"{run.name}: {config.backend}", score=score)
+                draw_curves(log, run / "curves.png", title=f"{run.name}: {config.backend}", score=kind.val_score)
             write_operating_point(Predictor(backend, 0.0), data, run)  # makes the run whole, so it comes last
             (run / CHECKPOINT).unlink(missing_ok=True)
             if data.scratch == run:
@@ -121,7 +117,7 @@ def _train(config: ExperimentConfig, data: Dataset, run: Path) -> Predictor:
 
 def _warn(kind: type[Backend], data: Dataset) -> None:
     """Tell what training goes on with, and its figures hide."""
-    if getattr(kind, "learns", True) and not data.split("val").shows_opacity:
+    if kind.learns and not data.split("val").shows_opacity:
         Console(stderr=True, markup=False, highlight=False, soft_wrap=True).print(
             f"hilum: {data.path}: no image of the val split shows opacity: the best epoch and an operating point "
             "cannot be told, so the last epoch and all boxes are kept; split the images another way"
@@ -131,9 +127,8 @@ def _warn(kind: type[Backend], data: Dataset) -> None:
 def write_operating_point(predictor: Predictor, data: Dataset, run: Path) -> None:
     """Choose on val the confidence from which on boxes are kept, and what else the backend leaves to val; store it."""
     val = data.split("val")
-    if choose := getattr(predictor.backend, "choose", None):
-        chosen = choose(val)
-    else:
+    chosen = predictor.backend.choose(val)
+    if chosen is None:
         found = [result.detections for result in predict_all(predictor, val.paths)]
         confidence, score = best_operating_point(val, found)
         chosen = {"confidence": confidence, "val_score": score}

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from hilum.datasets.folder import Dataset
 from hilum.errors import HilumError
@@ -12,24 +12,6 @@ from hilum.run import OPERATING_POINT, read_environment, write_json
 from hilum.training.validation import OperatingPoint, best_operating_point
 
 _ROUNDING = 1e-12  # two different scores lie further apart
-
-
-@runtime_checkable
-class Tunable(Protocol):
-    """What a backend offers whose boxes depend on more than the confidence."""
-
-    def tune(self, data: Dataset, progress: Callable[[int, int], None] | None = None) -> list[OperatingPoint]:
-        """Score many ways to boxes on val, that of the run's config first.
-
-        Args:
-            data: the dataset folder.
-            progress: called with the images done and their total.
-
-        Returns:
-            Each point's parameters are those of the config's `boxes`. `load` must take them from the run's operating
-            point (`hilum.run.operating_boxes`).
-        """
-        ...
 
 
 @dataclass(frozen=True)
@@ -83,11 +65,10 @@ def tune(run: Path, data: Dataset, progress: Callable[[int, int], None] | None =
         raise HilumError(f"{data.path}: no image of the val split shows opacity, so nothing can be chosen on it")
     predictor = load(run)
     data = data if data.scratch else replace(data, scratch=run)
-    if hasattr(predictor.backend, "choose"):  # see `hilum.backend.Backend.train`
+    if not predictor.backend.tunable:
         raise HilumError(f"{run}: all that its backend leaves to val was chosen when it was trained; nothing to tune")
-    if isinstance(predictor.backend, Tunable):
-        points = predictor.backend.tune(data, progress)
-    else:
+    points = predictor.backend.tune(data, progress)
+    if not points:
         found = [result.detections for result in predict_all(Predictor(predictor.backend, 0.0), val.paths)]
         points = [OperatingPoint({}, *best_operating_point(val, found))]
     untuned = points[0]

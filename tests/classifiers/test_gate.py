@@ -10,7 +10,7 @@ pytest.importorskip("timm")
 
 import hilum
 from hilum.classifiers.gate import GateClassifier
-from hilum.classifiers.gate_network import GateNetwork, load_pretrained
+from hilum.classifiers.gate_network import GateNetwork
 from hilum.comparison.evaluate import evaluate
 from hilum.config import check_config
 from hilum.datasets.folder import Dataset
@@ -19,6 +19,7 @@ from hilum.eval.image_level import auroc
 from hilum.train import train
 from hilum.training.checkpoint import save_weights
 from hilum.training.log import read_log
+from hilum.training.pretrained import start_encoder
 
 GATE = {
     "backend": "gate",
@@ -67,7 +68,7 @@ def test_a_batch_is_as_large_as_the_config_says(data, tmp_path, monkeypatch):
         seen.extend(settings["batches"](0))
         raise HilumError("seen")
 
-    monkeypatch.setattr("hilum.classifiers.gate.fit", record)
+    monkeypatch.setattr("hilum.network_backend.fit", record)
     size = images // 2 + 1
     with pytest.raises(HilumError, match="seen"):
         train(config(train={"epochs": 1, "batch_size": size}), data, tmp_path)
@@ -79,12 +80,15 @@ def test_an_image_has_one_probability_alone_and_in_company(run, data):
     backend = hilum.load(run).backend
     images = [cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) for path in data.split("train").paths[:4]]
     images.insert(1, np.ascontiguousarray(images[0][:, :300]))
-    together = backend.predict_probability(images)
+
+    def probability(images):
+        return np.array([found.metadata["image_probability"] for found in backend.predict_batch(images)])
+
+    together = probability(images)
     assert together.shape == (5,)
     assert ((together > 0) & (together < 1)).all()
     assert len(set(together.round(6))) == 5
-    np.testing.assert_allclose([backend.predict_probability([image])[0] for image in images], together, atol=1e-5)
-    assert backend.predict_probability([]).shape == (0,)
+    np.testing.assert_allclose([probability([image])[0] for image in images], together, atol=1e-5)
     assert backend.predict_batch([]) == []
 
 
@@ -109,17 +113,17 @@ def test_two_epochs_and_two_resumed_are_four(data, run, tmp_path, monkeypatch):
         pass
 
     calls = []
-    measure = GateClassifier.measure
+    validate = GateClassifier.validate
 
     def killed_in_the_third(self, *args):
         calls.append(1)
         if len(calls) == 3:
             raise KilledError
-        return measure(self, *args)
+        return validate(self, *args)
 
     folder = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr(GateClassifier, "measure", killed_in_the_third)
+        patch.setattr(GateClassifier, "validate", killed_in_the_third)
         with pytest.raises(KilledError):
             train(config(), data, folder)
     train(config(), data, folder)
@@ -167,7 +171,7 @@ def test_pretrained_weights_go_into_all_but_the_last_layer(tmp_path):
     save_file(colour.state_dict(), path)
     network = GateNetwork("test_resnet", 3, 0.0, 64).eval()
     head = network.head.weight.clone()
-    load_pretrained(network, "test_resnet", str(path))
+    start_encoder(network.encoder, str(path), lambda: ("", None))
     assert torch.equal(network.head.weight, head)
     grey = torch.rand(2, 1, 64, 64)
     features = colour.eval().forward_head(colour.forward_features(grey.expand(-1, 3, -1, -1)), pre_logits=True)

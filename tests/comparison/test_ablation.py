@@ -9,9 +9,10 @@ import hilum
 from hilum.comparison.ablation import ablation
 from hilum.comparison.benchmark import predict_split
 from hilum.config import check_config
-from hilum.converters.resplit import Folds, resplit
 from hilum.datasets.folder import Dataset
+from hilum.datasets.resplit import Folds, resplit
 from hilum.errors import HilumError
+from hilum.eval.bootstrap import Interval
 from hilum.eval.coco import coco_ap
 from hilum.eval.competition import IOU_THRESHOLDS, competition_score, match_counts
 from hilum.train import train
@@ -43,7 +44,7 @@ def composed(**values):
 
 
 def test_pooled_folds_are_scored_as_one_set_of_images(folds, table):
-    assert [row["name"] for row in table] == ["alone", "resnet", "+ views", "+ shrink"]
+    assert [row.name for row in table] == ["alone", "resnet", "+ views", "+ shrink"]
     truth, boxes, confidence, every = [], [], [], ([], [])
     for run, data in folds:
         holdout = data.split("holdout")
@@ -55,27 +56,27 @@ def test_pooled_folds_are_scored_as_one_set_of_images(folds, table):
         every[0].extend(answer.boxes_xywh)
         every[1].extend(answer.confidence)
     last = table[-1]
-    assert last["score"]["estimate"] == pytest.approx(competition_score(truth, boxes, confidence))
+    assert last.score.estimate == pytest.approx(competition_score(truth, boxes, confidence))
     counts = match_counts(truth, boxes, confidence)
     hits, missed = counts.true_positive[:, 0].sum(), counts.false_negative[:, 0].sum()
     assert hits > 0
-    assert last["sensitivity"]["estimate"] == pytest.approx(hits / (hits + missed))
-    assert last["false_positives_per_image"]["estimate"] == pytest.approx(counts.false_positive[:, 0].sum() / 48)
-    assert last["ap_competition"] == pytest.approx(coco_ap(truth, *every, iou_thresholds=IOU_THRESHOLDS))
-    assert [fold["confidence"] for fold in last["folds"]] == [hilum.load(run).confidence for run, _ in folds]
+    assert last.sensitivity.estimate == pytest.approx(hits / (hits + missed))
+    assert last.false_positives_per_image.estimate == pytest.approx(counts.false_positive[:, 0].sum() / 48)
+    assert last.ap_competition == pytest.approx(coco_ap(truth, *every, iou_thresholds=IOU_THRESHOLDS))
+    assert [fold.confidence for fold in last.folds] == [hilum.load(run).confidence for run, _ in folds]
 
 
 def test_a_run_before_is_compared_as_the_same_run_in_the_composition(table):
     """The composition's first row is its first member alone: the same answers, so nothing is added."""
     alone, first, *_ = table
-    assert first["added"] == {"estimate": 0, "low": 0, "high": 0}
-    assert first["score"] == alone["score"]
+    assert first.added == Interval(0, 0, 0)
+    assert first.score == alone.score
 
 
 def test_the_order_of_folds_makes_no_difference(folds, table):
     for one, other in zip(table[1:], ablation(folds[::-1]), strict=True):
-        assert one["score"]["estimate"] == pytest.approx(other["score"]["estimate"])
-        assert one["folds"] == other["folds"][::-1]
+        assert one.score.estimate == pytest.approx(other.score.estimate)
+        assert one.folds == other.folds[::-1]
 
 
 def test_what_cannot_be_pooled_is_refused(folds, tmp_path):
@@ -94,6 +95,6 @@ def test_what_cannot_be_pooled_is_refused(folds, tmp_path):
 
 def test_intervals_are_of_patients_over_all_folds(table):
     for row in table[1:]:
-        assert row["score"]["low"] <= row["score"]["estimate"] <= row["score"]["high"]
-        assert row["added"]["low"] <= row["added"]["estimate"] <= row["added"]["high"]
-    assert table[-1]["score"]["low"] < table[-1]["score"]["high"]
+        assert row.score.low <= row.score.estimate <= row.score.high
+        assert row.added.low <= row.added.estimate <= row.added.high
+    assert table[-1].score.low < table[-1].score.high

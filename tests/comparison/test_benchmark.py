@@ -17,13 +17,15 @@ from hilum.comparison.against import compare_benchmarks
 from hilum.comparison.benchmark import AVERAGE, NOTHING, Benchmark, benchmark, predict_split
 from hilum.comparison.peak_memory import PeakMemory
 from hilum.comparison.pictures import NOT_A_DEVICE
+from hilum.comparison.results import Entry, Results
 from hilum.config import ExperimentConfig, check_config
 from hilum.datasets.folder import Dataset
+from hilum.documents import read_json
 from hilum.errors import HilumError
 from hilum.eval.answer import image_thresholds
 from hilum.eval.measures import measure, scores_of
 from hilum.predict import load
-from hilum.run import write_json
+from hilum.run import json_text, write_json
 from hilum.source_digest import digest_of, source_digest
 
 
@@ -75,7 +77,7 @@ def test_its_files(done: tuple[Path, Benchmark]) -> None:
     header = table.splitlines()[2]
     for name in (NOTHING, "all-background mask", AVERAGE, "small resnet", "small unet"):
         assert f"| {name} |" in header
-    assert [entry.name for entry in found.entries] == [NOTHING, AVERAGE, "small resnet", "small unet"]
+    assert [entry.name for entry in found.results.entries] == [NOTHING, AVERAGE, "small resnet", "small unet"]
     assert len((out / "table.csv").read_text().splitlines()) == 6
     assert (out / "comparison.png").read_bytes()[:4] == b"\x89PNG"
     assert json.loads((out / "results.json").read_text())["command"] == "hilum benchmark DATA"
@@ -93,7 +95,8 @@ def test_its_figures_are_those_computed_directly(done: tuple[Path, Benchmark], d
     for name in configs():
         predictor = load(out / "runs" / name)
         thresholds = image_thresholds(val, predict_split(predictor, val))
-        expected = json.loads(json.dumps(measure(holdout, predict_split(predictor, holdout), thresholds).to_json()))
+        figures = measure(holdout, predict_split(predictor, holdout), thresholds).figures
+        expected = json.loads(json.dumps(figures.dump()))
         for key in ("score_at_or_above", "ap_coco", "images", "images_scored", "bounds", "mistakes"):
             assert by_name[name][key] == expected[key], (name, key)
         for key in ("score", "sensitivity", "auroc", "brier", "ap_competition", "sooner_share"):
@@ -109,12 +112,12 @@ def test_its_figures_are_those_computed_directly(done: tuple[Path, Benchmark], d
 
 def test_it_says_which_is_better_and_how_sure(done: tuple[Path, Benchmark]) -> None:
     results = done[1].results
-    means = {group["name"]: group["score"]["estimate"] for group in results["groups"]}
-    assert len(results["differences"]) == 6  # pairs of four
-    for each in results["differences"]:
-        assert each["score"]["estimate"] == pytest.approx(means[each["higher"]] - means[each["lower"]])
-        assert each["score"]["estimate"] >= 0
-        assert each["score"]["low"] <= each["score"]["estimate"] <= each["score"]["high"]
+    means = {group.name: group.score.estimate for group in results.groups}
+    assert len(results.differences) == 6  # pairs of four
+    for each in results.differences:
+        assert each.score.estimate == pytest.approx(means[each.higher] - means[each.lower])
+        assert each.score.estimate >= 0
+        assert each.score.low <= each.score.estimate <= each.score.high
 
 
 def test_again_it_reuses_runs_predictions_and_costs(
@@ -143,7 +146,7 @@ def test_predictions_of_other_weights_are_made_again(
     told: list[str] = []
     again = run(dataset, out, told)
     assert sum("predicts" in line for line in told) == 2  # val and holdout of the one
-    assert [e.measures.score for e in again.entries] == [e.measures.score for e in done[1].entries]
+    assert [e.score for e in again.results.entries] == [e.score for e in done[1].results.entries]
 
 
 def test_runs_of_other_code_are_reused_and_told_and_what_is_cheap_is_made_again(
@@ -163,7 +166,7 @@ def test_runs_of_other_code_are_reused_and_told_and_what_is_cheap_is_made_again(
     assert line.startswith("small unet: reuses ")
     assert line.endswith(f"trained by other code of hilum {environment['hilum']} (digest unknown, now {now})")
     assert "- small unet was trained by other code, unknown." in (out / "table.md").read_text()
-    assert found.results["code"] == now
+    assert found.results.code == now
 
     monkeypatch.setattr(benchmark_module, "source_digest", lambda: "another")
     costs = []
@@ -237,13 +240,13 @@ def test_a_begun_run_of_another_config_is_refused_before_any_training(
 def test_several_seeds_are_runs_of_their_own_and_one_group(dataset: Path, tmp_path: Path) -> None:
     one = {"net": configs()["small resnet"]}
     found = run(dataset, tmp_path, configs=one, seeds=3)
-    assert [entry.name for entry in found.entries[2:]] == ["net-seed0", "net-seed1", "net-seed2"]
-    assert [entry.about["seed"] for entry in found.entries[2:]] == [0, 1, 2]
-    scores = [entry.measures.score.estimate for entry in found.entries[2:]]
-    group = next(group for group in found.results["groups"] if group["name"] == "net")
-    assert group["runs"] == 3
-    assert group["score"]["estimate"] == pytest.approx(np.mean(scores))
-    assert group["sd_over_seeds"] == pytest.approx(np.std(scores, ddof=1))
+    assert [entry.name for entry in found.results.entries[2:]] == ["net-seed0", "net-seed1", "net-seed2"]
+    assert [entry.seed for entry in found.results.entries[2:]] == [0, 1, 2]
+    scores = [entry.score.estimate for entry in found.results.entries[2:]]
+    group = next(group for group in found.results.groups if group.name == "net")
+    assert group.runs == 3
+    assert group.score.estimate == pytest.approx(np.mean(scores))
+    assert group.sd_over_seeds == pytest.approx(np.std(scores, ddof=1))
     weights = [(tmp_path / "runs" / f"net-seed{seed}" / "weights.safetensors").read_bytes() for seed in range(3)]
     assert len(set(weights)) == 3
 
@@ -251,18 +254,19 @@ def test_several_seeds_are_runs_of_their_own_and_one_group(dataset: Path, tmp_pa
 def test_two_benchmarks_are_compared_name_by_name(done: tuple[Path, Benchmark], dataset: Path, tmp_path: Path) -> None:
     other = run(dataset, tmp_path / "other", configs={"small resnet": configs(seed=4)["small resnet"]})
     same = compare_benchmarks(done[0], done[0], Dataset.open(dataset))
-    assert [each["name"] for each in same] == ["small resnet", "small unet"]
-    assert all(each["difference"]["estimate"] == each["difference"]["high"] == 0 for each in same)
+    assert [each.name for each in same] == ["small resnet", "small unet"]
+    assert all(each.difference.estimate == each.difference.high == 0 for each in same)
     images = len(done[1].holdout)
-    assert all(each["images"] == {"better": 0, "worse": 0, "alike": images} for each in same)
+    assert all(each.images.dump() == {"better": 0, "worse": 0, "alike": images} for each in same)
     (changed,) = compare_benchmarks(tmp_path / "other", done[0], Dataset.open(dataset))
-    assert changed["new"]["estimate"] == pytest.approx(other.entries[2].measures.score.estimate)
-    assert changed["old"]["estimate"] == pytest.approx(done[1].entries[2].measures.score.estimate)
-    assert changed["difference"]["estimate"] == pytest.approx(changed["new"]["estimate"] - changed["old"]["estimate"])
-    answers = [found.entries[2].answer for found in (other, done[1])]
+    assert changed.new.estimate == pytest.approx(other.results.entries[2].score.estimate)
+    assert changed.old.estimate == pytest.approx(done[1].results.entries[2].score.estimate)
+    assert changed.difference.estimate == pytest.approx(changed.new.estimate - changed.old.estimate)
+    answers = [found.measured[2].answer for found in (other, done[1])]
     new, old = (np.nan_to_num(scores_of(done[1].holdout, answer), nan=1) for answer in answers)
-    assert changed["images"] == {"better": (new > old).sum(), "worse": (new < old).sum(), "alike": (new == old).sum()}
-    assert sum(changed["images"].values()) == images
+    counts = {"better": (new > old).sum(), "worse": (new < old).sum(), "alike": (new == old).sum()}
+    assert changed.images.dump() == counts
+    assert sum(counts.values()) == images
     results = json.loads((tmp_path / "other" / "results.json").read_text())
     (tmp_path / "other" / "results.json").write_text(json.dumps(results | {"data_fingerprint": "0"}))
     with pytest.raises(HilumError, match="other data"):
@@ -270,11 +274,30 @@ def test_two_benchmarks_are_compared_name_by_name(done: tuple[Path, Benchmark], 
 
 
 def test_the_date_is_that_of_the_results_until_they_change(tmp_path: Path) -> None:
-    path, results = tmp_path / "results.json", {"date": "2026-02-03", "score": float("nan"), "images": 3}
+    path = tmp_path / "results.json"
+    entry = Entry(name="a", score_at_or_above=float("nan"))
+    results = Results(data_fingerprint="0", date="2026-02-03", images=3, entries=(entry,))
     assert benchmark_module._dated(results, path) == results
-    write_json(path, results | {"date": "2025-12-31"})
-    assert benchmark_module._dated(results, path)["date"] == "2025-12-31"
-    assert benchmark_module._dated(results | {"images": 4}, path)["date"] == "2026-02-03"
-    for text in ('{"images": 3}', "[]", "{", '{"date": 7}'):
+    write_json(path, results.model_copy(update={"date": "2025-12-31"}).dump())
+    assert benchmark_module._dated(results, path).date == "2025-12-31"
+    assert benchmark_module._dated(results.model_copy(update={"images": 4}), path).date == "2026-02-03"
+    for text in ('{"images": 3}', "[]", "{", '{"data_fingerprint": "0", "entries": [], "date": 7}'):
         path.write_text(text)
         assert benchmark_module._dated(results, path) == results
+
+
+def test_results_are_written_as_they_are_read(done: tuple[Path, Benchmark]) -> None:
+    """Nothing is lost, added or moved: not what is null, nor what only some entries have."""
+    path = done[0] / "results.json"
+    assert json_text(read_json(path, Results).dump()) == path.read_text() == json_text(done[1].results.dump())
+
+
+def test_results_of_an_older_version_are_read(tmp_path: Path) -> None:
+    """They lack figures, which are NaN then, and are compared as any."""
+    path = tmp_path / "results.json"
+    entries = [{"name": "nothing predicted", "backend": None}, {"name": "a", "backend": "unet", "latency_ms": 3.5}]
+    path.write_text(json.dumps({"hilum": "0.0.1", "data_fingerprint": "0", "entries": entries}))
+    results = read_json(path, Results)
+    assert [entry.is_baseline for entry in results.entries] == [True, False]
+    assert np.isnan(results.entries[1].score.estimate)
+    assert results.dump()["entries"] == [entries[0], {"name": "a", "backend": "unet"}]

@@ -6,6 +6,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -283,7 +284,7 @@ def test_of_a_trained_run(run: Path, dataset: Path, sample_folder: Path, monkeyp
     predictor.backend.predict_batch(ARRAYS[:1])
     assert found.flops == sum(convolutions) > 0
 
-    write_json(run.parent / "cost.json", found.to_json())
+    write_json(run.parent / "cost.json", asdict(found))
     stored = json.loads((run.parent / "cost.json").read_text())
     assert stored["from_files"]["source"] == "DICOM"
     assert stored["peak_memory"] == {"resident_bytes": 5, "gpu_bytes": None}

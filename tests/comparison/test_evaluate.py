@@ -49,34 +49,34 @@ def coco(path: Path, *splits) -> Path:
 
 
 def entry(results):
-    return results["entries"][-1]
+    return results.entries[-1]
 
 
 def test_where_val_was_predicted_too_the_operating_point_is_chosen_there(data, tmp_path):
     val, holdout = data.split("val"), data.split("holdout")
     results, problems = evaluate(coco(tmp_path / "both.json", val, holdout), data, "holdout")
     assert not [line for line in problems if "looked at" in line or "passed over" in line]
-    assert "operating point was chosen on val; thresholds on images were chosen on val" in results["chosen"]
+    assert "operating point was chosen on val; thresholds on images were chosen on val" in results.chosen
     boxes, confidence = zip(*noisy(val), strict=True)
     least = best_confidence(threshold_curve(val.boxes_xywh, boxes, confidence))[0]
-    assert entry(results)["least_confidence"] == least
+    assert entry(results).least_confidence == least
     boxes, confidence = zip(*noisy(holdout), strict=True)
     kept = [(b[c >= least], c[c >= least]) for b, c in zip(boxes, confidence, strict=True)]
     expected = competition_score(holdout.boxes_xywh, *zip(*kept, strict=True))
-    assert entry(results)["score"]["estimate"] == pytest.approx(expected)
+    assert entry(results).score.estimate == pytest.approx(expected)
 
 
 def test_with_one_split_alone_it_cross_fits_and_says_so(data, tmp_path):
     train = data.split("train")
     results, _ = evaluate(coco(tmp_path / "one.json", train), data, "train")
-    assert results["chosen"].count("cross-fitted over patients on this very split") == 2
+    assert results.chosen.count("cross-fitted over patients on this very split") == 2
     boxes, confidence = zip(*noisy(train), strict=True)
     fitted = with_chosen_confidence(Answer(boxes, confidence), train, None)
     assert len(np.unique(fitted.least)) > 1
-    assert entry(results)["score"]["estimate"] == pytest.approx(competition_score(train.boxes_xywh, *fitted.kept()))
+    assert entry(results).score.estimate == pytest.approx(competition_score(train.boxes_xywh, *fitted.kept()))
     best = best_confidence(threshold_curve(train.boxes_xywh, boxes, confidence))[1]
-    assert entry(results)["score"]["estimate"] <= best + 1e-12  # what choosing on it would have claimed
-    assert np.isnan(entry(results)["least_confidence"])
+    assert entry(results).score.estimate <= best + 1e-12  # what choosing on it would have claimed
+    assert np.isnan(entry(results).least_confidence)
 
 
 def test_a_stray_box_on_val_chooses_nothing(data, tmp_path):
@@ -86,8 +86,8 @@ def test_a_stray_box_on_val_chooses_nothing(data, tmp_path):
     box = {"image_id": val.coco_ids[0], "category_id": 1, "bbox": [1, 1, 9, 9], "score": 0.987}
     path.write_text(json.dumps([*json.loads(path.read_text()), box]))
     results, problems = evaluate(path, data, "holdout")
-    assert results["chosen"].count("cross-fitted over patients on this very split") == 2
-    assert entry(results)["score"] == entry(alone)["score"]
+    assert results.chosen.count("cross-fitted over patients on this very split") == 2
+    assert entry(results).score == entry(alone).score
     assert f"{path}: holds 1 of {len(val)} images of the val split, too few to choose on" in problems
 
 
@@ -97,7 +97,7 @@ def test_what_is_not_right_of_val_is_said_once(data, tmp_path):
     entries = [e for e in json.loads(path.read_text()) if e["image_id"] != val.coco_ids[0]]
     path.write_text(json.dumps([*entries, {"image_id": "stranger"}]))
     results, problems = evaluate(path, data, "holdout")
-    assert "chosen on val" in results["chosen"]
+    assert "chosen on val" in results.chosen
     assert sum(f"1 of {len(val)} images of the val split are not in it" in line for line in problems) == 1
     assert sum("expected image_id" in line for line in problems) == 1
 
@@ -120,13 +120,13 @@ def test_where_the_operating_point_comes_from(data, tmp_path):
     write_predictions(folder, results, holdout.coco_ids, {"confidence": 0.6})
     for path in (folder, folder / "predictions.csv", folder / "predictions.json"):
         measured, _ = evaluate(path, data, "holdout")
-        assert "operating point is that of the predictions folder" in measured["chosen"]
-        assert entry(measured)["least_confidence"] == 0.6
+        assert "operating point is that of the predictions folder" in measured.chosen
+        assert entry(measured).least_confidence == 0.6
     measured, _ = evaluate(coco(folder / "theirs.json", holdout), data, "holdout")
-    assert measured["chosen"].startswith("the operating point was cross-fitted")
+    assert measured.chosen.startswith("the operating point was cross-fitted")
     write_predictions(folder, results, holdout.coco_ids, {"run": "a"})
     for path in (folder, folder / "predictions.csv"):
-        assert evaluate(path, data, "holdout")[0]["chosen"].startswith("the operating point was cross-fitted")
+        assert evaluate(path, data, "holdout")[0].chosen.startswith("the operating point was cross-fitted")
 
 
 def test_a_submission_is_an_answer_as_it_is(data, tmp_path):
@@ -134,12 +134,12 @@ def test_a_submission_is_an_answer_as_it_is(data, tmp_path):
     boxes, confidence = zip(*noisy(holdout), strict=True)
     write_submission(tmp_path / "s.csv", holdout.image_ids, boxes, confidence)
     results, problems = evaluate(tmp_path / "s.csv", data, "holdout")
-    assert "all its boxes are the answer" in results["chosen"]
+    assert "all its boxes are the answer" in results.chosen
     expected = competition_score(holdout.boxes_xywh, boxes, confidence)
-    assert entry(results)["score"]["estimate"] == pytest.approx(expected, abs=1e-3)  # a submission rounds
+    assert entry(results).score.estimate == pytest.approx(expected, abs=1e-3)  # a submission rounds
     given, _ = evaluate(tmp_path / "s.csv", data, "holdout", 0.5)
-    assert "the operating point was given" in given["chosen"]
-    assert entry(given)["least_confidence"] == 0.5
+    assert "the operating point was given" in given.chosen
+    assert entry(given).least_confidence == 0.5
     assert all("out of" in line or "beyond" in line or "picture" in line for line in problems)
 
 
@@ -150,9 +150,9 @@ def test_no_figure_is_chosen_on_what_it_reports(data, tmp_path):
     less = [e for e in both if e["image_id"] in val.coco_ids or e["image_id"] in holdout.coco_ids[:2]]
     (tmp_path / "less.json").write_text(json.dumps(less))
     one, other = (evaluate(tmp_path / name, data, "holdout")[0] for name in ("both.json", "less.json"))
-    points, others = entry(one)["image_points"], entry(other)["image_points"]
-    assert {name: point["threshold"] for name, point in points.items()} == {
-        name: point["threshold"] for name, point in others.items()
+    points, others = entry(one).image_points, entry(other).image_points
+    assert {name: point.threshold for name, point in points.items()} == {
+        name: point.threshold for name, point in others.items()
     }
 
 
@@ -198,7 +198,7 @@ def test_a_perfect_answer_is_perfect_however_few_patients_have_opacity(data, tmp
         ]
     (tmp_path / "perfect.json").write_text(json.dumps(entries))
     results, problems = evaluate(tmp_path / "perfect.json", data, "train")
-    assert entry(results)["score"]["estimate"] == 1
+    assert entry(results).score.estimate == 1
     assert sum("only one patient of the train split has opacity" in line for line in problems) == (positive == 1)
     assert sum("so nothing can be chosen there" in line for line in problems) == (not lone)
 
@@ -210,8 +210,8 @@ def test_a_split_without_opacity_keeps_all_boxes_and_says_so(data, tmp_path, mon
     assert any(
         "no image of the val split shows opacity: no point to choose, all boxes kept" in line for line in problems
     )
-    assert entry(results)["mistakes"]["boxes"]
-    assert sum(map(len, (boxes for boxes, _ in noisy(split)))) == sum(entry(results)["mistakes"]["boxes"].values())
+    assert entry(results).mistakes.boxes
+    assert sum(map(len, (boxes for boxes, _ in noisy(split)))) == sum(entry(results).mistakes.boxes.values())
 
 
 def test_a_run_whose_backend_finds_relative_boxes_is_refused(data, tmp_path, monkeypatch):

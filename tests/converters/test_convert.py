@@ -11,8 +11,8 @@ import pydicom
 import pytest
 from pydicom.encaps import generate_frames
 
+from hilum.converters.challenge_tables import read_labels
 from hilum.converters.convert import convert
-from hilum.converters.rsna import read_labels
 from hilum.datasets.folder import SPLITS, Dataset
 from hilum.datasets.yolo import yolo_to_boxes
 from hilum.errors import HilumError

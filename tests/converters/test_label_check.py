@@ -145,7 +145,7 @@ def test_ids_that_lost_their_zeros_even_some(source, tmp_path, all_of_them):
 def test_a_patient_map_of_other_images_shows_one_of_each_side(source, tmp_path):
     (tmp_path / "map.csv").write_text("patientId,patient\nstranger,p\n")
     said = refused(source, tmp_path / "data", patients=tmp_path / "map.csv")
-    assert said.endswith("none of the 12 images is in this patient map: expected 'img00', found 'stranger'")
+    assert said.endswith("has none of the 12 images of stage_2_train_labels.csv: expected 'img00', found 'stranger'")
 
 
 def test_a_table_that_is_refused_leaves_a_dataset_as_it_is(source, tmp_path, tree_bytes):

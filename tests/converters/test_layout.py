@@ -1,6 +1,6 @@
 import pytest
 
-from hilum.converters.layout import kaggle_layout
+from hilum.converters.challenge_layout import kaggle_layout
 from hilum.converters.source import SourceFile
 from hilum.errors import HilumError
 

@@ -15,8 +15,8 @@ import supervision
 from pycocotools.coco import COCO
 from torchvision.datasets import CocoDetection
 
-from hilum.converters.resplit import Shares, resplit
 from hilum.datasets.folder import SPLITS, Dataset
+from hilum.datasets.resplit import Shares, resplit
 
 needs_ultralytics = pytest.mark.skipif(
     importlib.util.find_spec("ultralytics") is None, reason="the extra `yolo` is not installed"

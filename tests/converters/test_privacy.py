@@ -7,8 +7,9 @@ import json
 
 import pytest
 
-from hilum.converters.convert import KEY, SOURCES, convert
-from hilum.converters.public_names import public_name
+from hilum.converters.challenge_layout import public_name
+from hilum.converters.convert import convert
+from hilum.converters.tree import KEY, SOURCES
 from hilum.errors import HilumError
 from hilum.pages.explore import explore
 
@@ -180,7 +181,7 @@ def test_labels_without_a_picture_that_can_be_read_do_not_keep_the_right_source_
     broken = make_small_source(tmp_path / "broken")
     for path in (broken / "stage_2_train_images").iterdir():
         path.write_bytes(b"no DICOM")
-    with pytest.raises(HilumError, match="no labelled picture could be converted"):
+    with pytest.raises(HilumError, match="no labelled picture among the 14 files could be converted"):
         convert(broken, tmp_path / "data")
     convert(source, tmp_path / "data")
     assert tree_bytes(tmp_path / "data") == tree_bytes(tmp_path / "expected")

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from hilum.cli import app
-from hilum.converters import resplit as module
-from hilum.converters.resplit import Folds, Lists, Report, Shares, Stage1, resplit
+from hilum.datasets import left_out, writing
+from hilum.datasets import resplit as module
 from hilum.datasets.coco import boxes_to_coco, coco_json
 from hilum.datasets.folder import SPLITS, Dataset
 from hilum.datasets.leaks import check_dataset
+from hilum.datasets.resplit import Folds, Lists, Report, Shares, Stage1, resplit
 from hilum.datasets.yolo import data_yaml
 from hilum.errors import HilumError
 from hilum.files import csv_text
@@ -269,7 +270,7 @@ def test_a_patient_map_given_later_counts_before_what_the_folder_says(data, writ
     assert set(rows) == {"img00"} | {f"img{n:02d}" for n in range(30, 60)}
     assert (rows["img00"], rows["img31"], rows["img59"]) == ("0", "1", f"p{person(59)}")
     assert Dataset.open(folder).conversion["patients_from"] == "map.csv"
-    assert Dataset.open(data).metadata["img00"]["patient"] == "p0"
+    assert Dataset.open(data).metadata.loc["img00", "patient"] == "p0"
     write_table(path, [["patientId", "patient"], ["another", 7]])
     with pytest.raises(HilumError, match="has none of the 60 images"):
         resplit(data, "other", Shares(), patients=path)
@@ -344,7 +345,8 @@ def test_what_fails_on_the_way_leaves_no_trace(data, monkeypatch, tree_bytes, fi
             raise OSError(28, "No space left on device", str(path))
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
 
-    monkeypatch.setattr(module, "write_atomically", fill_the_disk)
+    for writer in (module, writing, left_out):
+        monkeypatch.setattr(writer, "write_atomically", fill_the_disk)
     with pytest.raises(HilumError, match="No space left on device"):
         resplit(data, "f", Folds(3), seed=2, overwrite=True)
     assert tree_bytes(data) == before
@@ -428,7 +430,7 @@ def test_a_conversion_anew_makes_its_splits_void_unless_it_gives_the_same(data):
     with pytest.raises(HilumError, match="has been converted anew since it was split"):
         Dataset.open(folder)
     resplit(data, "mine", Shares(), overwrite=True)
-    assert Dataset.open(folder).metadata["img01"]["sha256"] == f"{1000:064x}"
+    assert Dataset.open(folder).metadata.loc["img01", "sha256"] == f"{1000:064x}"
 
 
 # What reads it

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hilum.converters import rsna
-from hilum.converters.rsna import CLASSES, LABEL_COLUMNS, match_case, read_classes, read_patients
+from hilum.converters.challenge_tables import CLASSES, LABEL_COLUMNS, read_classes, read_labels
+from hilum.datasets import tables as table_reader
+from hilum.datasets.id_lists import match_case
+from hilum.datasets.patients import read_patients
 from hilum.errors import HilumError
 
 NAME = "stage_2_train_labels.csv"
@@ -22,7 +24,7 @@ def encoded(text):
 
 def read(text):
     """The label table: boxes by image without their rows, and what was left out as (what, row, reason)."""
-    labels = rsna.read_labels(encoded(text), NAME)
+    labels = read_labels(encoded(text), NAME)
     assert {entry.file for entry in labels.left_out} <= {NAME}
     boxes = {image_id: [box[:4] for box in found] for image_id, found in labels.boxes.items()}
     return boxes, [(entry.what, entry.row, entry.reason) for entry in labels.left_out]
@@ -151,15 +153,15 @@ def test_targets_in_other_words_are_read_and_each_form_is_said_once():
 
 @pytest.mark.parametrize("image_id", ["../a", "a b", ".hidden", "a/b", "x" * 129, "a\0", "\u00e4", "..\\.dcm", ".dcm"])
 def test_ids_that_are_no_file_names_are_left_out_and_not_quoted(image_id):
-    labels = rsna.read_labels(f"{HEADER}{image_id},,,,,0\n".encode(), NAME)
+    labels = read_labels(f"{HEADER}{image_id},,,,,0\n".encode(), NAME)
     assert labels.boxes == {}
     (entry,) = labels.left_out
     assert (entry.what, entry.image_id, entry.row) == ("row", "", 2)
-    assert entry.reason == rsna._BAD_ID
+    assert entry.reason == table_reader.BAD_ID
 
 
 def test_a_row_without_an_id_is_no_blank_row():
-    assert read(f"{HEADER},1,2,3,4,1\na,,,,,0\n") == ({"a": []}, [("row", 2, rsna._BAD_ID)])
+    assert read(f"{HEADER},1,2,3,4,1\na,,,,,0\n") == ({"a": []}, [("row", 2, table_reader.BAD_ID)])
 
 
 def test_ids_written_as_file_names_are_those_of_the_files():
@@ -169,7 +171,7 @@ def test_ids_written_as_file_names_are_those_of_the_files():
 
 
 def test_of_ids_that_differ_only_in_case_the_first_is_kept():
-    labels = rsna.read_labels(f"{HEADER}b,,,,,0\nab,1,2,3,4,1\nAB,9,2,3,4,1\nAB,8,2,3,4,1\nAb,,,,,0\n".encode(), NAME)
+    labels = read_labels(f"{HEADER}b,,,,,0\nab,1,2,3,4,1\nAB,9,2,3,4,1\nAB,8,2,3,4,1\nAb,,,,,0\n".encode(), NAME)
     assert labels.boxes == {"b": [], "ab": [(*BOX, 3)]}
     assert [(entry.what, entry.image_id, entry.row) for entry in labels.left_out] == [
         ("image", "AB", 4),
@@ -226,7 +228,7 @@ def test_the_ways_spreadsheets_write_a_table_are_read(content):
     boxes, left_out = read(content)
     assert boxes == {"a": [BOX], "b": []}
     assert [entry for entry in left_out if "quotation marks" not in entry[2]] == []
-    assert rsna.read_labels(encoded(content), NAME).rows == 2
+    assert read_labels(encoded(content), NAME).rows == 2
 
 
 def test_decimal_commas_are_read_and_said():
@@ -256,7 +258,7 @@ def test_rows_are_numbered_as_lines_also_after_line_breaks_in_a_cell():
     assert boxes == {"a": [BOX], "c": []}
     reader = csv.reader(io.StringIO(text))
     rows = {row[0]: reader.line_num for row in reader if row}
-    assert rsna.read_labels(text.encode(), NAME).boxes["a"][0][4] == rows["a"] == 4
+    assert read_labels(text.encode(), NAME).boxes["a"][0][4] == rows["a"] == 4
     assert [entry[:2] for entry in left_out[1:3]] == [("row", rows["b"]), ("image", rows["b"])]
     assert left_out[3][:2] == ("note", 4)
 
@@ -278,15 +280,15 @@ def test_two_stray_quotation_marks_do_not_swallow_the_rows_between_them():
 
 @pytest.mark.parametrize("more", [-1, 0])
 def test_a_cell_may_run_over_some_lines_and_no_more(more):
-    cell = "\n".join("x" * (rsna.MAX_SPAN + 1 + more))
+    cell = "\n".join("x" * (table_reader.MAX_SPAN + 1 + more))
     boxes, left_out = read(f'patientId,x,y,width,height,Target,text\na,1,2,3,4,1,"{cell}"\nb,,,,,0,\n')
     assert boxes == {"a": [BOX], "b": []}
-    assert len([entry for entry in left_out if entry[0] == "row"]) == (0 if more else rsna.MAX_SPAN)
+    assert len([entry for entry in left_out if entry[0] == "row"]) == (0 if more else table_reader.MAX_SPAN)
 
 
 @pytest.mark.parametrize("line", ['a"b,"c\n', 'a","x\n'])  # each opens a cell; the next ends it badly, or opens another
 def test_stray_quotation_marks_everywhere_take_no_quadratic_time(line):
-    labels = rsna.read_labels(f"{HEADER}{line * 20_000}a,1,2,3,4,1\n".encode(), NAME)
+    labels = read_labels(f"{HEADER}{line * 20_000}a,1,2,3,4,1\n".encode(), NAME)
     assert labels.boxes == {"a": [(*BOX, 20_002)]}
     assert sum(entry.what == "row" for entry in labels.left_out) == 20_000
 
@@ -313,14 +315,14 @@ def test_stray_quotation_marks_everywhere_take_no_quadratic_time(line):
     ],
 )
 def test_what_is_no_such_table_is_refused_with_its_name(content, expected):
-    assert expected in refusal(rsna.read_labels, content)
+    assert expected in refusal(read_labels, content)
 
 
 def test_tables_beyond_all_measure_are_refused_before_they_take_memory(monkeypatch):
-    assert "rows" in refusal(rsna.read_labels, b"\n" * (rsna.MAX_ROWS + 1))
-    assert "rows" in refusal(rsna.read_labels, b"\r" * (rsna.MAX_ROWS + 1))
-    monkeypatch.setattr(rsna, "MAX_BYTES", 1 << 10)
-    assert "right file" in refusal(rsna.read_labels, HEADER + "x" * 1000)
+    assert "rows" in refusal(read_labels, b"\n" * (table_reader.MAX_ROWS + 1))
+    assert "rows" in refusal(read_labels, b"\r" * (table_reader.MAX_ROWS + 1))
+    monkeypatch.setattr(table_reader, "MAX_BYTES", 1 << 10)
+    assert "right file" in refusal(read_labels, HEADER + "x" * 1000)
 
 
 @pytest.mark.parametrize("line", ["x" * 200_000, "," * 200_000, '"' * 200_000, "a,1,2,3,4,1," + " " * 200_000])

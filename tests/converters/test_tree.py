@@ -12,7 +12,8 @@ import numpy as np
 import pydicom
 import pytest
 
-from hilum.converters.convert import KEY, SOURCES, convert
+from hilum.converters.convert import convert
+from hilum.converters.tree import KEY, SOURCES
 from hilum.datasets.folder import Dataset
 from hilum.errors import HilumError
 

@@ -10,12 +10,12 @@ import time
 import numpy as np
 import pytest
 
-from hilum.converters.resplit import Folds, resplit
 from hilum.datasets import cache
 from hilum.datasets.cache import square_pictures
 from hilum.datasets.folder import SPLITS, Dataset
 from hilum.datasets.letterbox import Letterbox
 from hilum.datasets.pictures import read_picture
+from hilum.datasets.resplit import Folds, resplit
 from hilum.errors import HilumError
 
 SIZE = 24

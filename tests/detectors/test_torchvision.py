@@ -19,7 +19,6 @@ from hilum.config import check_config, dump_config, load_config
 from hilum.datasets.boxes import xyxy_to_xywh
 from hilum.datasets.folder import Dataset
 from hilum.datasets.letterbox import Letterbox
-from hilum.detectors import pretrained
 from hilum.detectors.square_detector import Batch
 from hilum.detectors.torchvision import TorchvisionConfig, TorchvisionDetector, fitted_anchors
 from hilum.detectors.torchvision_network import ARCHITECTURES, CONFIDENCE_FLOOR, MAX_BOXES, DetectionNetwork
@@ -267,15 +266,6 @@ def test_an_interrupted_training_ends_exactly_as_one_in_one_go(
     assert (run / "weights.safetensors").read_bytes() == (trained[1] / "weights.safetensors").read_bytes()
 
 
-def test_data_without_any_opacity_are_refused(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = Dataset.open(dataset)
-    train = data.split("train")
-    empty = replace(train, boxes_xyxy=tuple(boxes[:0] for boxes in train.boxes_xyxy))
-    monkeypatch.setattr(Dataset, "split", lambda *_: empty)
-    with pytest.raises(HilumError, match="no image of the train split shows an opacity"):
-        TorchvisionDetector.train(tiny(), data, new_run(tmp_path / "run", tiny()))
-
-
 # What it finds
 
 
@@ -392,8 +382,9 @@ def test_without_a_connection_the_hub_is_one_line(tmp_path: Path, monkeypatch: p
 
 def test_the_hubs_weights_become_the_backbone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tensors = classifier_file(tmp_path / "hub.pth")
-    monkeypatch.setattr(pretrained, "download", lambda _: tensors)
-    monkeypatch.setattr(importlib.import_module("hilum.detectors.torchvision"), "download", lambda _: tensors)
+    monkeypatch.setattr(
+        importlib.import_module("hilum.detectors.torchvision"), "download_classifier", lambda _: tensors
+    )
     network = tiny(model={"weights": "hub"}).starting_network()
     assert torch.equal(network.detector.backbone.body.state_dict()["0.0.weight"], tensors["features.0.0.weight"])
 
@@ -408,7 +399,11 @@ def test_frozen_statistics_stay_and_the_others_move(tmp_path: Path) -> None:
     network.detector.backbone.body.load_state_dict(tiny().network().detector.backbone.body.state_dict())
     network.set_anchors(np.full(network.anchors.sizes_wh.shape, 20.0))
     before = {name: tensor.clone() for name, tensor in network.named_buffers() if "running_mean" in name}
-    network.train()(batch([[5.0, 5, 30, 30]], []))
+    frozen = TorchvisionDetector(network, config).frozen()
+    network.train()
+    for module in frozen:
+        module.eval()
+    network(batch([[5.0, 5, 30, 30]], []))
     moved = {
         name for name, tensor in network.named_buffers() if name in before and not torch.equal(tensor, before[name])
     }

@@ -4,9 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from hilum.ensemble.adjustments import gate, in_likely_image, near_best, shrink, top_images
+from hilum.ensemble.adjustments import by_image_score, by_relative_score, gate, share_to_score, shrink
+from hilum.ensemble.fusion import Boxes
 
-FOUND = (np.array([[0.0, 0, 100, 50], [10, 10, 30, 30], [5, 5, 6, 6]]), np.array([0.8, 0.4, 0.39]))
+FOUND = Boxes(np.array([[0.0, 0, 100, 50], [10, 10, 30, 30], [5, 5, 6, 6]]), np.array([0.8, 0.4, 0.39]))
 
 
 @given(
@@ -39,24 +40,24 @@ def test_the_gate_multiplies_or_holds_back():
 
 
 def test_near_best_keeps_the_best_and_what_is_half_as_good():
-    np.testing.assert_array_equal(near_best(FOUND, 0.5)[1], [0.8, 0.4])
-    np.testing.assert_array_equal(near_best(FOUND, 1.0)[1], [0.8])
-    np.testing.assert_array_equal(near_best(FOUND, 0.0)[1], FOUND[1])
-    assert len(near_best((np.zeros((0, 4)), np.zeros(0)), 0.5)[1]) == 0
+    np.testing.assert_array_equal(by_relative_score(FOUND, 0.5)[1], [0.8, 0.4])
+    np.testing.assert_array_equal(by_relative_score(FOUND, 1.0)[1], [0.8])
+    np.testing.assert_array_equal(by_relative_score(FOUND, 0.0)[1], FOUND[1])
+    assert len(by_relative_score(Boxes(np.zeros((0, 4)), np.zeros(0)), 0.5)[1]) == 0
 
 
 def test_an_image_is_answered_whole_or_not_at_all():
-    np.testing.assert_array_equal(in_likely_image(FOUND, 0.8)[1], FOUND[1])
-    assert len(in_likely_image(FOUND, 0.81)[1]) == 0
-    assert len(in_likely_image((np.zeros((0, 4)), np.zeros(0)), 0.0)[1]) == 0
+    np.testing.assert_array_equal(by_image_score(FOUND, 0.8)[1], FOUND[1])
+    assert len(by_image_score(FOUND, 0.81)[1]) == 0
+    assert len(by_image_score(Boxes(np.zeros((0, 4)), np.zeros(0)), 0.0)[1]) == 0
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=40, unique=True), st.floats(0.01, 1))
 def test_as_many_images_as_asked_for_reach_the_top(scores, share):
-    reached = sum(score >= top_images(scores, share) for score in scores)
+    reached = sum(score >= share_to_score(scores, share) for score in scores)
     assert reached == max(1, round(share * len(scores)))
 
 
 def test_all_images_are_the_top_share_of_one():
-    assert top_images([0.0, 0.3], 1.0) == 0.0
-    assert top_images([0.1, 0.9, 0.5, 0.7], 0.5) == pytest.approx(0.7)
+    assert share_to_score([0.0, 0.3], 1.0) == 0.0
+    assert share_to_score([0.1, 0.9, 0.5, 0.7], 0.5) == pytest.approx(0.7)

@@ -16,6 +16,7 @@ from hilum.ensemble.fusion import weighted_box_fusion
 from hilum.errors import HilumError
 from hilum.eval.competition import competition_score
 from hilum.predict import predict_all
+from hilum.result import image_probability
 from hilum.run import parameter_count
 from hilum.train import train, training_seconds
 from hilum.training.validation import best_operating_point
@@ -93,7 +94,7 @@ def test_the_images_probability_is_the_gates(composed, data):
     gate = hilum.load(composed / "members" / "gate").backend
     images = [grey(path) for path in paths]
     views = [[view.show(image) for image in images] for view in hilum.load(composed).backend.config.views.all()]
-    expected = np.mean([gate.predict_probability(view) for view in views], axis=0)
+    expected = np.mean([[image_probability(found) for found in gate.predict_batch(view)] for view in views], axis=0)
     results = list(hilum.load(composed).predict(paths))
     assert [result.image_probability for result in results] == pytest.approx(expected.tolist(), abs=1e-5)
 
@@ -183,25 +184,25 @@ def test_seeds_of_a_composition_are_seeds_of_its_members(data, tmp_path):
 
 def test_the_ablation_ends_with_the_run_itself(composed, data):
     rows = ablation([(composed, data)])
-    assert [row["name"] for row in rows] == [
+    assert [row.name for row in rows] == [
         "resnet", "+ 2 folds", "+ gate", "+ views", "+ top share", "+ relative threshold", "+ shrink", "+ unet"
     ]  # fmt: skip
     holdout, predictor = data.split("holdout"), hilum.load(composed)
     answer = predict_split(predictor, holdout)
-    (chosen,) = rows[-1]["folds"]
-    assert chosen["confidence"] == pytest.approx(predictor.confidence)
-    assert chosen["parameters"] == json.loads((composed / "operating_point.json").read_text())["composition"]
-    assert rows[-1]["score"]["estimate"] == pytest.approx(competition_score(holdout.boxes_xywh, *answer.kept()))
-    assert rows[0]["added"] is None
+    (chosen,) = rows[-1].folds
+    assert chosen.confidence == pytest.approx(predictor.confidence)
+    assert chosen.parameters == json.loads((composed / "operating_point.json").read_text())["composition"]
+    assert rows[-1].score.estimate == pytest.approx(competition_score(holdout.boxes_xywh, *answer.kept()))
+    assert rows[0].added is None
     for before, row in pairwise(rows):
-        gain = row["score"]["estimate"] - before["score"]["estimate"]
-        assert row["added"]["estimate"] == pytest.approx(gain)
-        assert row["added"]["low"] <= row["added"]["high"]
+        gain = row.score.estimate - before.score.estimate
+        assert row.added.estimate == pytest.approx(gain)
+        assert row.added.low <= row.added.high
     first = hilum.load(composed / "members" / "resnet.fold-1")
     val = data.split("val")
     found = [result.detections for result in predict_all(first, val.paths)]
-    (chosen,) = rows[0]["folds"]
-    assert (chosen["confidence"], chosen["val_score"]) == pytest.approx(best_operating_point(val, found))
+    (chosen,) = rows[0].folds
+    assert (chosen.confidence, chosen.val_score) == pytest.approx(best_operating_point(val, found))
 
 
 def test_the_command_prints_the_ablation(composed, data, tmp_path):

@@ -6,8 +6,15 @@ from small_configs import RESNET
 
 from hilum.datasets.boxes import xyxy_to_xywh
 from hilum.ensemble.composed_config import ComposedConfig
-from hilum.ensemble.composition import Heard, Parameters, adjust, choose_parameters, compose, operating_point
-from hilum.ensemble.fusion import weighted_box_fusion
+from hilum.ensemble.composition import (
+    MemberPredictions,
+    Parameters,
+    adjust,
+    choose_parameters,
+    compose,
+    operating_point,
+)
+from hilum.ensemble.fusion import Boxes, weighted_box_fusion
 
 NONE = (np.zeros((0, 4)), np.zeros(0))
 
@@ -17,9 +24,10 @@ def config(**values):
     return ComposedConfig.model_validate({"backend": "compose", "members": members, **values})
 
 
-def heard(found, members=("a",), probability=None):
+def predictions(found, members=("a",), probability=None):
     probabilities = None if probability is None else np.array([probability])
-    return Heard(members, found, np.full((len(found), 2), 1024), probabilities)
+    found = [[Boxes(*each) for each in image] for image in found]
+    return MemberPredictions(members, found, np.full((len(found), 2), 1024), probabilities)
 
 
 def truth(images, seed=0):
@@ -39,7 +47,7 @@ def enlarged(boxes, factor):
 
 def test_boxes_that_are_too_large_are_shrunk_back():
     real = truth(12)
-    answers = heard([[(enlarged(boxes, 1 / 0.8), np.array([0.9]))] for boxes in real])
+    answers = predictions([[(enlarged(boxes, 1 / 0.8), np.array([0.9]))] for boxes in real])
     chosen = choose_parameters(config(shrink="val"), answers, xywh(real))
     final = compose(answers, chosen, config().fusion)
     assert operating_point(xywh(real), final)[1] == 1.0
@@ -50,7 +58,7 @@ def test_boxes_that_are_too_large_are_shrunk_back():
 
 def test_good_boxes_are_left_alone():
     real = truth(12)
-    answers = heard([[(boxes, np.array([0.9]))] for boxes in real], probability=[0.9] * 12)
+    answers = predictions([[(boxes, np.array([0.9]))] for boxes in real], probability=[0.9] * 12)
     everything = {"shrink": "val", "relative": "val", "top_share": "val", "gate": {"config": RESNET}}
     chosen = choose_parameters(config(**everything), answers, xywh(real))
     assert chosen == Parameters(weights={"a": 1.0}, gate_mode="multiply")
@@ -61,7 +69,7 @@ def test_a_gate_that_knows_better_removes_false_alarms():
     real = [*truth(10), *[np.zeros((0, 4))] * 10]
     boxes = [(boxes, np.array([0.5])) for boxes in truth(20)]
     likely = [0.8] * 10 + [0.3] * 10
-    answers = heard([[each] for each in boxes], probability=likely)
+    answers = predictions([[each] for each in boxes], probability=likely)
     for mode in ("multiply", "threshold", "val"):
         settings = config(gate={"config": RESNET, "mode": mode})
         chosen = choose_parameters(settings, answers, xywh(real))
@@ -80,7 +88,7 @@ def test_a_relative_threshold_where_sure_and_unsure_images_differ():
     wrong = np.array([[800.0, 800, 900, 900]])
     sure = [(np.vstack([boxes, wrong]), np.array([0.9, 0.4])) for boxes in real[:5]]
     unsure = [(boxes, np.array([0.2])) for boxes in real[5:]]
-    answers = heard([[each] for each in [*sure, *unsure]])
+    answers = predictions([[each] for each in [*sure, *unsure]])
     chosen = choose_parameters(config(relative="val"), answers, xywh(real))
     assert 0.4 / 0.9 < chosen.relative < 1
     assert operating_point(xywh(real), compose(answers, chosen, config().fusion))[1] == 1.0
@@ -93,7 +101,7 @@ def test_a_top_share_where_second_boxes_are_less_sure_than_false_alarms():
     two = [np.array([[700.0, 50, 900, 200]]) for _ in two]
     real = [*[np.vstack(pair) for pair in zip(one, two, strict=True)], *[np.zeros((0, 4))] * 8]
     found = [(boxes, np.array([0.9, 0.3])) for boxes in real[:8]] + [(boxes, np.array([0.5])) for boxes in truth(8)]
-    answers = heard([[each] for each in found])
+    answers = predictions([[each] for each in found])
     chosen = choose_parameters(config(top_share="val"), answers, xywh(real))
     assert 0.5 < chosen.least_in_image <= 0.9
     assert operating_point(xywh(real), compose(answers, chosen, config().fusion))[1] == 1.0
@@ -104,7 +112,7 @@ def test_a_member_that_is_wrong_gets_little_weight():
     rng = np.random.default_rng(0)
     good = [(boxes, np.array([0.9])) for boxes in real]
     bad = [(boxes + rng.choice([-70, 70], 4), np.array([0.9])) for boxes in real]
-    answers = heard(list(zip(bad, good, strict=True)), members=("a", "b"))
+    answers = predictions(list(zip(bad, good, strict=True)), members=("a", "b"))
     settings = config(members="ab", fusion={"choose_weights": True})
     chosen = choose_parameters(settings, answers, xywh(real))
     assert chosen.weights["b"] > chosen.weights["a"]
@@ -118,23 +126,23 @@ def test_folds_and_views_share_their_members_weight():
     (box,) = truth(1)
     a, b, c = ((enlarged(box, factor), np.array([sure])) for factor, sure in ((1, 0.9), (1.05, 0.5), (1.1, 0.7)))
     together = compose(
-        heard([[a, b, c]], members=("x", "x", "y")), Parameters(weights={"x": 1, "y": 1}), config().fusion
+        predictions([[a, b, c]], members=("x", "x", "y")), Parameters(weights={"x": 1, "y": 1}), config().fusion
     )
     boxes, confidence = weighted_box_fusion([a, b, c], [0.5, 0.5, 1], iou=0.4)
     np.testing.assert_allclose(together[0][0], boxes)
     np.testing.assert_allclose(together[0][1], confidence)
 
 
-def test_a_voice_that_is_alone_is_left_as_it_is():
+def test_a_member_that_is_alone_is_left_as_it_is():
     overlapping = (np.array([[0.0, 0, 100, 100], [0, 0, 100, 90]]), np.array([0.9, 0.005]))
-    (answer,) = compose(heard([[overlapping]]), Parameters(weights={"a": 1}), config().fusion)
+    (answer,) = compose(predictions([[overlapping]]), Parameters(weights={"a": 1}), config().fusion)
     np.testing.assert_array_equal(answer[0], overlapping[0])
     np.testing.assert_array_equal(answer[1], overlapping[1])
 
 
 def test_enlarged_boxes_stay_inside_the_image():
     found = (np.array([[900.0, 0, 1024, 100]]), np.array([0.9]))
-    (answer,) = compose(heard([[found]]), Parameters(weights={"a": 1}, shrink=1.1), config().fusion)
+    (answer,) = compose(predictions([[found]]), Parameters(weights={"a": 1}, shrink=1.1), config().fusion)
     assert (answer[0] >= 0).all()
     assert (answer[0] <= 1024).all()
 
@@ -142,5 +150,5 @@ def test_enlarged_boxes_stay_inside_the_image():
 @pytest.mark.parametrize("method", ["weighted_boxes", "soft_nms", "votes"])
 def test_nothing_found_is_nothing_answered(method):
     settings = config(members="ab", fusion={"method": method})
-    answers = compose(heard([[NONE, NONE]], ("a", "b")), Parameters(weights={"a": 1, "b": 1}), settings.fusion)
+    answers = compose(predictions([[NONE, NONE]], ("a", "b")), Parameters(weights={"a": 1, "b": 1}), settings.fusion)
     assert answers[0][0].shape == (0, 4)

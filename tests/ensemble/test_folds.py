@@ -3,8 +3,8 @@ from dataclasses import replace
 
 import pytest
 
-from hilum.converters.resplit import Shares, resplit
 from hilum.datasets.folder import Dataset
+from hilum.datasets.resplit import Shares, resplit
 from hilum.ensemble.folds import fold_datasets
 from hilum.errors import HilumError
 

@@ -12,7 +12,7 @@ FUSIONS = [weighted_box_fusion, vote_average, soft_nms]
 
 @st.composite
 def answers(draw):
-    """Answers of some voices to an image of 1024 px, whose boxes cluster around few places."""
+    """Boxes of some models to an image of 1024 px, whose boxes cluster around few places."""
     found = []
     for _ in range(draw(st.integers(1, 4))):
         count = draw(st.integers(0, 6))
@@ -32,7 +32,7 @@ def test_two_overlapping_boxes_worked_out_by_hand():
     ]
     boxes, confidence = weighted_box_fusion(found, [1, 1], iou=0.5)
     np.testing.assert_allclose(boxes, [[0, 0, 100, (0.8 * 100 + 0.4 * 80) / 1.2], [500, 500, 600, 600]])
-    np.testing.assert_allclose(confidence, [0.6, 0.25])  # the second voice alone sees the lower one
+    np.testing.assert_allclose(confidence, [0.6, 0.25])  # the second model alone sees the lower one
     boxes, confidence = vote_average(found, [1, 1], iou=0.5)
     np.testing.assert_allclose(boxes, [[0, 0, 100, 90], [500, 500, 600, 600]])
     np.testing.assert_allclose(confidence, [0.6, 0.25])
@@ -55,7 +55,7 @@ def test_weights_count():
     assert confidence[0] == 0.4  # now the higher of the two: 0.8 / 4 is lower
 
 
-def test_a_voice_has_one_vote():
+def test_a_model_has_one_vote():
     twice = (np.array([[0.0, 0, 100, 100], [0, 0, 100, 95]]), np.array([0.9, 0.8]))
     boxes, confidence = vote_average([twice, (np.zeros((0, 4)), np.zeros(0))], [1, 1], votes=1)
     np.testing.assert_allclose(boxes, twice[0])
@@ -125,7 +125,7 @@ def test_fusion_of_identical_answers_is_the_identity(fuse, weights):
 @pytest.mark.parametrize("fuse", FUSIONS)
 @settings(deadline=None, max_examples=50)
 @given(answers(), st.randoms())
-def test_the_order_of_voices_and_of_boxes_makes_no_difference(fuse, found, random):
+def test_the_order_of_models_and_of_boxes_makes_no_difference(fuse, found, random):
     weights = [1.0, 0.5, 2.0, 1.5][: len(found)]
     boxes, confidence = fuse(found, weights)
     order = random.sample(range(len(found)), len(found))

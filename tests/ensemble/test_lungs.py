@@ -19,7 +19,8 @@ from hilum.datasets.folder import Dataset
 from hilum.datasets.masks import share_inside
 from hilum.datasets.pictures import read_picture
 from hilum.ensemble.composed_config import ComposedConfig
-from hilum.ensemble.composition import Heard, Parameters, choose_parameters, compose, operating_point
+from hilum.ensemble.composition import MemberPredictions, Parameters, choose_parameters, compose, operating_point
+from hilum.ensemble.fusion import Boxes
 from hilum.ensemble.lungs import lung_maps, lungs_first
 from hilum.errors import HilumError
 from hilum.predict import predict_all
@@ -99,16 +100,16 @@ def test_the_factor_is_chosen_on_val():
     """False alarms outside the lungs are as confident as what is found inside."""
     truth = [np.array([[100.0, 100, 300, 300]]), np.zeros((0, 4))] * 6
     found = [np.array([[100.0, 100, 300, 300]]), np.array([[600.0, 100, 800, 300]])] * 6
-    answers = [[(boxes, np.array([0.7]))] for boxes in found]
-    heard = Heard(("a",), answers, np.tile(SIZE, (12, 1)), None, [left_half()] * 12)
+    answers = [[Boxes(boxes, np.array([0.7]))] for boxes in found]
+    predictions = MemberPredictions(("a",), answers, np.tile(SIZE, (12, 1)), None, [left_half()] * 12)
     xywh = [xyxy_to_xywh(boxes) for boxes in truth]
     settings = config(lungs={"run": "somewhere"})
-    chosen = choose_parameters(settings, heard, xywh)
+    chosen = choose_parameters(settings, predictions, xywh)
     assert chosen.outside_lungs < 1
-    assert operating_point(xywh, compose(heard, chosen, settings.fusion))[1] == 1.0
-    assert operating_point(xywh, compose(heard, Parameters(weights={"a": 1}), settings.fusion))[1] == 0.5
+    assert operating_point(xywh, compose(predictions, chosen, settings.fusion))[1] == 1.0
+    assert operating_point(xywh, compose(predictions, Parameters(weights={"a": 1}), settings.fusion))[1] == 0.5
     # Where nothing is gained, nothing is lowered.
-    inside = Heard(("a",), answers[::2], np.tile(SIZE, (6, 1)), None, [left_half()] * 6)
+    inside = MemberPredictions(("a",), answers[::2], np.tile(SIZE, (6, 1)), None, [left_half()] * 6)
     assert choose_parameters(settings, inside, xywh[::2]).outside_lungs == 1
     given = choose_parameters(config(lungs={"run": "somewhere", "outside": 0.3}), inside, xywh[::2])
     assert given.outside_lungs == 0.3
@@ -178,10 +179,10 @@ def test_a_run_lowers_what_its_member_finds_outside(composed, data):
 
 def test_it_is_a_row_of_the_ablation(composed, data):
     rows = ablation([(composed, data)])
-    assert [row["name"] for row in rows] == ["resnet", "+ lungs"]
-    assert rows[0]["folds"][0]["parameters"]["outside_lungs"] == 1
-    assert rows[1]["folds"][0]["parameters"]["outside_lungs"] == 0.4
-    assert rows[1]["folds"][0]["confidence"] == pytest.approx(hilum.load(composed).confidence)
+    assert [row.name for row in rows] == ["resnet", "+ lungs"]
+    assert rows[0].folds[0].parameters["outside_lungs"] == 1
+    assert rows[1].folds[0].parameters["outside_lungs"] == 0.4
+    assert rows[1].folds[0].confidence == pytest.approx(hilum.load(composed).confidence)
 
 
 @pytest.mark.parametrize(

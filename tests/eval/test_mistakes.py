@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hilum.eval.competition import match_counts
-from hilum.eval.mistakes import Kind, count_kind, sort_mistakes, worst_first
+from hilum.eval.mistakes import Kind, sort_mistakes, totals, worst_first
 
 NONE = np.empty((0, 4))
 NORMAL, NOT_NORMAL, OPACITY = "Normal", "No Lung Opacity / Not Normal", "Lung Opacity"
@@ -96,14 +96,18 @@ def test_images_without_opacity_by_class():
         (),
     )
     assert mistakes.truth == ((), (), (), ())
-    assert mistakes.box_totals() == {Kind.FALSE_NORMAL: 1, Kind.FALSE_NOT_NORMAL: 2, Kind.FALSE_UNKNOWN: 1}
-    np.testing.assert_array_equal(count_kind(mistakes.boxes, Kind.FALSE_NOT_NORMAL), [0, 2, 0, 0])
+    assert totals(mistakes.boxes) == {
+        "false on Normal": 1,
+        "false on Not Normal": 2,
+        "false, class unknown": 1,
+    }
+    assert [image.count(Kind.FALSE_NOT_NORMAL) for image in mistakes.boxes] == [0, 2, 0, 0]
 
 
 def test_an_image_without_answer_is_missed_whatever_its_class():
     mistakes = sort_mistakes(arrays([[0, 0, 10, 10]] * 2), [NONE], [np.ones(0)], [NORMAL])
     assert mistakes.truth == (("missed", "missed"),)
-    assert mistakes.truth_totals() == {Kind.MISSED: 2}
+    assert totals(mistakes.truth) == {"missed": 2}
 
 
 def crowded(n_images, seed):
@@ -131,13 +135,13 @@ def test_laws(seed):
     # Every box has exactly one kind, and one that its side can have.
     assert [len(kinds) for kinds in mistakes.boxes] == [len(image) for image in boxes]
     assert [len(kinds) for kinds in mistakes.truth] == [len(image) for image in truth]
-    assert Kind.MISSED not in mistakes.box_totals()
+    assert "missed" not in totals(mistakes.boxes)
     truth_kinds = {Kind.FOUND, Kind.MERGED, Kind.SPLIT, Kind.WRONG_SIZE, Kind.MISSED}
-    assert set(mistakes.truth_totals()) == truth_kinds
-    assert set(mistakes.box_totals()) == set(Kind) - {Kind.MISSED}  # the data have them all
+    assert {Kind(name) for name in totals(mistakes.truth)} == truth_kinds
+    assert {Kind(name) for name in totals(mistakes.boxes)} == set(Kind) - {Kind.MISSED}  # the data have them all
     counts = match_counts(truth, boxes, confidence)
     for side in (mistakes.boxes, mistakes.truth):
-        np.testing.assert_array_equal(count_kind(side, Kind.FOUND), counts.true_positive[:, 0])
+        np.testing.assert_array_equal([image.count(Kind.FOUND) for image in side], counts.true_positive[:, 0])
     for image, name, of_boxes, of_truth in zip(truth, classes, mistakes.boxes, mistakes.truth, strict=True):
         on_negative = {Kind.FALSE_NORMAL, Kind.FALSE_NOT_NORMAL, Kind.FALSE_UNKNOWN}
         assert set(of_boxes) <= on_negative if not len(image) else not on_negative & set(of_boxes)
@@ -198,4 +202,4 @@ def test_wrong_input_is_named():
 def test_nothing_at_all():
     mistakes = sort_mistakes([], [], [])
     assert mistakes.boxes == mistakes.truth == ()
-    assert mistakes.box_totals() == {}
+    assert totals(mistakes.boxes) == {}

@@ -62,12 +62,12 @@ def test_equal_probabilities_are_first_come_first_served(images):
     np.testing.assert_allclose(positives_read(positive, np.full(len(positive), 0.3), [0, 0.3, 1]), [0, 0.3, 1])
 
 
-def test_perfect_order_in_minutes():
-    worklist = triage([0] * 8 + [1] * 2, [0.1] * 8 + [0.9, 0.8], minutes_per_image=2)
+def test_perfect_order():
+    worklist = triage([0] * 8 + [1] * 2, [0.1] * 8 + [0.9, 0.8])
     assert worklist.mean_place == worklist.best_mean_place == worklist.median_place == 1.5
-    assert (worklist.first_come_place, worklist.sooner_images, worklist.sooner_minutes) == (5.5, 4, 8)
+    assert (worklist.first_come_place, worklist.sooner_images) == (5.5, 4)
     assert worklist.sooner_share == 0.4
-    assert math.isnan(triage([1], [0.5]).sooner_minutes)
+    assert math.isnan(worklist.sooner_minutes)
     np.testing.assert_allclose(
         positives_read([0] * 8 + [1] * 2, [0.1] * 8 + [0.9, 0.8], [0.05, 0.1, 0.2, 0.5]), [0.25, 0.5, 1, 1]
     )
@@ -98,8 +98,6 @@ def test_without_an_image_with_opacity_nothing_is_defined():
 
 
 def test_wrong_input_is_named():
-    with pytest.raises(ValueError, match="minutes_per_image: expected a number above 0, got 0"):
-        triage([1], [0.5], minutes_per_image=0)
     with pytest.raises(ValueError, match="probability of image 0"):
         triage([1], [math.inf])
     with pytest.raises(ValueError, match="shares: expected numbers from 0 to 1"):

@@ -9,7 +9,7 @@ import pytest
 from commandline import complaint, hilum
 
 from hilum.comparison.pictures import NOT_A_DEVICE
-from hilum.converters.resplit import Stage1, resplit
+from hilum.datasets.resplit import Stage1, resplit
 from hilum.errors import HilumError
 from hilum.pages import explore_traps as traps
 from hilum.pages.collection import Collection

@@ -2,32 +2,32 @@
 
 import re
 from itertools import combinations, permutations
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from hilum.comparison.benchmark import AVERAGE
-from hilum.pages.contenders import Contender
+from hilum.comparison.results import Difference, Entry, Results
+from hilum.eval.bootstrap import Interval
 from hilum.pages.report_answer import against_average, comparisons, headline
+from hilum.pages.series import Series
 
 NAMES = ("ada", "bob", "cleo", "dan", "eve", "fay")
 
 
 def config(name, number, score):
-    interval = {"estimate": score, "low": score - 0.1, "high": score + 0.1}
-    return Contender(name, number, [SimpleNamespace(about={})], [{}], interval, None)
+    return Series(name, number, [], [Entry(name=name)], Interval(score, score - 0.1, score + 0.1), float("nan"))
 
 
-def gap(higher, lower, low, high, at_once=None, seeds=None):
+def gap(higher, lower, low, high, at_once=None, seeds=float("nan"), size=0.1):
     """A difference whose interval is that of the pair alone, and of all pairs at once."""
-    wide = {} if at_once is None else {"simultaneous": {"estimate": 0.1, "low": at_once[0], "high": at_once[1]}}
-    score = {"estimate": 0.1, "low": low, "high": high}
-    return {"higher": higher, "lower": lower, "score": score, "over_seeds": seeds, **wide}
+    wide = None if at_once is None else Interval(size, *at_once)
+    score = Interval(size, low, high)
+    return Difference(higher=higher, lower=lower, score=score, simultaneous=wide, over_seeds=seeds)
 
 
 def results(*gaps):
-    return {"differences": list(gaps), "images": 60, "positive_images": 22}
+    return Results(data_fingerprint="", entries=(), differences=gaps, images=60, positive_images=22)
 
 
 def random_benchmark(seed):
@@ -37,19 +37,15 @@ def random_benchmark(seed):
     for higher, lower in combinations(scores, 2):
         size = scores[higher] - scores[lower]
         half = rng.uniform(0.2, 3) * size
-        each = gap(higher, lower, size - half * rng.uniform(0.5, 1), size + half)
-        each["score"]["estimate"] = size
-        if len(scores) > 2:
-            each["simultaneous"] = {"estimate": size, "low": size - half * 1.3, "high": size + half * 1.3}
-        if seed % 4 == 0:
-            each["over_seeds"] = rng.uniform(0, 0.2)
-        gaps.append(each)
+        low = size - half * rng.uniform(0.5, 1)
+        at_once = (size - half * 1.3, size + half * 1.3) if len(scores) > 2 else None
+        seeds = rng.uniform(0, 0.2) if seed % 4 == 0 else float("nan")
+        gaps.append(gap(higher, lower, low, size + half, at_once, seeds, size))
     for name, score in scores.items():
         size = score - rng.uniform(0.1, 0.5)
         higher, lower = (name, AVERAGE) if size >= 0 else (AVERAGE, name)
         half = rng.uniform(0.2, 3) * abs(size)
-        gaps.append(gap(higher, lower, abs(size) - half, abs(size) + half))
-        gaps[-1]["score"]["estimate"] = abs(size)
+        gaps.append(gap(higher, lower, abs(size) - half, abs(size) + half, size=abs(size)))
     configs = [config(name, number, score) for number, (name, score) in enumerate(scores.items())]
     rng.shuffle(configs)
     return configs, results(*gaps)
@@ -57,12 +53,12 @@ def random_benchmark(seed):
 
 def sign(found, one, other):
     """1, -1 or 0: one is higher for sure, lower for sure, or neither; and whether seeds leave it so."""
-    for each in found["differences"]:
-        if {each["higher"], each["lower"]} == {one, other}:
-            interval = each.get("simultaneous", each["score"])
-            side = 1 if interval["low"] > 0 else -1 if interval["high"] < 0 else 0
-            sure = not each["over_seeds"] or abs(interval["estimate"]) > each["over_seeds"]
-            return (side if each["higher"] == one else -side), sure
+    for each in found.differences:
+        if {each.higher, each.lower} == {one, other}:
+            interval = each.simultaneous or each.score
+            side = 1 if interval.low > 0 else -1 if interval.high < 0 else 0
+            sure = np.isnan(each.over_seeds) or abs(interval.estimate) > each.over_seeds
+            return (side if each.higher == one else -side), sure
     return 0, True
 
 
@@ -123,11 +119,8 @@ def test_each_sentence_follows_from_its_interval(seed):
 
 def test_a_config_below_another_is_not_among_the_best_though_the_first_is_not_above_it():
     configs = [config("unet", 0, 0.30), config("yolo", 1, 0.29), config("resnet", 2, 0.2)]
-    found = results(
-        gap("unet", "yolo", -0.1, 0.2, (-0.2, 0.3)),
-        gap("unet", "resnet", -0.01, 0.2, (-0.1, 0.3)),
-        gap("yolo", "resnet", 0.03, 0.2, (0.01, 0.3)),
-    )
+    gaps = gap("unet", "yolo", -0.1, 0.2, (-0.2, 0.3)), gap("unet", "resnet", -0.01, 0.2, (-0.1, 0.3))
+    found = results(*gaps, gap("yolo", "resnet", 0.03, 0.2, (0.01, 0.3)))
     assert headline(configs, found) == "Whether unet or yolo is best cannot be told; resnet is worse than yolo"
     first, second, third = comparisons(configs, found)
     assert "cannot be told" in first
@@ -136,7 +129,7 @@ def test_a_config_below_another_is_not_among_the_best_though_the_first_is_not_ab
         "yolo scores 0.29, 0.10 higher than resnet (0.20); the 95% interval of the difference (of all"
     )
     assert third.endswith("[+0.01, +0.30], is above zero: it is better.")
-    found["differences"][2]["simultaneous"]["low"] = -0.01  # one pair at a time, it would be
+    found = results(*gaps, gap("yolo", "resnet", 0.03, 0.2, (-0.01, 0.3)))  # one pair at a time, it would be
     assert headline(configs, found) == "Whether unet, yolo or resnet is best cannot be told"
 
 

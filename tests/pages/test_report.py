@@ -7,40 +7,43 @@ import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from hilum.comparison import benchmark as made
-from hilum.comparison.benchmark import AVERAGE, NOTHING, Benchmark, Entry
+from hilum.comparison.benchmark import AVERAGE, NOTHING, Benchmark, Measured
+from hilum.comparison.cost import Cost, Latency, Throughput
+from hilum.comparison.peak_memory import PeakMemory
 from hilum.comparison.pictures import NOT_A_DEVICE
+from hilum.comparison.results import About, Difference, Entry, Machine, Results
 from hilum.comparison.tables import notes
 from hilum.datasets.folder import Dataset
 from hilum.errors import HilumError
 from hilum.eval.answer import Answer, everywhere, image_thresholds, nothing
 from hilum.eval.baselines import average_boxes
+from hilum.eval.bootstrap import UNKNOWN, Interval
 from hilum.eval.measures import measure
 from hilum.eval.mistakes import Kind
 from hilum.pages import gallery
-from hilum.pages.contenders import Contender, contenders, difference
 from hilum.pages.report import write_report
 from hilum.pages.report_answer import against_average, cautions, comparisons, headline, what_to_work_on
+from hilum.pages.series import Series, series_of
 from hilum.pages.wording import MISSING, bounds, decimal, few
 
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&$\\frac{"
 NAN = float("nan")
-COST = {
-    "latency_alone": {"p50_ms": 12.5, "p95_ms": 20.0, "calls": 9, "outside_network": NAN},
-    "latency_batched": {"p50_ms": 8.0, "p95_ms": 9.0, "calls": 9, "outside_network": 0.25},
-    "from_arrays": {"images_per_second": 100.0, "images": 80, "source": "arrays"},
-    "from_files": None,
-    "parameters": 1234567,
-    "flops": NAN,
-    "weights_bytes": 5e6,
-    "peak_memory": {"resident_bytes": 8e8, "gpu_bytes": None},
-    "training_seconds": 75.0,
-}
+COST = Cost(
+    latency_alone=Latency(12.5, 20.0, 9, NAN),
+    latency_batched=Latency(8.0, 9.0, 9, 0.25),
+    from_arrays=Throughput(100.0, 80, "arrays"),
+    from_files=Throughput(90.0, 80, "pictures"),
+    parameters=1234567,
+    flops=NAN,
+    weights_bytes=5_000_000,
+    peak_memory=PeakMemory(800_000_000, NAN),
+    training_seconds=75.0,
+)
 LOG = [{"epoch": n, "train_loss": 1 / n, "val_score": None if n == 1 else 0.1 * n, "seconds": 1.0} for n in (1, 2, 3)]
 
 
@@ -62,7 +65,7 @@ def make_benchmark(data, split, groups, *, run=None, **about):
     """A benchmark on a split, as if it were the data's holdout; `groups` names the answers of each config's seeds."""
     trivial = {NOTHING: nothing(split), AVERAGE: everywhere(average_boxes(split, split))}
     entries = [
-        Entry(name, name, answer, measure(split, answer, {}), None, {"backend": None})
+        Measured(name, name, answer, measure(split, answer, {}), None, About(backend=None))
         for name, answer in trivial.items()
     ]
     for group, answers in groups.items():
@@ -70,9 +73,9 @@ def make_benchmark(data, split, groups, *, run=None, **about):
             name = group if len(answers) == 1 else f"{group}-seed{seed}"
             known = {"backend": "resnet", "seed": seed, "cost": COST, "log": LOG, "pretraining": None, "reported": {}}
             measures = measure(split, answer, image_thresholds(split, answer))
-            entries.append(Entry(name, group, answer, measures, run, known | about))
+            entries.append(Measured(name, group, answer, measures, run, About(**known | about)))
     seeds = max(map(len, groups.values()), default=1)
-    results = made._results(data, split, data.split("val"), entries, seeds, "hilum benchmark DATA good poor")
+    results = made.results_of(data, split, data.split("val"), entries, seeds, "hilum benchmark DATA good poor")
     return Benchmark(split, entries, results)
 
 
@@ -130,12 +133,12 @@ def page(found, tmp_path_factory):
 
 def test_the_page_tells_the_figures(page, found):
     text = words(page)
-    for entry in found.entries:
-        assert decimal(entry.measures.score.estimate, 3) in text
+    for entry in found.results.entries:
+        assert decimal(entry.score.estimate, 3) in text
     results = found.results
-    assert f"holdout: {results['images']} images, {results['positive_images']} with opacity" in text
+    assert f"holdout: {results.images} images, {results.positive_images} with opacity" in text
     for line in (
-        f"fingerprint {results['data_fingerprint']}",
+        f"fingerprint {results.data_fingerprint}",
         "hilum benchmark DATA good poor",
         "9.8.7",
         "1,234,567",
@@ -152,12 +155,11 @@ def test_the_table_holds_baselines_bounds_and_what_accuracy_is_worth(page, found
     cells = [re.findall(r"<t[hd][^>]*>(?:<svg.*?</svg>)?([^<]*)", row) for row in first.split("<tr>")[2:]]
     rows = {row[0]: row[1:] for row in cells}
     assert list(rows) == ["good", "poor", NOTHING, "all-background mask", AVERAGE]
-    mask = found.results["empty_mask_on_val"]
-    assert rows["all-background mask"][12:14] == [decimal(mask["pixel_accuracy"], 4), decimal(mask["mean_iou"], 4)]
+    mask = found.results.mask
+    assert rows["all-background mask"][12:14] == [decimal(mask.pixel_accuracy, 4), decimal(mask.mean_iou, 4)]
     assert rows[NOTHING][:12] == rows["all-background mask"][:12]
-    for entry in found.entries:
-        bounds_of = entry.measures.bounds
-        wanted = [decimal(bounds_of[half], 3) for half in ("perfect_classifier", "perfect_boxes")]
+    for entry in found.results.entries:
+        wanted = [decimal(half, 3) for half in (entry.bounds.perfect_classifier, entry.bounds.perfect_boxes)]
         assert rows[entry.name][2:4] == wanted
 
 
@@ -195,7 +197,8 @@ def test_hostile_names_are_text(data, split, found, tmp_path):
     for name, shown in ((EVIL, evil), ("harmless", plain)):
         answers = {name: [shifted(shown, share=0.9, seed=1)]}
         benchmark = make_benchmark(data, shown, answers, pretraining=name)
-        results = {**benchmark.results, "command": name, "source": name, "machine": {"cpu": name, "gpus": [name]}}
+        machine = Machine(cpu=name, gpus=(name,))
+        results = benchmark.results.model_copy(update={"command": name, "source": name, "machine": machine})
         write_report(tmp_path / "report.html", replace(benchmark, results=results))
         tags.append(Tags((tmp_path / "report.html").read_text()))
     assert [tag for tag, _ in tags[0].tags] == [tag for tag, _ in tags[1].tags]
@@ -206,40 +209,42 @@ def test_hostile_names_are_text(data, split, found, tmp_path):
 
 
 def test_figures_that_are_not_there_are_dashes(found, tmp_path):
+    always = {"log", "level", "froc"}
+
     def emptied(value, by):
         if isinstance(value, dict):
-            return {key: emptied(inner, by) for key, inner in value.items()}
+            return {key: inner if key in always else emptied(inner, by) for key, inner in value.items()}
         if isinstance(value, list):
             return [emptied(inner, by) for inner in value]
         return by if isinstance(value, float) else value
 
     for by in (None, NAN):
-        results = emptied(json.loads(json.dumps(dict(found.results))), by)
+        values = emptied(json.loads(json.dumps(found.results.model_copy(update={"entries": ()}).dump())), by)
+        entries = [emptied(json.loads(json.dumps(of.dump())), by) | {"cost": None} for of in found.results.entries]
+        results = Results.model_validate(values | {"entries": entries})
         write_report(tmp_path / "report.html", replace(found, results=results))
         text = words(tmp_path / "report.html")
         assert MISSING in text
         assert not re.search(r"\b(nan|None)\b", text)
-    kept = ("name", "group", "backend", "score")
-    entries = [{key: entry[key] for key in kept} for entry in found.results["entries"]]
-    write_report(tmp_path / "report.html", replace(found, results={**found.results, "entries": entries}))
+    entries = [Entry(name=of.name, group=of.group, backend=of.backend, score=of.score) for of in found.results.entries]
+    write_report(tmp_path / "report.html", changed(found, entries=entries))
     assert "What it costs" not in words(tmp_path / "report.html")
 
 
 def test_the_page_bears_the_date_of_its_results(page, found, tmp_path):
-    date = found.results["date"]
+    date = found.results.date
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", date)
     assert f"which none was trained or tuned on. Figures of {date}." in words(page)
     assert f"Date {date}, UTC" in words(page)
-    old = {key: value for key, value in found.results.items() if key != "date"}
-    write_report(tmp_path / "report.html", replace(found, results=old))
+    write_report(tmp_path / "report.html", changed(found, date=""))
     assert "Figures of" not in words(tmp_path / "report.html")
     assert f"Date {MISSING}" in words(tmp_path / "report.html")
 
 
 def test_that_nothing_could_be_chosen_on_val_is_told(found):
-    told = " ".join(cautions(replace(found, results={**found.results, "val_shows_opacity": False}), []))
+    told = " ".join(cautions(changed(found, val_shows_opacity=False).results, []))
     assert "No image of val shows opacity" in told
-    assert "No image of val shows opacity" not in " ".join(cautions(found, []))
+    assert "No image of val shows opacity" not in " ".join(cautions(found.results, []))
 
 
 def test_without_any_config(data, split, tmp_path):
@@ -252,10 +257,9 @@ def test_without_any_config(data, split, tmp_path):
 def test_several_seeds_and_what_flatters(data, split, tmp_path):
     groups = {"many": [shifted(split, share=0.7, seed=seed) for seed in range(3)]}
     benchmark = make_benchmark(data, split, groups, pretraining="checkpoint.pt")
-    results = {**benchmark.results, "patients_known": False, "patients_on_both_sides": 7}
-    write_report(tmp_path / "report.html", replace(benchmark, results=results))
+    write_report(tmp_path / "report.html", changed(benchmark, patients_known=False, patients_on_both_sides=7))
     text = words(tmp_path / "report.html")
-    scores = [entry.measures.score.estimate for entry in benchmark.entries[2:]]
+    scores = [entry.score.estimate for entry in benchmark.results.entries[2:]]
     assert decimal(np.mean(scores), 2) in text
     assert f"score over the seeds: many {np.std(scores, ddof=1):.3f} (3 runs)" in text
     assert "7 patients in training and here" in text
@@ -286,11 +290,20 @@ def test_a_config_without_a_box_is_said_to_be_no_detector(data, split, tmp_path)
 
 
 def config(name, number, score):
-    return Contender(name, number, [SimpleNamespace(about={})], [{}], {"estimate": score, "low": 0, "high": 1}, None)
+    return Series(name, number, [], [Entry(name=name)], Interval(score, 0, 1), NAN)
 
 
-def gap(higher, lower, low, high, estimate=0.1):
-    return {"higher": higher, "lower": lower, "score": {"estimate": estimate, "low": low, "high": high}}
+def gap(higher, lower, low, high, estimate=0.1, **more):
+    return Difference(higher=higher, lower=lower, score=Interval(estimate, low, high), **more)
+
+
+def compared(*gaps):
+    return Results(data_fingerprint="", entries=(), differences=gaps, images=60, positive_images=22)
+
+
+def changed(found, **values):
+    """A benchmark with other values in its results."""
+    return replace(found, results=found.results.model_copy(update=values))
 
 
 @pytest.mark.parametrize(
@@ -299,37 +312,36 @@ def gap(higher, lower, low, high, estimate=0.1):
         ((0.01, 0.2), (0.01, 0.2), "a is better than b and c"),
         ((-0.01, 0.2), (0.01, 0.2), "a leads, but b may be as good"),
         ((-0.01, 0.2), (0.0, 0.2), "Whether a, b or c is best cannot be told"),
-        ((None, None), (NAN, NAN), "Whether a, b or c is best cannot be told"),
+        ((NAN, NAN), (NAN, NAN), "Whether a, b or c is best cannot be told"),
     ],
 )
 def test_better_is_said_only_where_the_interval_is_above_zero(of_b, of_c, said):
     configs = [config("c", 0, 0.1), config("a", 1, 0.3), config("b", 2, 0.2)]
-    results = {"differences": [gap("a", "b", *of_b), gap("a", "c", *of_c)], "images": 60, "positive_images": 22}
+    results = compared(gap("a", "b", *of_b), gap("a", "c", *of_c))
     assert headline(configs, results) == said
     for sentence, (low, _) in zip(comparisons(configs, results), (of_b, of_c), strict=True):
-        assert ("it is better" in sentence) == (low is not None and low > 0)
-    turned = difference(results, "b", "a")
-    assert (turned["low"], turned["high"]) == ((-of_b[1], -of_b[0]) if of_b[0] is not None else (None, None))
+        assert ("it is better" in sentence) == (low > 0)
+    turned = results.difference("b", "a").interval
+    np.testing.assert_equal((turned.low, turned.high), (-of_b[1], -of_b[0]))
 
 
 def test_better_is_said_only_beyond_what_seeds_do_and_of_all_pairs_at_once():
     configs = [config("a", 1, 0.3), config("b", 2, 0.2)]
-    results = {"differences": [gap("a", "b", 0.01, 0.2)], "images": 60, "positive_images": 22}
     for over_seeds, said in ((0.09, "a is better than b"), (0.11, "Whether a or b is best cannot be told")):
-        results["differences"][0]["over_seeds"] = over_seeds
+        results = compared(gap("a", "b", 0.01, 0.2, over_seeds=over_seeds))
         assert headline(configs, results) == said
         (sentence,) = comparisons(configs, results)
         assert ("seeds alone may move it by 0.110" in sentence) == ("cannot be told" in sentence) == (over_seeds > 0.1)
-    results["differences"] = [gap("a", "b", 0.01, 0.2), gap("a", "c", 0.01, 0.2)]
-    results["differences"][0]["simultaneous"] = {"estimate": 0.1, "low": -0.01, "high": 0.21}
+    wide = gap("a", "b", 0.01, 0.2, simultaneous=Interval(0.1, -0.01, 0.21))
+    results = compared(wide, gap("a", "c", 0.01, 0.2))
     assert headline([*configs, config("c", 0, 0.1)], results) == "a leads, but b may be as good"
-    assert difference(results, "b", "a")["high"] == 0.01
-    beside = {"differences": [gap("a", AVERAGE, 0.1, 0.3, 0.2) | {"over_seeds": 0.25}]}
+    assert results.difference("b", "a").interval.high == 0.01
+    beside = compared(gap("a", AVERAGE, 0.1, 0.3, 0.2, over_seeds=0.25))
     assert "seeds alone may move it by 0.250) is not shown" in against_average([config("a", 0, 0.3)], beside)
 
 
 def test_a_config_alone_and_against_two_average_boxes():
-    results = {"differences": [gap("a", AVERAGE, 0.1, 0.3, 0.2), gap("b", AVERAGE, -0.1, 0.3, 0.05)]}
+    results = compared(gap("a", AVERAGE, 0.1, 0.3, 0.2), gap("b", AVERAGE, -0.1, 0.3, 0.05))
     assert headline([config("a", 0, 0.3)], results) == "a beats the trivial baselines"
     assert headline([config("b", 0, 0.3)], results) == "b is not shown to beat the trivial baselines"
     text = against_average([config("a", 0, 0.3), config("b", 1, 0.2)], results)
@@ -339,7 +351,7 @@ def test_a_config_alone_and_against_two_average_boxes():
 
 def test_training_time_is_rounded_before_it_is_split_and_sorted_by_its_seconds(data, split, tmp_path):
     groups = {"long": [shifted(split, share=0.7, seed=1)]}
-    benchmark = make_benchmark(data, split, groups, cost=COST | {"training_seconds": 119.6})
+    benchmark = make_benchmark(data, split, groups, cost=replace(COST, training_seconds=119.6))
     write_report(tmp_path / "report.html", benchmark)
     assert '<td class=number data-value="120">2:00</td>' in (tmp_path / "report.html").read_text()
 
@@ -355,13 +367,13 @@ def test_on_how_many_images_the_report_measured_is_told(data, split, tmp_path):
 
 
 def test_images_of_no_patient_and_other_code_are_told(found, tmp_path):
-    results = {**found.results, "images_without_patient": 2}
-    told = cautions(replace(found, results=results), contenders(found))
+    without = changed(found, images_without_patient=2)
+    told = cautions(without.results, series_of(found))
     assert "It is not known whose 2 images of the data are; each counts" in " ".join(told)
-    assert any("2 images of the data" in line for line in notes(results))
-    assert not any("It is not known whose" in line for line in cautions(found, contenders(found)))
-    entries = [replace(e, about={**e.about, "trained_by": "0ld"}) if e.run else e for e in found.entries]
-    write_report(tmp_path / "report.html", replace(found, entries=entries, results={**results, "code": "n3w"}))
+    assert any("2 images of the data" in line for line in notes(without.results))
+    assert not any("It is not known whose" in line for line in cautions(found.results, series_of(found)))
+    entries = [e if e.is_baseline else e.model_copy(update={"trained_by": "0ld"}) for e in found.results.entries]
+    write_report(tmp_path / "report.html", changed(without, entries=entries, code="n3w"))
     assert "code n3w; good trained by other code, 0ld; poor trained" in words(tmp_path / "report.html")
 
 
@@ -373,24 +385,24 @@ def test_what_to_work_on():
 
 
 def test_few_patients_are_told(found):
-    told = " ".join(cautions(found, contenders(found)))
+    told = " ".join(cautions(found.results, series_of(found)))
     assert "From so few they are rough" in told
     assert "Each config was trained once" in told
-    many = {**found.results, "patients": 5000, "positive_images": 3000}
-    assert "From so few" not in " ".join(cautions(replace(found, results=many), []))
+    many = changed(found, patients=5000, positive_images=3000).results
+    assert "From so few" not in " ".join(cautions(many, []))
 
 
 def test_a_bound_that_is_not_zero_never_reads_so():
-    assert bounds({"low": -0.0012, "high": 0.19}, signed=True) == "[\N{MINUS SIGN}0.001, +0.190]"
-    assert bounds({"low": 0.0, "high": 0.19}) == "[0.00, 0.19]"
+    assert bounds(Interval(NAN, -0.0012, 0.19), signed=True) == "[\N{MINUS SIGN}0.001, +0.190]"
+    assert bounds(Interval(NAN, 0.0, 0.19)) == "[0.00, 0.19]"
     assert [few(list("abcdef")), few(list("abcd")), few(["a"])] == ["a, b, c and 3 others", "a, b, c and d", "a"]
-    assert bounds({"low": None, "high": 0.19}) == bounds(None) == ""
-    assert [decimal(value) for value in (-0.001, None, NAN)] == ["0.00", MISSING, MISSING]
+    assert bounds(Interval(NAN, NAN, 0.19)) == bounds(UNKNOWN) == ""
+    assert [decimal(value) for value in (-0.001, NAN)] == ["0.00", MISSING]
 
 
 def test_a_part_of_the_images_shows_every_kind_of_error(found, split):
-    configs = contenders(found)
-    kinds = [kinds for each in configs for kinds in vars(each.first.measures.mistakes).values()]
+    configs = series_of(found)
+    kinds = [kinds for each in configs for kinds in vars(each.measured[0].measures.mistakes).values()]
     errors = [{kind for image in each for kind in image} - {Kind.FOUND} for each in kinds]
     for most in range(sum(map(len, errors)), len(split) + 2):
         chosen = gallery.choose_images(split, configs, most)
@@ -464,8 +476,8 @@ def test_in_a_browser(browser, page, found, width):
         "return [...t.tBodies[0].rows].map(r => parseFloat(r.cells[at].firstChild.textContent)); }"
     )
     # The all-background mask is nothing predicted, seen as a mask.
-    shown = [*found.entries, found.entries[0]]
-    expected = sorted(round(entry.measures.figures["auroc"].estimate, 2) for entry in shown)
+    shown = [*found.results.entries, found.results.entries[0]]
+    expected = sorted(round(entry.auroc.estimate, 2) for entry in shown)
     heading.click()
     assert table.evaluate(column) == pytest.approx(expected[::-1], abs=0.006)
     heading.click()
@@ -485,7 +497,7 @@ def test_in_a_browser(browser, page, found, width):
     assert not view.locator(shown).first.is_visible()
     assert view.locator("#shots .overlay .b0 path").first.is_visible()
 
-    good = found.entries[2].measures.mistakes
+    good = found.measured[2].measures.mistakes
     false = [number for number, kinds in enumerate(good.boxes) if any(kind.startswith("false") for kind in kinds)]
     missed = [number for number, kinds in enumerate(good.truth) if Kind.MISSED in kinds]
     view.select_option("#kind", label="missed")

@@ -6,7 +6,8 @@ import pydicom
 import pytest
 from pydicom.encaps import generate_frames
 
-from hilum.converters.rsna import read_classes, read_labels, read_patients
+from hilum.converters.challenge_tables import read_classes, read_labels
+from hilum.datasets.patients import read_patients
 from hilum.dicom.jpeg import parse_jpeg
 from hilum.sample.challenge import plan_sample, write_sample
 

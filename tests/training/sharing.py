@@ -14,8 +14,9 @@ import torch
 from torch import nn
 
 from hilum.segmenters.losses import LOSSES
-from hilum.training.distributed import from_first, is_first, processes, rank, world
+from hilum.training.distributed import broadcast, is_rank_zero, processes, rank, world_size
 from hilum.training.loop import fit, shuffled_batches
+from hilum.training.settings import TrainSettings
 
 IMAGES, BATCH = 11, 5  # batches of 5, 5 and 1: uneven shares, and a batch that is too small to share
 
@@ -38,19 +39,18 @@ def train(loss: str, run: Path) -> None:
     fit(
         network,
         torch.optim.SGD(network.parameters(), lr=0.5),
+        TrainSettings(epochs=3, batch_size=BATCH, learning_rate=0.5, schedule="constant"),
+        run,
+        seed=0,
         loss=LOSSES[loss],
         batches=lambda epoch: shuffled_batches(IMAGES, BATCH, 0, epoch),
         load=load,
-        learning_rate=lambda _: 0.5,
         validate=validate,
-        epochs=3,
-        seed=0,
-        run=run,
-        freeze_batchnorm=True,
+        frozen=[network[1]],
     )
-    if judged != [0, 0, 0] * is_first():
+    if judged != [0, 0, 0] * is_rank_zero():
         raise SystemExit(f"process {rank()} validated {judged}")
-    if from_first(rank()) != 0:
+    if broadcast(rank()) != 0:
         raise SystemExit("the first process did not tell")
 
 
@@ -72,8 +72,8 @@ def main() -> None:
             status = 1
             try:
                 with processes():
-                    if world() != int(count):
-                        raise SystemExit(f"{world()} processes, not {count}")
+                    if world_size() != int(count):
+                        raise SystemExit(f"{world_size()} processes, not {count}")
                     train(loss, run)
                 status = 0
             finally:

@@ -12,7 +12,7 @@ import yaml
 from safetensors.torch import load_file
 
 from hilum.datasets.folder import Dataset
-from hilum.training.distributed import all_sum, first_goes_first, from_first, is_first, my_share, world
+from hilum.training.distributed import all_sum, broadcast, is_rank_zero, rank_zero_first, shard, world_size
 from hilum.training.log import read_log
 
 
@@ -85,13 +85,13 @@ def test_torchrun_is_refused_by_a_backend_that_cannot_share(dataset: Path, tmp_p
 
 def test_alone_nothing_is_shared() -> None:
     numbers = np.arange(3)
-    share, count = my_share(numbers)
+    share, count = shard(numbers)
     assert share.tolist() == [0, 1, 2]
     assert count == 3
     value = torch.tensor([1.0, 2.0])
     assert all_sum(value) is value
-    assert (world(), is_first(), from_first("x")) == (1, True, "x")
-    with first_goes_first():
+    assert (world_size(), is_rank_zero(), broadcast("x")) == (1, True, "x")
+    with rank_zero_first():
         pass
 
 
@@ -100,11 +100,11 @@ def test_alone_nothing_is_shared() -> None:
 def test_shares_cover_a_batch_once_and_count_for_all_of_it(
     monkeypatch: pytest.MonkeyPatch, processes: int, images: int
 ) -> None:
-    monkeypatch.setattr("hilum.training.distributed.world", lambda: processes)
+    monkeypatch.setattr("hilum.training.distributed.world_size", lambda: processes)
     parts = []
     for number in range(processes):
         monkeypatch.setattr("hilum.training.distributed.rank", lambda number=number: number)
-        parts.append(my_share(np.arange(images)))
+        parts.append(shard(np.arange(images)))
     assert sum(count for _, count in parts) == pytest.approx(images)
     seen = [part.tolist() for part, _ in parts]
     if images < 2 * processes:

@@ -19,7 +19,8 @@ from hilum.train import train
 from hilum.training import loop
 from hilum.training.checkpoint import CHECKPOINT, load_weights
 from hilum.training.log import read_log
-from hilum.training.loop import fit, in_company, shuffled_batches
+from hilum.training.loop import fit, merge_trailing_image, shuffled_batches
+from hilum.training.settings import TrainSettings
 
 Validate = Callable[[nn.Module], dict[str, float]]
 
@@ -53,16 +54,16 @@ def load(epoch: int, numbers: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
 def run_fit(run: Path, validate: Validate, epochs: int = 4, batches: Any = batches, **more: Any) -> nn.Module:
     run.mkdir(exist_ok=True)
     net = more.pop("net", None) or network()
-    settings = {"loss": nn.functional.mse_loss, "load": load, "seed": 3} | more
+    given = {name: more.pop(name) for name in ("loss", "load", "prepare", "frozen") if name in more}
     fit(
         net,
-        torch.optim.Adam(net.parameters(), lr=0.01),
+        torch.optim.Adam(net.parameters()),
+        TrainSettings(epochs=epochs, batch_size=6, learning_rate=0.01, schedule="constant", **more),
+        run,
+        seed=3,
         batches=batches,
-        learning_rate=lambda epoch: 0.01 / (epoch + 1),
         validate=validate,
-        epochs=epochs,
-        run=run,
-        **settings,
+        **{"loss": nn.functional.mse_loss, "load": load} | given,
     )
     return net
 
@@ -211,7 +212,8 @@ def test_an_average_of_little_memory_is_the_network(tmp_path: Path) -> None:
 
 
 def test_frozen_batchnorm_keeps_its_statistics_and_learns_its_weights(tmp_path: Path) -> None:
-    fresh, frozen = network(), run_fit(tmp_path, counting(1, 2, 3, 4), freeze_batchnorm=True)
+    fresh, frozen = network(), network()
+    run_fit(tmp_path, counting(1, 2, 3, 4), net=frozen, frozen=[frozen[1]])
     for name in ("running_mean", "running_var", "num_batches_tracked"):
         assert torch.equal(getattr(frozen[1], name), getattr(fresh[1], name))
     assert not torch.equal(frozen[1].weight, fresh[1].weight)
@@ -225,7 +227,7 @@ def test_in_bfloat16_it_learns_nearly_the_same_and_weights_stay_float32(tmp_path
         return nn.functional.mse_loss(output.float(), target)
 
     full = run_fit(tmp_path / "full", counting(1, 2, 3, 4), loss=loss)
-    half = run_fit(tmp_path / "half", counting(1, 2, 3, 4), loss=loss, bfloat16=True)
+    half = run_fit(tmp_path / "half", counting(1, 2, 3, 4), loss=loss, precision="bfloat16")
     assert computed_in == [torch.float32] * 12 + [torch.bfloat16] * 12
     assert {tensor.dtype for tensor in half.parameters()} == {torch.float32}
     losses = [[line["train_loss"] for line in read_log(tmp_path / name)] for name in ("full", "half")]
@@ -240,7 +242,7 @@ def test_compiled_it_learns_the_same(tmp_path: Path) -> None:
     for net in (plain, fast):
         net[2].p = 0.0  # compiled, it would draw other numbers
     run_fit(tmp_path / "plain", counting(1, 2), epochs=2, net=plain)
-    run_fit(tmp_path / "fast", counting(1, 2), epochs=2, net=fast, compiled=True)
+    run_fit(tmp_path / "fast", counting(1, 2), epochs=2, net=fast, compile=True)
     losses = [[line["train_loss"] for line in read_log(tmp_path / name)] for name in ("plain", "fast")]
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
     for layer in (0, 3):  # the first one's bias is left out: before a BatchNorm, what moves it is rounding alone
@@ -298,7 +300,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights_and_to_no_other_config(
     data, config = Dataset.open(dataset), unet()
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     train(config, data, whole)
-    validate, calls = Segmenter._validate, []
+    validate, calls = Segmenter.validate, []
 
     def killed(self: Segmenter, *args: Any) -> dict[str, float]:
         calls.append(1)
@@ -307,7 +309,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights_and_to_no_other_config(
         return validate(self, *args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Segmenter, "_validate", killed)
+        patch.setattr(Segmenter, "validate", killed)
         with pytest.raises(Stop):
             train(config, data, parts)
     assert len(read_log(parts)) == 1
@@ -349,7 +351,7 @@ def test_killed_before_the_operating_point_no_epoch_is_trained_again(
 @pytest.mark.parametrize("images", [1, 2, 4, 5, 7, 8, 9, 10])
 @pytest.mark.parametrize("size", [2, 4])
 def test_no_image_is_alone_in_its_batch_and_none_is_much_larger(images: int, size: int) -> None:
-    made = list(in_company(shuffled_batches(images, size, 0, 3)))
+    made = list(merge_trailing_image(shuffled_batches(images, size, 0, 3)))
     assert np.concatenate(made).tolist() == np.concatenate(list(shuffled_batches(images, size, 0, 3))).tolist()
     assert all(1 < len(batch) <= size + 1 for batch in made) or images == 1
     assert all(len(batch) == size for batch in made[:-1])

@@ -6,7 +6,6 @@ one.
 """
 
 import json
-import math
 import re
 import secrets
 import shutil
@@ -17,13 +16,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+import pandas as pd
+
 from hilum import __version__
-from hilum.converters import rsna
-from hilum.datasets.annotations import CocoBox, CocoImage
-from hilum.datasets.coco import CATEGORIES, coco_json
-from hilum.datasets.folder import SPLITS, Dataset
+from hilum.datasets.annotations import Coco
+from hilum.datasets.coco import CATEGORIES
+from hilum.datasets.folder import SPLITS, Dataset, people
 from hilum.datasets.id_lists import one_of_each, read_id_list, read_named_ids, refuse, refuse_unknown
-from hilum.datasets.leaks import Facts, facts_of, leak_check
+from hilum.datasets.leaks import leak_check
+from hilum.datasets.left_out import LeftOut, write_left_out
+from hilum.datasets.patients import read_patient_map, with_patients
 from hilum.datasets.record import CONVERSION, PARENT, PARENT_PATH, read_conversion
 from hilum.datasets.splits import (
     DEFAULT_SHARES,
@@ -35,9 +38,10 @@ from hilum.datasets.splits import (
     deal_folds,
     split_by_group,
 )
+from hilum.datasets.writing import write_splits
 from hilum.documents import shown
 from hilum.errors import HilumError
-from hilum.files import NOT_WRITABLE, csv_text, locked, own_folder, read_regular, write_atomically
+from hilum.files import NOT_WRITABLE, locked, own_folder, write_atomically
 
 By = Literal["patient", "image"]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -88,39 +92,6 @@ class Lists:
 
 
 Kind = Shares | Folds | Stage1 | Report | Lists
-
-
-@dataclass(frozen=True)
-class _Image:
-    """An image of the dataset folder as it stands there: its rows and entries are passed on, not made anew."""
-
-    row: dict[str, str]
-    coco: CocoImage
-    boxes: list[CocoBox]
-
-    @property
-    def image_id(self) -> str:
-        return self.row["image_id"]
-
-    @property
-    def person(self) -> str:
-        """A patient and an image of an unknown one must not meet under one name."""
-        return f"patient {self.row['patient']}" if self.row["patient"] else f"image {self.image_id}"
-
-    @property
-    def traits(self) -> tuple[str, ...]:
-        """Class, view, sex, decade of life: the rarer a combination, the more of them are dropped from the end."""
-        try:
-            age_years = float(self.row.get("age_years") or math.nan)
-        except ValueError:
-            age_years = math.nan
-        decade = f"{age_years // 10:.0f}"
-        kind = self.row.get("class") or ("opacity" if self.boxes else "no opacity")
-        return kind, self.row.get("view") or "", self.row.get("sex") or "", decade
-
-    @property
-    def facts(self) -> Facts:
-        return facts_of(self.row, opacity=bool(self.boxes))
 
 
 def resplit(
@@ -185,8 +156,9 @@ def _replace(
     _refuse_taken(folders, overwrite=overwrite)
     if isinstance(kind, Folds) and (stray := folders[0].with_name(f"{name}-{kind.folds}")).exists():
         raise HilumError(f"{stray}: is of a set of more folds; remove that, or give another name than {name!r}")
-    images = _read_images(data, read_patients(patients, data) if patients else {})
-    if not images:
+    known = read_patient_map(patients, data.metadata.index, str(path))[0] if patients else {}
+    images, coco = _read_images(data, known)
+    if images.empty:
         raise HilumError(f"{path}: has no labelled image to split")
     dealt = _deal(images, kind, seed, path)
     for splits, folder in zip(dealt, folders, strict=True):
@@ -209,34 +181,12 @@ def _replace(
         for splits, folder in zip(dealt, folders, strict=True):
             built[folder] = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part")
             pictures = f"{root}/images/" if elsewhere else "./../../images/"
-            _write(built[folder], images, splits, about, yaml, pictures)
+            _write(built[folder], images.assign(split=splits), coco, about, yaml, pictures)
         for folder, part in built.items():
             _put(part, folder)
     finally:
         for part in built.values():
             shutil.rmtree(part, ignore_errors=True)
-
-
-def read_patients(path: Path, data: Dataset) -> dict[str, str]:
-    """The part of a patient map that is about a dataset folder: image id -> person.
-
-    Raises:
-        HilumError: not readable as a map, or it knows none of the images.
-    """
-    try:
-        content = read_regular(path, rsna.MAX_BYTES)
-    except OSError as error:
-        raise HilumError(f"{path}: cannot be read: {error.strerror}") from error
-    except HilumError as error:
-        raise HilumError(f"{path}: {error}") from error
-    owner = rsna.read_patients(content, str(path))
-    respelt = rsna.match_case(owner, data.metadata)
-    named = {respelt.get(image_id, image_id): patient for image_id, patient in owner.items()}
-    patients = {image_id: patient for image_id, patient in named.items() if image_id in data.metadata}
-    if not patients:
-        each = one_of_each(owner, data.metadata)
-        raise HilumError(f"{path}: has none of the {len(data.metadata):,} images of {data.path}: {each}")
-    return patients
 
 
 def _refuse_taken(folders: Sequence[Path], *, overwrite: bool) -> None:
@@ -257,112 +207,112 @@ def _refuse_taken(folders: Sequence[Path], *, overwrite: bool) -> None:
         raise HilumError(*problems)
 
 
-def _read_images(data: Dataset, patients: Mapping[str, str]) -> list[_Image]:
-    """All images of the folder, in the order of their COCO ids."""
-    images = []
-    for name in SPLITS:
-        coco, image_ids = data.coco(name)
-        boxes: dict[int, list[CocoBox]] = {image["id"]: [] for image in coco["images"]}
-        for annotation in coco["annotations"]:
-            boxes[annotation["image_id"]].append(annotation)
-        for image_id, image in zip(image_ids, coco["images"], strict=True):
-            row = data.metadata[image_id]
-            row = {**row, "patient": patients.get(image_id, row["patient"])}
-            images.append(_Image(row, image, boxes[image["id"]]))
-    twice = [image_id for image_id, count in Counter(image.image_id for image in images).items() if count > 1]
-    if twice:
-        raise HilumError(f"{data.path}: {shown(twice[0])} is in two of its splits; convert again")
-    return sorted(images, key=lambda image: image.coco["id"])
+def _read_images(data: Dataset, patients: Mapping[str, str]) -> tuple[pd.DataFrame, Coco]:
+    """All labelled images in the order of their COCO ids, and their entries in COCO files, which are passed on.
+
+    Columns are those of `metadata.csv`, and `opacity`: whether the image has a box.
+    """
+    coco: Coco = {"images": [], "annotations": [], "categories": CATEGORIES}
+    for part, _ in map(data.coco, SPLITS):
+        coco["images"] += part["images"]
+        coco["annotations"] += part["annotations"]
+    ids = [Path(image["file_name"]).stem for image in coco["images"]]
+    numbers = [image["id"] for image in coco["images"]]
+    for names in (ids, numbers):
+        if twice := [name for name, count in Counter(names).items() if count > 1]:
+            raise HilumError(f"{data.path}: {shown(twice[0])} is in two of its splits; convert again")
+    coco["images"].sort(key=lambda image: image["id"])
+    coco["annotations"].sort(key=lambda box: box["image_id"])
+    rows = data.metadata.loc[[Path(image["file_name"]).stem for image in coco["images"]]]
+    positive = {box["image_id"] for box in coco["annotations"]}
+    images = with_patients(rows, patients)
+    return images.assign(opacity=[image["id"] in positive for image in coco["images"]]), coco
 
 
-def _deal(images: Sequence[_Image], kind: Kind, seed: int, path: Path) -> list[list[str]]:
+def _traits(images: pd.DataFrame) -> list[tuple[str, ...]]:
+    """Class, view, sex, decade of life: the rarer a combination, the more of them are dropped from the end."""
+    texts = images.reindex(columns=["class", "view", "sex", "age_years"], fill_value="")
+    kinds = texts["class"].where(texts["class"] != "", np.where(images["opacity"], "opacity", "no opacity"))
+    decades = pd.to_numeric(texts["age_years"], errors="coerce").floordiv(10).map("{:.0f}".format)
+    return list(zip(kinds, texts["view"], texts["sex"], decades, strict=True))
+
+
+def _deal(images: pd.DataFrame, kind: Kind, seed: int, path: Path) -> list[list[str]]:
     """The name of a split, or `LEAVES`, for each image; once a split that is to be written."""
-    ids = {image.image_id: None for image in images}
-    people, traits = [image.person for image in images], [image.traits for image in images]
+    ids, persons, traits = list(images.index), people(images), _traits(images)
     match kind:
         case Shares(shares, by):
-            groups = people if by == "patient" else list(ids)
+            groups = persons if by == "patient" else ids
             strata = coarsen(traits, min(shares))
             return [split_by_group(groups, strata, seed=seed, shares=dict(zip(SPLITS, shares, strict=True)))]
         case Folds(folds, by):
-            groups = people if by == "patient" else list(ids)
+            groups = persons if by == "patient" else ids
             if folds > len(set(groups)):
                 raise HilumError(f"{path}: {folds} folds of {len(set(groups))} {by}s cannot be made; take fewer folds")
             return deal_folds(groups, traits, seed=seed, folds=folds)
         case Report(holdout, val_share):
             if holdout >= len(images):
                 raise HilumError(f"{path}: has {len(images):,} images; {holdout:,} cannot be held out of them")
-            return [deal_at_random(list(ids), seed=seed, holdout=holdout, val_share=val_share)]
+            return [deal_at_random(ids, seed=seed, holdout=holdout, val_share=val_share)]
         case Stage1(table):
-            stage1 = read_named_ids(table)
-            absent = ids.keys() - stage1
-            if len(absent) in (0, len(ids)):
-                has = f"none of the {len(ids):,} images of {path} ({one_of_each(stage1, ids)})"
-                has = has if absent else f"all of the {len(ids):,} images of {path}"
-                raise HilumError(
-                    f"{table}: has {has}; expected stage 1's label table (stage_1_train_labels.csv), which lacks those "
-                    "of its test set"
-                )
-            given = ["holdout" if image_id in absent else "" for image_id in ids]
+            given = _outside_of(table, ids, path)
         case Lists(holdout, val):
-            named = {"holdout": read_id_list(holdout)} | ({"val": read_id_list(val)} if val else {})
-            for source, lines in zip((holdout, val), named.values(), strict=False):
-                if source:
-                    refuse_unknown(source, lines, ids, path)
-            if val:
-                twice = [
-                    f"line {line}: {image_id} is in {holdout} too, on line {named['holdout'][image_id]}"
-                    for image_id, line in named["val"].items()
-                    if image_id in named["holdout"]
-                ]
-                refuse(val, twice)
-            given = [next((side for side, lines in named.items() if image_id in lines), "") for image_id in ids]
-    return [deal_around(given, people, traits, seed=seed, val_share=kind.val_share, keep_shared=kind.keep_shared)]
+            given = _listed(holdout, val, ids, path)
+    return [deal_around(given, persons, traits, seed=seed, val_share=kind.val_share, keep_shared=kind.keep_shared)]
 
 
-def _write(
-    out: Path, images: Sequence[_Image], splits: Sequence[str], about: Mapping[str, Any], yaml: bytes, pictures: str
-) -> None:
+def _outside_of(table: Path, ids: Sequence[str], path: Path) -> list[str]:
+    """`holdout` for each image that stage 1's label table lacks, and "" for the others."""
+    stage1 = read_named_ids(table)
+    absent = set(ids) - stage1
+    if len(absent) in (0, len(ids)):
+        has = f"none of the {len(ids):,} images of {path} ({one_of_each(stage1, ids)})"
+        has = has if absent else f"all of the {len(ids):,} images of {path}"
+        raise HilumError(
+            f"{table}: has {has}; expected stage 1's label table (stage_1_train_labels.csv), which lacks those of its "
+            "test set"
+        )
+    return ["holdout" if image_id in absent else "" for image_id in ids]
+
+
+def _listed(holdout: Path, val: Path | None, ids: Sequence[str], path: Path) -> list[str]:
+    """`holdout` or `val` for each image that a list names, and "" for the others."""
+    lists = {name: (source, read_id_list(source)) for name, source in (("holdout", holdout), ("val", val)) if source}
+    for source, lines in lists.values():
+        refuse_unknown(source, lines, dict.fromkeys(ids), path)
+    if val:
+        held_out = lists["holdout"][1]
+        twice = [
+            f"line {line}: {image_id} is in {holdout} too, on line {held_out[image_id]}"
+            for image_id, line in lists["val"][1].items()
+            if image_id in held_out
+        ]
+        refuse(val, twice)
+    return [next((name for name, (_, lines) in lists.items() if image_id in lines), "") for image_id in ids]
+
+
+def _write(out: Path, images: pd.DataFrame, coco: Coco, about: Mapping[str, Any], yaml: bytes, pictures: str) -> None:
     """Write a split into a new folder; `pictures` stands before the names of pictures in the lists for ultralytics."""
     (out / "annotations").mkdir(parents=True)
-    sides = {name: [i for i, split in zip(images, splits, strict=True) if split == name] for name in SPLITS}
-    for name, side in sides.items():
-        boxes = [box for image in side for box in image.boxes]
-        coco = {
-            "images": [image.coco for image in side],
-            "annotations": [{**box, "id": number} for number, box in enumerate(boxes, start=1)],
-            "categories": CATEGORIES,
-        }
-        write_atomically(out / "annotations" / f"{name}.json", coco_json(coco))
-        lines = "".join(f"{pictures}{image.coco['file_name']}\n" for image in side)
-        write_atomically(out / f"{name}.txt", lines)
     write_atomically(out / "data.yaml", yaml)
-    stays = [{**i.row, "split": split} for i, split in zip(images, splits, strict=True) if split != LEAVES]
-    write_atomically(out / "metadata.csv", csv_text(list(stays[0]), [list(row.values()) for row in stays]))
-    held_out = {image.person for image in sides["holdout"]}
+    counts = write_splits(out, images.drop(columns="opacity"), coco, pictures)
+    persons, leave = pd.Series(people(images), images.index), images["split"] == LEAVES
+    held_out = set(persons[images["split"] == "holdout"])
     left = [
-        ["image", image.image_id, "", "", f"shares a patient with {'holdout' if image.person in held_out else 'val'}"]
-        for image, split in zip(images, splits, strict=True)
-        if split == LEAVES
+        LeftOut("image", image_id, "", None, f"shares a patient with {'holdout' if person in held_out else 'val'}")
+        for image_id, person in zip(images["image_id"][leave], persons[leave], strict=True)
     ]
-    write_atomically(out / "left_out.csv", csv_text(["what", "image_id", "file", "row", "reason"], left))
-    leaks = leak_check({name: [image.facts for image in side] for name, side in sides.items()})
+    write_left_out(out, left)
+    leaks = leak_check({name: images[images["split"] == name] for name in SPLITS})
     record = {
         "hilum": __version__,
         "complete": True,
         **about,
         "patients_known": leaks["patients_known"],
-        "images_without_patient": sum(not row["patient"] for row in stays),
+        "images_without_patient": int((images["patient"][~leave] == "").sum()),
         "patients_on_both_sides": {"-".join(pair["between"]): pair["patients"] for pair in leaks["pairs"]},
-        "images": len(stays),
-        "boxes": sum(len(image.boxes) for side in sides.values() for image in side),
-        "positive_images": sum(bool(image.boxes) for side in sides.values() for image in side),
-        "classes": dict(sorted(Counter(row.get("class") or "unknown" for row in stays).items())),
-        "splits": {
-            name: {"images": len(side), "positive_images": sum(bool(image.boxes) for image in side)}
-            for name, side in sides.items()
-        },
-        "left_out": dict(sorted(Counter(entry[-1] for entry in left).items())),
+        **counts,
+        "left_out": dict(sorted(Counter(entry.reason for entry in left).items())),
     }
     write_atomically(out / CONVERSION, json.dumps(record, indent=1) + "\n")
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hilum.comparison.standing import over_seeds, standings
+from hilum.comparison.pairwise import compare_groups, over_seeds
 from hilum.eval.bootstrap import Resampled
 
 
@@ -28,8 +28,8 @@ def test_seeds_move_a_difference_by_no_less_than_welch_says_and_hardly_more(a, b
 
 
 def test_a_baseline_has_no_seeds_and_a_single_run_borrows_them():
-    assert over_seeds([[0.3], [0.2]]) is None
-    assert over_seeds([]) is None
+    assert np.isnan(over_seeds([[0.3], [0.2]]))
+    assert np.isnan(over_seeds([]))
     assert over_seeds([[0.3, 0.3], [0.2]]) == 0
     sd = np.std([0.2, 0.25, 0.21], ddof=1)
     assert over_seeds([[0.2, 0.25, 0.21]]) == pytest.approx(4.31 * sd / np.sqrt(3))
@@ -38,14 +38,15 @@ def test_a_baseline_has_no_seeds_and_a_single_run_borrows_them():
 
 def test_pairs_of_configs_are_judged_all_at_once():
     runs = {"nothing": [resampled(0.0, 0)]} | {name: [resampled(0.1 * n, n)] for n, name in enumerate("abc", 1)}
-    groups, differences = standings(runs, "abc")
-    assert [group["name"] for group in groups] == ["nothing", *"abc"]
+    groups, differences = compare_groups(runs, "abc")
+    assert [group.name for group in groups] == ["nothing", *"abc"]
     assert len(differences) == 6
     for each in differences:
-        assert ("simultaneous" in each) == ("nothing" not in each.values())
-        assert each["over_seeds"] is None
-        if wide := each.get("simultaneous"):
-            assert wide["high"] - wide["low"] > each["score"]["high"] - each["score"]["low"]
-            assert wide["estimate"] == each["score"]["estimate"]
-    _, alone = standings({name: runs[name] for name in ("nothing", "a", "b")}, "ab")
-    assert not any("simultaneous" in each for each in alone)
+        assert (each.simultaneous is not None) == ("nothing" not in (each.higher, each.lower))
+        assert np.isnan(each.over_seeds)
+        if wide := each.simultaneous:
+            assert wide.high - wide.low > each.score.high - each.score.low
+            assert wide.estimate == each.score.estimate
+    _, alone = compare_groups({name: runs[name] for name in ("nothing", "a", "b")}, "ab")
+    assert not any(each.simultaneous for each in alone)
+    assert not any("simultaneous" in each.dump() for each in alone)

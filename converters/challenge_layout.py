@@ -5,14 +5,24 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hilum.converters.rsna import LeftOut
-from hilum.converters.source import SourceFile
+from hilum.converters.source import HIDDEN_FILES, SourceFile
+from hilum.datasets.left_out import LeftOut
+from hilum.datasets.tables import SAFE_ID
 from hilum.errors import HilumError
 
+PATIENT_MAP = "the patient map"
 _LABELS, _CLASSES = "_train_labels.csv", "_detailed_class_info.csv"
 _TRAIN, _TEST = "_train_images", "_test_images"
 # Whole names: whatever is not the challenge is a tree of patients, whose names do not leave it.
 _TABLE = re.compile(r"stage_\d+_train_labels\.csv")
+# Names that may stand in a dataset's tables: any other name among a hospital's files may be that of a person.
+_KNOWN = re.compile(
+    r"rsna-pneumonia-detection-challenge(\.zip)?"
+    r"|stage_\d+_(train|test)_images(\.zip)?"
+    r"|stage_\d+_(train_labels|detailed_class_info|sample_submission)\.csv(\.zip)?"
+    r"|__MACOSX",
+    re.IGNORECASE,
+)
 _FOLDER = re.compile(r"stage_\d+_(train|test)_images(\.zip)?")
 
 
@@ -113,3 +123,21 @@ def _highest(folders: list[tuple[str, ...]]) -> tuple[str, ...] | None:
         two = " and ".join("/".join(folder) for folder in ordered[:2])
         raise HilumError(f"{two}: one is expected; keep one of them in the source")
     return ordered[0] if ordered else None
+
+
+def public_name(name: str) -> str:
+    """The name of a file below a source, with "(name)" for each part that is neither the challenge's nor an id.
+
+    Examples:
+        >>> public_name("stage_2_train_images/0004cfab-14fd.dcm"), public_name("Doe/stage_2_train_images/Doe, Jane.dcm")
+        ('stage_2_train_images/0004cfab-14fd.dcm', '(name)/stage_2_train_images/(name)')
+    """
+    if name in ("", PATIENT_MAP, HIDDEN_FILES):
+        return name
+    *folders, last = name.split("/")
+    last = last if _KNOWN.fullmatch(last) or _is_id(last) else "(name)"
+    return "/".join([*(part if _KNOWN.fullmatch(part) else "(name)" for part in folders), last])
+
+
+def _is_id(name: str) -> bool:
+    return name[-4:].lower() == ".dcm" and SAFE_ID.fullmatch(name[:-4]) is not None

@@ -1,0 +1,100 @@
+"""What a dataset source gives to a conversion: records, one a picture, and what is to be said of the rest."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hilum.converters.picture import Box
+from hilum.converters.source import SourceFile
+from hilum.datasets.left_out import LeftOut
+
+
+@dataclass(frozen=True)
+class Record:
+    """A picture of a source, and what the source says of it.
+
+    Attributes:
+        file: the DICOM file.
+        image_id: safe to be a file's name.
+        labelled: whether it is known where its opacities are; else it is converted without labels.
+        boxes_xywh: the opacities in source pixels, which may reach out of the picture.
+        rows: of the label table, one a box.
+        kind: its class, as `metadata.csv` shows it; empty where it is unknown, or contradicts the boxes.
+        patient: whose it is; empty where unknown.
+    """
+
+    file: SourceFile
+    image_id: str
+    labelled: bool = False
+    boxes_xywh: tuple[Box, ...] = ()
+    rows: tuple[int, ...] = ()
+    kind: str = ""
+    patient: str = ""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked to be converted.
+
+    Attributes:
+        source: the folder or zip.
+        out: the dataset folder.
+        files: of the source.
+        not_listed: what of the source cannot be read.
+        patients: a patient map.
+        key: file with the key of keyed hashes.
+        tell: called with a line on what is doubtful.
+    """
+
+    source: Path
+    out: Path
+    files: Sequence[SourceFile]
+    not_listed: Sequence[LeftOut]
+    patients: Path | None
+    key: Path | None
+    tell: Callable[[str], None]
+
+
+class Source(ABC):
+    """A kind of source; its module's `find(request)` makes one, or answers None where the files are not of its kind.
+
+    Attributes:
+        left_out: what did not come along, whoever found that out.
+        private: whether names of files and patients may be those of people: then `private_files` alone lead back.
+        labelled: whether some of its pictures are to have labels; it fails where none of them can be converted.
+        part: what one of its files is called in `left_out.csv`.
+        table: name of the label table, for messages.
+        label_rows: in that table.
+        patients_known: whether it was said whose the images are.
+        key: of the keyed hashes that patients' ids become; None where they are not read from the files.
+        all_outside: said of an image whose boxes all lie outside its picture.
+    """
+
+    private = False
+    labelled = True
+    part = "image"
+    table = ""
+    label_rows = 0
+    patients_known = False
+    key: bytes | None = None
+    all_outside = "all its boxes lie outside the picture"
+
+    def __init__(self) -> None:
+        self.left_out: list[LeftOut] = []
+
+    @abstractmethod
+    def records(self) -> Iterator[Record]:
+        """The pictures, those with labels first; asked once, when the dataset folder is marked as begun."""
+
+    def compare(self, boxes: Mapping[str, int]) -> list[LeftOut]:  # noqa: ARG002 - for those that have tables
+        """Tell where tables contradict what was converted: the number of boxes of each labelled image."""
+        return []
+
+    def public(self, entry: LeftOut) -> LeftOut:
+        """An entry as a table that may be shared can show it."""
+        return entry
+
+    def private_files(self) -> dict[str, str]:
+        """Name and text of what is written into the dataset folder for its owner alone."""
+        return {}

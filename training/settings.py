@@ -1,0 +1,67 @@
+"""How a network is trained: the one table of settings that all network backends share. It needs no torch."""
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from hilum.config import ExperimentConfig, Table
+from hilum.datasets.augmentation import Augmentation
+from hilum.datasets.folder import Split
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+class TrainSettings(Table):
+    """How a network is trained.
+
+    Attributes:
+        precision: What the network computes in: `auto` is bfloat16 on a GPU and float32 on a CPU, where bfloat16 makes
+            learning faster too if the CPU has instructions for it. Weights, losses and predictions on a CPU are float32
+            anyhow; on a GPU predictions are so with `float32`.
+    """
+
+    epochs: int = Field(gt=0)
+    batch_size: int = Field(gt=0)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    schedule: Literal["cosine", "constant"] = "cosine"
+    patience: int = Field(default=0, ge=0, description="stop after so many epochs without a better score; 0: never")
+    ema: float = Field(default=0.0, ge=0, lt=1, description="decay of the moving average that is kept; 0: none")
+    freeze_batchnorm: bool = Field(default=False, description="leave BatchNorm's statistics as they are")
+    precision: Precision = "auto"
+    compile: bool = Field(default=False, description="torch.compile: a slow first step, then faster ones")
+    tensorboard: bool = False
+
+
+class NetworkConfig(ExperimentConfig):
+    """A config of a `hilum.network_backend.NetworkBackend`; a subclass builds the network, and adds keys of its own.
+
+    Attributes:
+        image_size: Side in pixels of the square that a picture is shown in.
+        train: How it is trained.
+        augmentation: How training pictures are varied.
+    """
+
+    image_size: int = Field(ge=16, le=2048)
+    train: TrainSettings
+    augmentation: Augmentation = Augmentation()
+
+    def network(self) -> "nn.Module":
+        """The network with random weights."""
+        raise NotImplementedError
+
+    def starting_network(self) -> "nn.Module":
+        """The network that training starts with, which may be pretrained.
+
+        Raises:
+            HilumError: its weights cannot be had, or are not of this network.
+        """
+        return self.network()
+
+    def first_network(self, train: Split) -> "nn.Module":
+        """The network that training starts with, fitted to the train split where it has something to fit."""
+        del train
+        return self.starting_network()
