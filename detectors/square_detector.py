@@ -7,20 +7,20 @@ augmentation, the loop, resuming, several processes, validation, loading and bat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
-from supervision import Detections
 from torch import Tensor, nn
 
-from hilum.config import ExperimentConfig, Table, read_config
-from hilum.datasets.augmentation import Augmentation, augment
+from hilum.config import read_config
+from hilum.datasets.augmentation import augment
 from hilum.datasets.cache import Squares, square_pictures
 from hilum.datasets.folder import Dataset, Split
 from hilum.datasets.letterbox import Letterbox
+from hilum.detections import Detections
+from hilum.detectors.square_config import SquareConfig
 from hilum.errors import HilumError
 from hilum.run import WEIGHTS
 from hilum.training.checkpoint import CHECKPOINT, load_weights
@@ -30,46 +30,6 @@ from hilum.training.schedule import SCHEDULES
 from hilum.training.validation import best_operating_point
 
 _AT_ONCE = 16
-
-
-class SquareTraining(Table):
-    """How a detector is trained, with AdamW."""
-
-    epochs: int = Field(default=50, gt=0)
-    batch_size: int = Field(default=8, gt=0)
-    learning_rate: float = Field(default=2e-4, gt=0)
-    weight_decay: float = Field(default=1e-4, ge=0)
-    schedule: Literal["cosine", "constant"] = "cosine"
-    patience: int = Field(default=0, ge=0, description="stop after so many epochs without a better score; 0: never")
-    ema: float = Field(default=0.0, ge=0, lt=1, description="decay of the moving average that is kept; 0: none")
-    tensorboard: bool = False
-
-
-class SquareConfig(ExperimentConfig):
-    """A config of a `SquareDetector`; a subclass says which network, and adds keys of its own.
-
-    Attributes:
-        image_size: Side in pixels of the square that a picture is shown in.
-        train: How it is trained.
-        augmentation: How training pictures are varied.
-    """
-
-    image_size: int = Field(default=512, ge=64, le=2048, multiple_of=32)
-    train: SquareTraining = SquareTraining()
-    augmentation: Augmentation = Augmentation()
-
-    def network(self) -> nn.Module:
-        """The network with random weights.
-
-        In training it gives the loss of a `Batch`, a scalar. In evaluation it takes (N, size, size) uint8, and gives N
-        dicts: `boxes` (boxes, 4), xyxy in pixels of the square, and `scores` (boxes,), 0..1, in any order.
-        """
-        raise NotImplementedError
-
-    def first_network(self, train: Split) -> nn.Module:
-        """The network that training starts with; pretrained or fitted to the train split, where a subclass says so."""
-        del train
-        return self.network()
 
 
 @dataclass(frozen=True)

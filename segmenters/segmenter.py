@@ -9,13 +9,13 @@ from typing import ClassVar, Final, NamedTuple, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from supervision import Detections
 from torch import Tensor, nn
 
 from hilum.config import read_config
 from hilum.datasets.cache import Squares, square_pictures
 from hilum.datasets.folder import Dataset, Split, SplitName
 from hilum.datasets.letterbox import Letterbox
+from hilum.detections import Detections
 from hilum.errors import HilumError
 from hilum.result import IMAGE_PROBABILITY
 from hilum.run import operating_boxes

@@ -3,21 +3,31 @@
 from abc import abstractmethod
 from difflib import get_close_matches
 from functools import partial
-from typing import Any, Final, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-import torch
-from pydantic import Field, model_validator
-from torch import nn
+from pydantic import Field, ValidationInfo, model_validator
+from pydantic.config import JsonDict
 
-from hilum.config import ExperimentConfig, Table
-from hilum.datasets.augmentation import Augmentation
-from hilum.segmenters.losses import LOSSES, Loss, options_of
+from hilum.config import ExperimentConfig, Table, builds
+from hilum.datasets.augmentation_config import Augmentation
 from hilum.segmenters.masks_to_boxes import Confidence, Connectivity
+
+if TYPE_CHECKING:  # a config is read without torch
+    from torch import nn
+
+    from hilum.segmenters.losses import Loss
 
 Precision = Literal["auto", "float32", "bfloat16"]
 BFLOAT16: dict[Precision, bool | None] = {"auto": None, "float32": False, "bfloat16": True}
 
-_LOSS_OPTIONS: Final[list[Any]] = sorted({name for loss in LOSSES.values() for name in options_of(loss)})
+
+def _loss_options(schema: JsonDict) -> None:
+    """The keys that the table may have."""
+    from hilum.segmenters.losses import LOSSES, options_of
+
+    schema["properties"] = {
+        name: {} for name in sorted({name for loss in LOSSES.values() for name in options_of(loss)})
+    }
 
 
 class Training(Table):
@@ -38,7 +48,7 @@ class Training(Table):
     learning_rate: float = Field(default=1e-3, gt=0)
     schedule: Literal["cosine", "constant"] = "cosine"
     loss: Literal["iou_bce", "bce", "iou", "dice", "dice_bce", "tversky", "focal"] = "iou_bce"
-    loss_options: dict[str, float] = Field(default_factory=dict, json_schema_extra={"keys": _LOSS_OPTIONS})
+    loss_options: dict[str, float] = Field(default_factory=dict, json_schema_extra=_loss_options)
     image_loss: float = Field(default=0.0, ge=0)
     patience: int = Field(default=0, ge=0, description="stop after so many epochs without a better score; 0: never")
     ema: float = Field(default=0.0, ge=0, lt=1, description="decay of the moving average that is kept; 0: none")
@@ -48,12 +58,20 @@ class Training(Table):
     tensorboard: bool = False
 
     @property
-    def pixel_loss(self) -> Loss:
+    def pixel_loss(self) -> "Loss":
         """The loss of the pixels with its options."""
+        from hilum.segmenters.losses import LOSSES
+
         return partial(LOSSES[self.loss], **self.loss_options)
 
     @model_validator(mode="after")
     def _check_loss(self) -> Self:
+        if not self.loss_options:
+            return self
+        import torch
+
+        from hilum.segmenters.losses import LOSSES, options_of
+
         known = options_of(LOSSES[self.loss])
         for name in self.loss_options:
             if name not in known:
@@ -100,13 +118,13 @@ class SegmenterConfig(ExperimentConfig):
     report: Report | None = None
 
     @abstractmethod
-    def network(self) -> nn.Module:
+    def network(self) -> "nn.Module":
         """The untrained network: (N, 1, size, size) in 0..1 -> logits of the same shape.
 
         Where `has_image_head`, it returns these and the (N,) logits of the images.
         """
 
-    def starting_network(self) -> nn.Module:
+    def starting_network(self) -> "nn.Module":
         """The network that training starts with, which may be pretrained."""
         return self.network()
 
@@ -135,9 +153,13 @@ class SegmenterConfig(ExperimentConfig):
         return self
 
     @model_validator(mode="after")
-    def _is_the_reports(self) -> Self:
-        if self.report is None:
+    def _is_the_reports(self, info: ValidationInfo) -> Self:
+        if self.report is None or not builds(info):
             return self
+        import torch
+
+        from hilum.segmenters.keras_conventions import count_parameters
+
         with torch.device("meta"):  # shapes without numbers
             found = count_parameters(self.network())
         if found != (self.report.parameters, self.report.trainable):
@@ -147,17 +169,3 @@ class SegmenterConfig(ExperimentConfig):
                 "report to null"
             )
         return self
-
-
-class ParameterCount(NamedTuple):
-    """Values in a network: BatchNorm's running statistics are in the total, and not trainable."""
-
-    total: int
-    trainable: int
-
-
-def count_parameters(network: nn.Module) -> ParameterCount:
-    """Count as Keras does. PyTorch's BatchNorm counts its batches too; Keras' does not."""
-    trainable = sum(parameter.numel() for parameter in network.parameters())
-    running = sum(buffer.numel() for buffer in network.buffers() if buffer.is_floating_point())
-    return ParameterCount(trainable + running, trainable)

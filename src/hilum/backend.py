@@ -5,10 +5,10 @@ from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from supervision import Detections
 
 from hilum.config import ExperimentConfig
 from hilum.datasets.folder import Dataset
+from hilum.detections import Detections
 
 
 class Backend(Protocol):

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
-from supervision import Detections
 
+from hilum.detections import Detections
 from hilum.dicom.header import NOTHING_SAID, Description
 
 IMAGE_PROBABILITY = "image_probability"

@@ -21,8 +21,9 @@ from hilum.datasets.folder import Dataset
 from hilum.datasets.letterbox import Letterbox
 from hilum.detectors import pretrained
 from hilum.detectors.square_detector import Batch
-from hilum.detectors.torchvision import TorchvisionConfig, TorchvisionDetector, fitted_anchors
-from hilum.detectors.torchvision_network import ARCHITECTURES, CONFIDENCE_FLOOR, MAX_BOXES, DetectionNetwork
+from hilum.detectors.torchvision import TorchvisionConfig, TorchvisionDetector
+from hilum.detectors.torchvision_names import ARCHITECTURES
+from hilum.detectors.torchvision_network import CONFIDENCE_FLOOR, MAX_BOXES, DetectionNetwork, fitted_anchors
 from hilum.errors import HilumError
 from hilum.eval.competition import best_confidence, threshold_curve
 from hilum.training import loop
