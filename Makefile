@@ -13,7 +13,7 @@ demo: $(VENV)/.installed  ## generate data, convert, train three backends, bench
 	$(BIN)/hilum benchmark demo/data sample/resnet sample/unet sample/yolo --out demo/benchmark --dicom demo/kaggle/stage_2_test_images
 
 test: $(VENV)/.installed  ## the tests, without the slow ones
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not gpu" -n auto
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not gpu" -n auto --dist loadscope
 	$(BIN)/python -m pytest --doctest-modules -o consider_namespace_packages=true src/hilum -q
 
 test-slow: $(VENV)/.installed

@@ -13,34 +13,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from commandline import complaint, hilum
 
 import hilum.predict as hilum_predict
 from hilum.datasets.folder import Dataset
 
 TEST_IMAGES = 5  # of `sample_folder`
 TINY = ["image_size=64", "model.channels=4", "model.blocks=1", "model.depth=2", "train.epochs=1", "boxes.threshold=0.2"]
-
-
-def hilum(*words: object, code: int = 0) -> subprocess.CompletedProcess[str]:
-    """Run hilum; no traceback ever, and the exit code that is expected."""
-    done = subprocess.run(
-        [sys.executable, "-m", "hilum", *map(str, words)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert "Traceback" not in done.stderr + done.stdout
-    assert done.returncode == code, done.stderr
-    return done
-
-
-def complaint(*words: object) -> str:
-    """The single line that a command complains with."""
-    lines = [line for line in hilum(*words, code=1).stderr.splitlines() if line.strip()]
-    assert len(lines) == 1, lines
-    assert lines[0].startswith("hilum: ")
-    return lines[0]
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +126,18 @@ def test_submit(trained, dataset, tmp_path):
     rows = (tmp_path / "submission.csv").read_text().splitlines()
     assert rows[0] == "patientId,PredictionString"
     assert len(rows) == 1 + TEST_IMAGES
+
+
+def test_it_runs_as_a_program_of_its_own(trained, dataset, tmp_path):
+    """What all other tests here do in this process."""
+    command = [sys.executable, "-m", "hilum", "submit", str(trained), str(dataset), str(tmp_path / "submission.csv")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    inside = hilum("submit", trained, dataset, tmp_path / "submission.csv", code=1)
+    assert "is there already" in inside.stderr
+    again = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert (again.returncode, again.stdout, again.stderr) == (1, "", inside.stderr)
+    assert done.stderr == ""
 
 
 def test_backends_and_configs():

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from commandline import hilum as command
 
 if not (find_spec("onnxruntime") and find_spec("onnxscript") and find_spec("openvino")):
     pytest.skip("needs the extras `onnx` and `openvino`", allow_module_level=True)
@@ -352,18 +353,9 @@ def test_a_batch_that_it_does_not_take_is_one_line(exported):
         assert "\n" not in str(caught.value)
 
 
-def command(*words: object, code: int = 0) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "hilum", *map(str, words)], capture_output=True, text=True, check=False
-    )
-    assert "Traceback" not in done.stderr + done.stdout
-    assert done.returncode == code, done.stderr
-    return done.stdout + done.stderr
-
-
 def test_the_command_line_says_what_is_wrong(unet, tmp_path):
-    assert "no such run folder" in command("export", tmp_path / "none", "--format", "onnx", code=1)
-    assert "is there already" in command("export", unet, "--format", "onnx", "--out", tmp_path, code=1)
+    assert "no such run folder" in command("export", tmp_path / "none", "--format", "onnx", code=1).stderr
+    assert "is there already" in command("export", unet, "--format", "onnx", "--out", tmp_path, code=1).stderr
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from hilum.datasets.folder import Dataset
 from hilum.errors import HilumError
 from hilum.eval.answer import Answer, with_chosen_confidence
 from hilum.eval.competition import best_confidence, competition_score, threshold_curve
+from hilum.eval.measures import measure
 from hilum.eval.predictions_folder import write_predictions
 from hilum.eval.submission import write_submission
 from hilum.result import Result
@@ -179,13 +180,6 @@ def images_of_patients_with_opacity(split):
     return list(of.values())
 
 
-@pytest.fixture
-def _few_resamples(monkeypatch):
-    monkeypatch.setattr("hilum.eval.measures._RESAMPLES", 50)
-    monkeypatch.setattr("hilum.eval.measures._AP_RESAMPLES", 5)
-
-
-@pytest.mark.usefixtures("_few_resamples")
 @pytest.mark.parametrize(("positive", "lone"), [(1, True), (1, False), (2, True)])
 def test_a_perfect_answer_is_perfect_however_few_patients_have_opacity(data, tmp_path, monkeypatch, positive, lone):
     train = data.split("train")
@@ -209,7 +203,6 @@ def test_a_perfect_answer_is_perfect_however_few_patients_have_opacity(data, tmp
     assert sum("so nothing can be chosen there" in line for line in problems) == (not lone)
 
 
-@pytest.mark.usefixtures("_few_resamples")
 def test_a_split_without_opacity_keeps_all_boxes_and_says_so(data, tmp_path, monkeypatch):
     split = with_boxes_of(data.split("train"))
     monkeypatch.setattr(Dataset, "split", lambda _, name: replace(split, name=name))
@@ -232,3 +225,12 @@ def test_a_run_whose_backend_finds_relative_boxes_is_refused(data, tmp_path, mon
     (tmp_path / "config.yaml").touch()
     with pytest.raises(HilumError, match=f"^{tmp_path}: all .* boxes lie within 1 px, as relative ones"):
         evaluate(tmp_path, data, "train")
+
+
+@pytest.mark.usefixtures("all_resamples")
+def test_intervals_are_of_as_many_resamples_as_pages_and_tables_say(data):
+    holdout = data.split("holdout")
+    drawn = measure(holdout, Answer(*zip(*noisy(holdout), strict=True)), {}).figures
+    assert {name: figure.draws.split(" ")[0] for name, figure in drawn.items() if figure.draws[:4] != "2000"} == {
+        "ap_competition": "500"
+    }

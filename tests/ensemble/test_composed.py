@@ -1,13 +1,11 @@
 import json
-import os
 import shutil
-import subprocess
-import sys
 from itertools import pairwise
 
 import cv2
 import numpy as np
 import pytest
+from commandline import hilum as run_command
 from small_configs import RESNET
 
 import hilum
@@ -207,9 +205,7 @@ def test_the_ablation_ends_with_the_run_itself(composed, data):
 
 
 def test_the_command_prints_the_ablation(composed, data, tmp_path):
-    command = [sys.executable, "-m", "hilum", "ablate", str(composed), str(data.path), "--json", str(tmp_path / "rows")]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    done = run_command("ablate", composed, data.path, "--json", tmp_path / "rows")
     rows = json.loads((tmp_path / "rows").read_text())["rows"]
     lines = [line for line in done.stdout.splitlines() if line.startswith("\u2502")]
     assert len(lines) == len(rows) == 8

@@ -1,13 +1,12 @@
 import html
 import re
 import shutil
-import subprocess
-import sys
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from commandline import complaint, hilum
 
 from hilum.comparison.pictures import NOT_A_DEVICE
 from hilum.converters.resplit import Stage1, resplit
@@ -214,13 +213,11 @@ def test_a_damaged_table(make_dataset, age):
 
 def test_the_command(make_dataset, tmp_path):
     data = make_dataset([{"class": "Normal"}])
-    command = [sys.executable, "-m", "hilum", "explore", str(data), "--out", str(tmp_path / "out")]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    command = ("explore", data, "--out", tmp_path / "out")
+    done = hilum(*command)
     assert done.stdout.strip() == str(tmp_path / "out" / "index.html")
     (tmp_path / "out" / "mine").mkdir()
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert [line.startswith("hilum: ") for line in done.stderr.splitlines() if line.strip()] == [True]
+    assert complaint(*command)
 
 
 @pytest.fixture(scope="module")

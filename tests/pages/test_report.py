@@ -96,14 +96,6 @@ class Tags(HTMLParser):
         self.text.append(data)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _few_resamples():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hilum.eval.measures._RESAMPLES", 100)
-        patch.setattr("hilum.eval.measures._AP_RESAMPLES", 20)
-        yield
-
-
 @pytest.fixture(scope="module")
 def data(dataset):
     return Dataset.open(dataset)
