@@ -23,7 +23,7 @@ def main() -> None:
     try:
         from hilum.cli import app
 
-        app(exit_on_error=False, print_error=False)
+        app(sys.argv[1:], exit_on_error=False, print_error=False)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - each is told by a line
         sys.exit(_tell(error))
 
