@@ -1,6 +1,5 @@
 """torchvision's detectors as a backend: the networks, what they learn from, what they start with, what they find."""
 
-import importlib
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
@@ -394,7 +393,6 @@ def test_without_a_connection_the_hub_is_one_line(tmp_path: Path, monkeypatch: p
 def test_the_hubs_weights_become_the_backbone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tensors = classifier_file(tmp_path / "hub.pth")
     monkeypatch.setattr(pretrained, "download", lambda _: tensors)
-    monkeypatch.setattr(importlib.import_module("hilum.detectors.torchvision"), "download", lambda _: tensors)
     network = tiny(model={"weights": "hub"}).starting_network()
     assert torch.equal(network.detector.backbone.body.state_dict()["0.0.weight"], tensors["features.0.0.weight"])
 

@@ -213,7 +213,7 @@ def test_a_run_from_the_hub_says_so_resumes_and_loads_without_it(dataset, tmp_pa
         asked.append((repository, run.exists()))
         return tmp_path / "model.safetensors"
 
-    monkeypatch.setattr("hilum.segmenters.smp.download", download)
+    monkeypatch.setattr("hilum.training.encoder_weights.download", download)
     data, run = Dataset.open(dataset), tmp_path / "run"
     # A learning rate of next to nothing leaves the weights what they came as.
     settings = config({"weights": "hub"}, train={"epochs": 2, "batch_size": 8, "learning_rate": 1e-12})
