@@ -405,7 +405,7 @@ def test_a_picture_too_long_for_a_drawing_keeps_its_results(backend: ManyBoxes, 
 def test_only_commands_that_go_on_promise_it(
     command: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupted(**_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("hilum.cli.app", interrupted)
