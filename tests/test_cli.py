@@ -18,7 +18,15 @@ import hilum.predict as hilum_predict
 from hilum.datasets.folder import Dataset
 
 TEST_IMAGES = 5  # of `sample_folder`
-TINY = ["image_size=64", "model.channels=4", "model.blocks=1", "model.depth=2", "train.epochs=1", "boxes.threshold=0.2"]
+TINY = [
+    "image_size=64",
+    "model.channels=4",
+    "model.blocks=1",
+    "model.depth=2",
+    "model.head=plain",
+    "train.epochs=1",
+    "boxes.threshold=0.2",
+]
 
 
 @pytest.fixture(scope="module")

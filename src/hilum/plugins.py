@@ -5,7 +5,7 @@ Who declares the backend's `Config` among `hilum.configs` too has configs read w
 
 from dataclasses import dataclass
 from difflib import get_close_matches
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from typing import Any
 
 from hilum.errors import HilumError
@@ -29,7 +29,7 @@ def backend_class(name: str) -> type[Any]:
     Raises:
         HilumError: no such backend, or it cannot be imported (an extra is missing, or a plug-in is broken).
     """
-    return _usable(_declared(name))
+    return _usable(_backend(name, entry_points()))
 
 
 def config_class(name: str) -> type[Any]:
@@ -38,16 +38,17 @@ def config_class(name: str) -> type[Any]:
     Raises:
         HilumError: as `backend_class` does.
     """
-    backend = _declared(name)
-    for point in entry_points(group=CONFIGS, name=name):
+    every = entry_points()  # reading them takes some time, for they are in a file of each distribution
+    backend = _backend(name, every)
+    for point in every.select(group=CONFIGS, name=name):
         if _distribution(point) == _distribution(backend):
             return _usable(point)
     config: type[Any] = _usable(backend).Config
     return config
 
 
-def _declared(name: str) -> EntryPoint:
-    declared = {point.name: point for point in entry_points(group=GROUP)}
+def _backend(name: str, every: EntryPoints) -> EntryPoint:
+    declared = {point.name: point for point in every.select(group=GROUP)}
     if name not in declared:
         near = get_close_matches(name, declared, 1)
         hint = f"did you mean '{near[0]}'?" if near else f"installed are {', '.join(sorted(declared))}"
