@@ -1,16 +1,13 @@
 """What a classifier learns: opacity or not, or which of the challenge's three classes."""
 
 from collections.abc import Sequence
-from typing import Final, Literal
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-Target = Literal["opacity", "three_classes"]
-
-CLASSES: Final = ("Normal", "No Lung Opacity / Not Normal", "Lung Opacity")
+from hilum.classifiers.gate_config import CLASSES, Target
 
 
 def possible_classes(target: Target, classes: Sequence[str], has_opacity: ArrayLike) -> NDArray[np.bool_]:

@@ -1,107 +1,26 @@
 """The backend `gate`: a classifier of timm's, which decides whether an image gets boxes at all."""
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field, field_validator, model_validator
-from supervision import Detections
 from torch import Tensor
 
-from hilum.classifiers.classes import CLASSES, Target, class_loss, opacity_probability, possible_classes
-from hilum.classifiers.gate_network import GateNetwork
-from hilum.config import Table
+import hilum.classifiers.gate_network  # noqa: F401 - without its library there is no such backend
+from hilum.classifiers.classes import class_loss, opacity_probability, possible_classes
+from hilum.classifiers.gate_config import GateConfig
 from hilum.datasets.augmentation import augment
 from hilum.datasets.cache import Squares
 from hilum.datasets.folder import Dataset, Split
 from hilum.datasets.letterbox import Letterbox
+from hilum.detections import Detections
 from hilum.errors import HilumError
 from hilum.eval.image_level import auroc, youden_threshold
 from hilum.network_backend import NetworkBackend
 from hilum.predict import Predictor, predict_all
 from hilum.result import IMAGE_PROBABILITY, no_detections
 from hilum.training.loop import Numbers
-from hilum.training.pretrained import check_in_timm, start_encoder, timm_repository, weights_source
-from hilum.training.settings import NetworkConfig, TrainSettings
-
-
-class GateModel(Table):
-    """The network.
-
-    Attributes:
-        name: Of timm, `resnet18` or with the weights to take, `resnet18.a1_in1k`.
-        weights: Where it starts: `none` (random), `hub` (downloaded once, when training begins), or the path of a file
-            of tensors. A run folder is whole without it.
-        dropout: Of the pooled features.
-    """
-
-    name: str = "resnet18"
-    weights: str = "none"
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-
-    @field_validator("name")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        check_in_timm(name, "name")
-        return name
-
-    @model_validator(mode="after")
-    def _on_the_hub(self) -> Self:
-        if self.weights == "hub":
-            timm_repository(self.name)
-        return self
-
-
-class GateTraining(TrainSettings):
-    """How it is trained, with AdamW; epochs are chosen by the AUROC."""
-
-    batch_size: int = Field(gt=1)
-    weight_decay: float = Field(default=0.01, ge=0)
-
-
-class GateConfig(NetworkConfig):
-    """A config with `backend: gate`.
-
-    Attributes:
-        target: `opacity` or not; or `three_classes`, which also tells normal images from those with other findings,
-            of which most false alarms are.
-        model: The network.
-    """
-
-    target: Target = "opacity"
-    model: GateModel = GateModel()
-    train: GateTraining
-
-    @property
-    def pretraining(self) -> str | None:
-        """The hub's repository, or the file's name, of the weights that it starts with."""
-        return weights_source(self.model.weights, lambda: timm_repository(self.model.name))
-
-    def network(self) -> GateNetwork:
-        """The network with random weights.
-
-        Raises:
-            HilumError: it cannot be built for pictures of this size.
-        """
-        outputs = 2 if self.target == "opacity" else len(CLASSES)
-        try:
-            return GateNetwork(self.model.name, outputs, self.model.dropout, self.image_size)
-        except Exception as error:  # timm's networks check sizes with any exception
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise HilumError(
-                f"model.name: {self.model.name} cannot be built for image_size {self.image_size} ({reason})"
-            ) from error
-
-    def starting_network(self) -> GateNetwork:
-        """The network that training starts with, which may be pretrained.
-
-        Raises:
-            HilumError: it cannot be built, or its weights cannot be had, or are not of this network.
-        """
-        network = self.network()
-        start_encoder(network.encoder, self.model.weights, lambda: (timm_repository(self.model.name), None))
-        return network
 
 
 class GateClassifier(NetworkBackend):

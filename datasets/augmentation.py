@@ -10,39 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from pydantic import Field
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional as F
 
-from hilum.config import Table
+from hilum.datasets.augmentation_config import Augmentation
 
 LEAST_IN_SIGHT = 0.25
 """A box of which a smaller share of the area is left to see is dropped: nobody would draw it."""
-
-
-class Augmentation(Table):
-    """How far pictures are varied; 0 turns a kind off. The default is the capstone report's: flips alone.
-
-    Attributes:
-        flip: Share of the pictures that are mirrored left to right.
-        rotate_degrees: Turned by up to this much, either way.
-        scale: Enlarged by a factor between 1 / (1 + scale) and 1 + scale.
-        translate: Moved by up to this share of the side, across and down.
-        shear_degrees: Slanted sideways by up to this much, either way.
-        gamma: Brightness 0..1 to a power between 1 / (1 + gamma) and 1 + gamma.
-        noise: Gaussian noise, whose standard deviation is up to this share of the range from black to white.
-        cutout: Share of the pictures in which a rectangle, of sides 1/10 to 1/4 of the picture's, is covered.
-    """
-
-    flip: float = Field(default=0.5, ge=0, le=1)
-    rotate_degrees: float = Field(default=0, ge=0, le=45)
-    scale: float = Field(default=0, ge=0, le=1)
-    translate: float = Field(default=0, ge=0, le=0.5)
-    shear_degrees: float = Field(default=0, ge=0, le=30)
-    gamma: float = Field(default=0, ge=0, le=2)
-    noise: float = Field(default=0, ge=0, le=0.5)
-    cutout: float = Field(default=0, ge=0, le=1)
 
 
 @dataclass(frozen=True)
@@ -182,6 +155,9 @@ def vary_picture(picture: Tensor, variation: Variation) -> Tensor:
     if variation.mirrored:
         picture = picture.flip(1)
     if variation.moves:
+        from torchvision.transforms import InterpolationMode
+        from torchvision.transforms.v2 import functional as F
+
         picture = F.affine(
             picture[None],
             angle=variation.angle_degrees,
@@ -192,6 +168,8 @@ def vary_picture(picture: Tensor, variation: Variation) -> Tensor:
             fill=0,
         )[0]
     if variation.gamma != 1:
+        from torchvision.transforms.v2 import functional as F
+
         greys = torch.arange(256, dtype=torch.uint8)[None, None]  # 256 powers instead of one a pixel
         picture = F.adjust_gamma(greys, variation.gamma)[0, 0].to(picture.device)[picture.int()]
     if variation.noise:

@@ -6,38 +6,17 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from pydantic import Field
-from supervision import Detections
 from torch import Tensor, nn
 
 from hilum.datasets.augmentation import augment
 from hilum.datasets.cache import Squares
 from hilum.datasets.folder import Split
 from hilum.datasets.letterbox import Letterbox
+from hilum.detections import Detections
 from hilum.network_backend import NetworkBackend
 from hilum.result import detections_in_picture
 from hilum.training.loop import Numbers
-from hilum.training.settings import NetworkConfig, TrainSettings
-
-
-class SquareTraining(TrainSettings):
-    """How a detector is trained, with AdamW."""
-
-    epochs: int = Field(default=50, gt=0)
-    batch_size: int = Field(default=8, gt=0)
-    learning_rate: float = Field(default=2e-4, gt=0)
-    weight_decay: float = Field(default=1e-4, ge=0)
-
-
-class SquareConfig(NetworkConfig):
-    """A config of a `SquareDetector`; a subclass says which network, and adds keys of its own.
-
-    In training the network gives the loss of a `Batch`, a scalar. In evaluation it takes (N, size, size) uint8, and
-    gives N dicts: `boxes` (boxes, 4), xyxy in pixels of the square, and `scores` (boxes,), 0..1, in any order.
-    """
-
-    image_size: int = Field(default=512, ge=64, le=2048, multiple_of=32)
-    train: SquareTraining = SquareTraining()
+from hilum.training.settings import NetworkConfig
 
 
 @dataclass(frozen=True)

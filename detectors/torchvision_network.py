@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Final, Literal, cast, get_args
+from typing import Any, Final, cast
 
 import numpy as np
 import torch
@@ -21,17 +21,10 @@ from torchvision.models.detection.ssd import SSD
 from torchvision.models.detection.ssdlite import SSDLiteFeatureExtractorMobileNet, SSDLiteHead
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
 
-Architecture = Literal[
-    "fasterrcnn_resnet50_fpn_v2", "retinanet_resnet50_fpn_v2", "fcos_resnet50_fpn", "ssdlite320_mobilenet_v3_large"
-]
-Backbone = Literal["resnet18", "resnet34", "resnet50", "resnet101", "mobilenet_v3_small", "mobilenet_v3_large"]
-ARCHITECTURES: Final[tuple[Architecture, ...]] = get_args(Architecture)
-OWN_BACKBONE: Final[dict[Architecture, Backbone]] = {
-    "fasterrcnn_resnet50_fpn_v2": "resnet50",
-    "retinanet_resnet50_fpn_v2": "resnet50",
-    "fcos_resnet50_fpn": "resnet50",
-    "ssdlite320_mobilenet_v3_large": "mobilenet_v3_large",
-}
+from hilum.datasets.folder import Split
+from hilum.detectors.anchors import fit_anchors
+from hilum.detectors.torchvision_names import Architecture, Backbone
+
 CONFIDENCE_FLOOR: Final = 0.001
 MAX_BOXES: Final = 100
 _AS_IF: Final = 10
@@ -294,3 +287,12 @@ def _to_float32(_: nn.Module, __: Any, output: Any) -> Any:
     if isinstance(output, dict):
         return {key: _to_float32(_, __, value) for key, value in output.items()}
     return type(output)(_to_float32(_, __, value) for value in output)
+
+
+def fitted_anchors(network: DetectionNetwork, split: Split, size: int) -> NDArray[np.float64]:
+    """(levels, anchors a cell, 2) widths and heights in pixels of the square, fitted to a split's boxes."""
+    strides = network.strides(size)
+    if not network.has_anchors:
+        return np.repeat(strides[:, None, None], 2, axis=2)
+    boxes = np.concatenate([split.boxes_in_square(number, size) for number in range(len(split))])
+    return fit_anchors(boxes[:, 2:] - boxes[:, :2], strides, network.anchors.sizes_wh.shape[1])

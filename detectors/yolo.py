@@ -9,13 +9,13 @@ import torchvision  # noqa: F401 - where it is imported, and only there, ultraly
 import yaml
 from numpy.typing import NDArray
 from safetensors.torch import save_file
-from supervision import Detections
 from torch import nn
 
 from hilum.backend import Backend
 from hilum.config import read_config
 from hilum.datasets.folder import Dataset
 from hilum.datasets.letterbox import letterbox_batch
+from hilum.detections import Detections
 from hilum.detectors.architecture import first_line
 from hilum.detectors.competition_trainer import FILL
 from hilum.detectors.private_ultralytics import non_max_suppression, quietly

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any, Final, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic.config import JsonDict
 
-from hilum.config import ExperimentConfig, Table
+from hilum.config import ExperimentConfig, Table, builds
 from hilum.datasets.letterbox import Interpolation
-from hilum.detectors.private_ultralytics import get_cfg, quietly
 
 # ultralytics' keys that hilum sets itself, and where they are said here.
 _OURS: Final = {
@@ -42,7 +42,12 @@ _REFUSED: Final = {
     "single_cls": "there is one class",
 }
 
-_THEIRS: Final[list[Any]] = sorted(vars(get_cfg()).keys() - _OURS.keys() - _REFUSED.keys())
+
+def _theirs(schema: JsonDict) -> None:
+    """The keys that the table may have."""
+    from hilum.detectors.private_ultralytics import get_cfg
+
+    schema["properties"] = {name: {} for name in sorted(vars(get_cfg()).keys() - _OURS.keys() - _REFUSED.keys())}
 
 
 class Training(Table):
@@ -96,7 +101,7 @@ class YOLOConfig(ExperimentConfig):
     interpolation: Interpolation = "area"
     train: Training
     boxes: Boxes = Boxes()
-    ultralytics: dict[str, Any] = Field(default_factory=dict, json_schema_extra={"keys": _THEIRS})
+    ultralytics: dict[str, Any] = Field(default_factory=dict, json_schema_extra=_theirs)
 
     @property
     def from_checkpoint(self) -> bool:
@@ -110,7 +115,7 @@ class YOLOConfig(ExperimentConfig):
 
     @field_validator("ultralytics")
     @classmethod
-    def _check_by_ultralytics(cls, table: dict[str, Any]) -> dict[str, Any]:
+    def _check_by_ultralytics(cls, table: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         for key in table:
             if key in _OURS:
                 raise ValueError(f"'{key}' is set by {_OURS[key]}")
@@ -118,6 +123,10 @@ class YOLOConfig(ExperimentConfig):
                 raise ValueError(f"'{key}' {_REFUSED[key]}")
         if table.get("cache") == "disk":
             raise ValueError("'cache: disk' would write into the dataset folder; use 'ram' or false")
+        if not table or not builds(info):
+            return table
+        from hilum.detectors.private_ultralytics import get_cfg, quietly
+
         try:
             with quietly():
                 get_cfg(overrides=dict(table))

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 from safetensors.numpy import save
-from supervision import Detections
 
 from hilum.backend import Backend
 from hilum.config import ExperimentConfig, read_config
 from hilum.datasets.folder import Dataset, Split
+from hilum.detections import Detections
 from hilum.documents import advising, check, parse_json
 from hilum.ensemble.composed_config import GATE, LUNGS, ComposedConfig
 from hilum.ensemble.composition import MemberPredictions, Parameters, choose_parameters, compose, operating_point

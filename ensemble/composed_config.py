@@ -182,13 +182,12 @@ class ComposedConfig(ExperimentConfig):
     def _read_parts(cls, values: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         """Read the configs inside, and name all that is wrong in any of them at once."""
         problems: list[Problem] = []
-        trust = (info.context or {}).get("trust", False)
 
         def read(part: Any, where: str) -> Any:
             if not isinstance(part, Mapping) or not isinstance(part.get("config"), Mapping | str):
                 return part
             try:
-                return {**part, "config": nested_config(part["config"], f"{where}.config", trust=trust)}
+                return {**part, "config": nested_config(part["config"], f"{where}.config", info.context or {})}
             except ConfigError as error:
                 problems.extend(error.problems)
                 return part

@@ -14,8 +14,8 @@ from typing import Annotated, Any, NamedTuple, Self
 
 import numpy as np
 from pydantic import Field, TypeAdapter
-from supervision import Detections
 
+from hilum.detections import Detections
 from hilum.dicom.header import Description
 from hilum.documents import check, parse_json
 from hilum.errors import HilumError

@@ -1,7 +1,7 @@
 """What the report's networks and their training inherit from Keras, in which it was written."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -62,3 +62,17 @@ def check_input(image: Tensor, depth: int) -> None:
         raise ValueError(
             f"a network of depth {depth} takes (N, 1, H, W) with H and W divisible by {step}, got {tuple(image.shape)}"
         )
+
+
+class ParameterCount(NamedTuple):
+    """Values in a network: BatchNorm's running statistics are in the total, and not trainable."""
+
+    total: int
+    trainable: int
+
+
+def count_parameters(network: nn.Module) -> ParameterCount:
+    """Count as Keras does. PyTorch's BatchNorm counts its batches too; Keras' does not."""
+    trainable = sum(parameter.numel() for parameter in network.parameters())
+    running = sum(buffer.numel() for buffer in network.buffers() if buffer.is_floating_point())
+    return ParameterCount(trainable + running, trainable)

@@ -11,7 +11,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.ops import sigmoid_focal_loss
 
 from hilum.training.distributed import all_sum
 
@@ -107,6 +106,8 @@ def focal_loss(logits: Tensor, mask: Tensor, *, gamma: float = 2, alpha: float =
     _check_same_shape(logits, mask)
     if gamma < 0 or not 0 <= alpha <= 1:
         raise ValueError(f"gamma and alpha: expected 0 or more and 0 to 1, got {gamma} and {alpha}")
+    from torchvision.ops import sigmoid_focal_loss  # torchvision takes as long to import as torch
+
     value: Tensor = sigmoid_focal_loss(logits.float(), mask.float(), alpha=alpha, gamma=gamma, reduction="mean")
     return value
 

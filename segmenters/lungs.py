@@ -11,67 +11,28 @@ from typing import Any, Final, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
-from supervision import Detections
 from torch import nn
 
-try:
-    from torchxrayvision.baseline_models.chestx_det.ptsemseg.pspnet import pspnet
-except ImportError as error:
-    raise ImportError('torchxrayvision (Apache-2.0) is missing: pip install "hilum[lungs]"') from error
-
 from hilum.backend import Backend
-from hilum.config import ExperimentConfig, read_config
+from hilum.config import read_config
 from hilum.datasets.folder import Dataset, Split
 from hilum.datasets.letterbox import Letterbox
 from hilum.datasets.masks import share_inside
 from hilum.datasets.pictures import read_picture
+from hilum.detections import Detections
 from hilum.errors import HilumError
 from hilum.result import no_detections
+from hilum.segmenters.lungs_config import LungsConfig
+from hilum.segmenters.lungs_network import build_network
 from hilum.training.checkpoint import load_weights, save_weights
 from hilum.training.distributed import is_rank_zero, rank_zero_first
 from hilum.training.loop import pick_device
-from hilum.training.pretrained import download_file
-from hilum.training.tensors import read_tensors
 
-URL: Final = "https://github.com/mlmed/torchxrayvision/releases/download/v1/pspnet_chestxray_best_model_4.pth"
 SIDE: Final = 512
 """Of the square that it was trained on."""
-_STRUCTURES, _LUNGS = 14, (4, 5)
+_LUNGS = (4, 5)
 # ImageNet's, as it was trained with.
 _MEAN, _STD = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
-
-
-class LungsConfig(ExperimentConfig):
-    """A config with `backend: lungs`.
-
-    Attributes:
-        weights: `hub` downloads torchxrayvision's file once; or its path, or that of a run's `weights.safetensors`.
-            Tensors are read and nothing is unpickled.
-    """
-
-    weights: str = Field(default="hub", min_length=1)
-
-    @property
-    def pretraining(self) -> str:
-        """The file, and whose images it was trained on."""
-        name = URL if self.weights == "hub" else self.weights
-        return f"{Path(name).name} (ChestX-Det: images of NIH ChestX-ray14)"
-
-    def starting_network(self) -> nn.Module:
-        """The network with the weights.
-
-        Raises:
-            HilumError: they cannot be had, or are not those of this network.
-        """
-        path = download_file(URL, "weights") if self.weights == "hub" else Path(self.weights)
-        tensors = read_tensors(path, "weights", "hub")
-        network: nn.Module = pspnet(_STRUCTURES)
-        try:
-            network.load_state_dict(tensors)
-        except RuntimeError as error:
-            raise HilumError(f"weights: {path}: not those of torchxrayvision's PSPNet of chestx_det") from error
-        return network
 
 
 class AnatomyLungs(Backend):
@@ -110,7 +71,7 @@ class AnatomyLungs(Backend):
     @classmethod
     def load(cls, run: Path) -> Self:
         read_config(run, LungsConfig)
-        network = pspnet(_STRUCTURES)
+        network = build_network()
         load_weights(network, run)
         return cls(network.to(pick_device()))
 

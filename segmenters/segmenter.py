@@ -10,12 +10,12 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from supervision import Detections
 from torch import Tensor, nn
 
 from hilum.datasets.cache import Squares, square_pictures
 from hilum.datasets.folder import Dataset, Split
 from hilum.datasets.letterbox import Letterbox, letterbox_batch
+from hilum.detections import Detections
 from hilum.errors import HilumError
 from hilum.network_backend import NetworkBackend
 from hilum.result import IMAGE_PROBABILITY

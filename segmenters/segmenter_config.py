@@ -2,22 +2,29 @@
 
 from difflib import get_close_matches
 from functools import partial
-from typing import Any, Final, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-import torch
-from pydantic import Field, model_validator
-from torch import nn
+from pydantic import Field, ValidationInfo, model_validator
+from pydantic.config import JsonDict
 
-from hilum.config import Table
-from hilum.segmenters.losses import LOSSES, Loss, options_of
+from hilum.config import Table, builds
 from hilum.segmenters.masks_to_boxes import Confidence, Connectivity
 from hilum.training.settings import NetworkConfig, TrainSettings
+
+if TYPE_CHECKING:  # a config is read without torch
+    from hilum.segmenters.losses import Loss
 
 WIDEST = 2048
 """Channels of a level, at most: three times those of the report's widest network, and more does not fit into memory."""
 
 
-_LOSS_OPTIONS: Final[list[Any]] = sorted({name for loss in LOSSES.values() for name in options_of(loss)})
+def _loss_options(schema: JsonDict) -> None:
+    """The keys that the table may have."""
+    from hilum.segmenters.losses import LOSSES, options_of
+
+    schema["properties"] = {
+        name: {} for name in sorted({name for loss in LOSSES.values() for name in options_of(loss)})
+    }
 
 
 class Training(TrainSettings):
@@ -31,16 +38,24 @@ class Training(TrainSettings):
     """
 
     loss: Literal["iou_bce", "bce", "iou", "dice", "dice_bce", "tversky", "focal"] = "iou_bce"
-    loss_options: dict[str, float] = Field(default_factory=dict, json_schema_extra={"keys": _LOSS_OPTIONS})
+    loss_options: dict[str, float] = Field(default_factory=dict, json_schema_extra=_loss_options)
     image_loss: float = Field(default=0.0, ge=0)
 
     @property
-    def pixel_loss(self) -> Loss:
+    def pixel_loss(self) -> "Loss":
         """The loss of the pixels with its options."""
+        from hilum.segmenters.losses import LOSSES
+
         return partial(LOSSES[self.loss], **self.loss_options)
 
     @model_validator(mode="after")
     def _check_loss(self) -> Self:
+        if not self.loss_options:
+            return self
+        import torch
+
+        from hilum.segmenters.losses import LOSSES, options_of
+
         known = options_of(LOSSES[self.loss])
         for name in self.loss_options:
             if name not in known:
@@ -118,9 +133,13 @@ class SegmenterConfig(NetworkConfig):
         return self
 
     @model_validator(mode="after")
-    def _is_the_reports(self) -> Self:
-        if self.report is None:
+    def _is_the_reports(self, info: ValidationInfo) -> Self:
+        if self.report is None or not builds(info):
             return self
+        import torch
+
+        from hilum.segmenters.keras_conventions import count_parameters
+
         with torch.device("meta"):  # shapes without numbers
             found = count_parameters(self.network())
         if found != (self.report.parameters, self.report.trainable):
@@ -130,17 +149,3 @@ class SegmenterConfig(NetworkConfig):
                 "report to null"
             )
         return self
-
-
-class ParameterCount(NamedTuple):
-    """Values in a network: BatchNorm's running statistics are in the total, and not trainable."""
-
-    total: int
-    trainable: int
-
-
-def count_parameters(network: nn.Module) -> ParameterCount:
-    """Count as Keras does. PyTorch's BatchNorm counts its batches too; Keras' does not."""
-    trainable = sum(parameter.numel() for parameter in network.parameters())
-    running = sum(buffer.numel() for buffer in network.buffers() if buffer.is_floating_point())
-    return ParameterCount(trainable + running, trainable)

@@ -1,108 +1,11 @@
 """The backend `segmenter`: any decoder and encoder of segmentation_models_pytorch and timm."""
 
-from typing import Any, Self
-
-import torch
-from pydantic import Field, model_validator
-
-from hilum.config import Table
+import hilum.segmenters.smp_network  # noqa: F401 - without its libraries there is no such backend
 from hilum.segmenters.segmenter import Segmenter
-from hilum.segmenters.segmenter_config import SegmenterConfig
-from hilum.segmenters.smp_network import SMPNetwork, check_names, check_options, hub_address
-from hilum.training.pretrained import start_encoder, weights_source
-
-
-class SMPModel(Table):
-    """The network.
-
-    Attributes:
-        architecture: A decoder of segmentation_models_pytorch: Unet, UnetPlusPlus, FPN, DeepLabV3Plus, ...
-        encoder: One of its encoders (`resnet34`), or one of timm's with `tu-` before its name
-            (`tu-convnextv2_tiny`, or with the weights to take: `tu-convnextv2_tiny.fcmae_ft_in22k_in1k`).
-        weights: Where the encoder's weights come from: `none` (random), `hub` (downloaded once, when training begins),
-            or the path of a file. A run folder is whole without it.
-        options: Further arguments of the architecture, such as `decoder_channels`; and of timm's encoders `img_size`,
-            `dynamic_img_size`, `window_size`, `drop_rate` and `drop_path_rate`.
-    """
-
-    architecture: str = "Unet"
-    encoder: str = "resnet34"
-    weights: str = "none"
-    options: dict[str, Any] = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        check_names(self.architecture, self.encoder)
-        check_options(self.architecture, self.encoder, self.options)
-        if self.weights == "hub":
-            hub_address(self.encoder)
-        return self
-
-
-class SMPConfig(SegmenterConfig):
-    """A config with `backend: segmenter`."""
-
-    model: SMPModel = SMPModel()
-
-    @property
-    def pretraining(self) -> str | None:
-        """The hub's repository, or the file's name, of the weights that the encoder starts with."""
-        return weights_source(self.model.weights, lambda: hub_address(self.model.encoder)[0])
-
-    def network(self) -> SMPNetwork:
-        """The untrained network, with random weights."""
-        model = self.model
-        return SMPNetwork(model.architecture, model.encoder, model.options, image_head=self.has_image_head)
-
-    def starting_network(self) -> SMPNetwork:
-        """The network that training starts with.
-
-        Raises:
-            HilumError: its weights cannot be had, or are not this encoder's.
-        """
-        network = self.network()
-        start_encoder(network.encoder, self.model.weights, lambda: hub_address(self.model.encoder))
-        return network
-
-    @model_validator(mode="after")
-    def _check_network(self) -> Self:
-        if self.train.batch_size < 2:
-            raise ValueError("train.batch_size: expected 2 or more, for BatchNorm needs company, not 1")
-        network = self._built()
-        if self.image_size % network.stride:
-            raise ValueError(
-                f"image_size: expected a multiple of {network.stride} for this model, not {self.image_size}"
-            )
-        device = next(network.parameters()).device
-        try:
-            with torch.inference_mode():
-                output = network.eval()(torch.zeros(1, 1, self.image_size, self.image_size, device=device))
-        except Exception as error:
-            raise ValueError(
-                f"image_size: this model does not take {self.image_size} ({_first_line(error)}); an encoder of fixed "
-                f"size takes model.options.img_size: {self.image_size}, or dynamic_img_size: true"
-            ) from error
-        pixels = output if isinstance(output, torch.Tensor) else output[0]
-        if pixels.shape[2:] != (self.image_size, self.image_size):
-            raise ValueError(f"image_size: of {self.image_size} this model makes masks of {tuple(pixels.shape[2:])}")
-        return self
-
-    def _built(self) -> SMPNetwork:
-        try:
-            with torch.device("meta"):  # shapes without numbers
-                return self.network().to("meta")  # some layers are made without regard to the context
-        except Exception:  # noqa: BLE001 - some encoders compute while they are built: then with numbers
-            try:
-                return self.network()
-            except Exception as error:
-                raise ValueError(f"model: cannot be built: {_first_line(error)}") from error
+from hilum.segmenters.smp_config import SMPConfig
 
 
 class SMPSegmenter(Segmenter):
     """Segments with a network of segmentation_models_pytorch."""
 
     Config = SMPConfig
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,39 +1,7 @@
 """The backend `unet`: the report's UNet as a segmenter."""
 
-from typing import Self
-
-from pydantic import Field, model_validator
-
-from hilum.config import Table
 from hilum.segmenters.segmenter import Segmenter
-from hilum.segmenters.segmenter_config import WIDEST, SegmenterConfig
-from hilum.segmenters.unet_network import BATCHNORM_MOMENTUM, UNet
-
-
-class UNetModel(Table):
-    """The network; the defaults are those of the report's totals. See `unet_network.UNet`."""
-
-    start_channels: int = Field(default=32, gt=0, le=WIDEST)
-    depth: int = Field(default=4, ge=1, le=6)
-    growth: int = Field(default=2, ge=1, le=WIDEST)
-    dropout: float = Field(default=0.5, ge=0, lt=1)
-    momentum: float = Field(default=BATCHNORM_MOMENTUM, gt=0, lt=1)
-
-    @model_validator(mode="after")
-    def _fits_into_memory(self) -> Self:
-        if (widest := self.start_channels * self.growth**self.depth) > WIDEST:
-            raise ValueError(f"start_channels * growth**depth: expected at most {WIDEST} channels, not {widest}")
-        return self
-
-
-class UNetConfig(SegmenterConfig):
-    """A config with `backend: unet`."""
-
-    model: UNetModel = UNetModel()
-
-    def network(self) -> UNet:
-        """The untrained network."""
-        return UNet(**dict(self.model), image_head=self.has_image_head)
+from hilum.segmenters.unet_config import UNetConfig
 
 
 class UNetSegmenter(Segmenter):

@@ -13,7 +13,7 @@ SOURCE = Path(hilum.__file__).parent
 ORDER = (
     "printable private_libraries",
     "errors",
-    "files yaml_loader progress walk source_digest",
+    "detections files yaml_loader progress walk source_digest",
     "documents sealed_lines kinds",
     "plugins config_problems weights_file",
     "config",

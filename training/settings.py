@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from hilum.config import ExperimentConfig, Table
-from hilum.datasets.augmentation import Augmentation
-from hilum.datasets.folder import Split
+from hilum.datasets.augmentation_config import Augmentation
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from hilum.datasets.folder import Split
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
@@ -61,7 +62,7 @@ class NetworkConfig(ExperimentConfig):
         """
         return self.network()
 
-    def first_network(self, train: Split) -> "nn.Module":
+    def first_network(self, train: "Split") -> "nn.Module":
         """The network that training starts with, fitted to the train split where it has something to fit."""
         del train
         return self.starting_network()

@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from supervision import Detections
-
 from hilum.datasets.boxes import xyxy_to_xywh
 from hilum.datasets.folder import Split
+from hilum.detections import Detections
 from hilum.eval.competition import choose_confidence
 
 

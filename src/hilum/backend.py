@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from supervision import Detections
 
 from hilum.config import ExperimentConfig
 from hilum.datasets.folder import Dataset, Split
+from hilum.detections import Detections
 from hilum.plugins import backend_class
 from hilum.training.validation import OperatingPoint
 

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
 
 from hilum.config_problems import ConfigError, Origin, Override, Problem, explain
 from hilum.documents import parse_yaml, read_yaml, shown
 from hilum.errors import HilumError
 from hilum.kinds import mistaken
-from hilum.plugins import backend_class
+from hilum.plugins import cannot_be_used, config_class
 
 SHIPPED = Path(__file__).parent / "configs"
 # Names of earlier versions, a file for each size of each network.
@@ -51,6 +51,11 @@ class ExperimentConfig(Table):
         return {}
 
 
+def builds(info: ValidationInfo) -> bool:
+    """Whether a check may build the network, or ask the library that does: both import torch."""
+    return bool((info.context or {}).get("builds", True))
+
+
 def shipped_configs() -> list[str]:
     """Names that stand for a file: `unet` for configs/unet.yaml, `sample/unet` for configs/sample/unet.yaml."""
     return sorted(path.relative_to(SHIPPED).with_suffix("").as_posix() for path in SHIPPED.rglob("*.yaml"))
@@ -81,7 +86,9 @@ def find_config(source: str) -> Path:
     raise HilumError(f"config '{source}': neither a YAML file nor the name of a shipped config; {hint}")
 
 
-def load_config(source: str, overrides: Sequence[str] = (), *, trust: bool | None = False) -> ExperimentConfig:
+def load_config(
+    source: str, overrides: Sequence[str] = (), *, trust: bool | None = False, builds: bool = True
+) -> ExperimentConfig:
     """Read, merge, override and check a config.
 
     Args:
@@ -89,6 +96,7 @@ def load_config(source: str, overrides: Sequence[str] = (), *, trust: bool | Non
         overrides: `a.b=value`, the value in YAML.
         trust: the user says that a pickle which the config names may be read; nothing to a backend that reads none.
             None leaves it as it is written, in a run's own record, whose pickle is not read again.
+        builds: whether to check what only its network and the libraries behind it can tell.
 
     Raises:
         HilumError: one line a problem, each with the file, or the override, and the key.
@@ -97,7 +105,7 @@ def load_config(source: str, overrides: Sequence[str] = (), *, trust: bool | Non
     *bases, (_, own) = layers = _read(path, ())
     values = _merged(layers)
     given = tuple(_override(values, override) for override in overrides)
-    return _checked(values, Origin(str(path), tuple(bases), own, given), trust)
+    return _checked(values, Origin(str(path), tuple(bases), own, given), {"trust": trust, "builds": builds})
 
 
 def check_config(values: Mapping[str, Any], where: str, *, trust: bool | None = False) -> ExperimentConfig:
@@ -106,16 +114,16 @@ def check_config(values: Mapping[str, Any], where: str, *, trust: bool | None = 
     Raises:
         HilumError: one line a problem; `where` names the source.
     """
-    return _checked(values, Origin(where), trust)
+    return _checked(values, Origin(where), {"trust": trust})
 
 
-def nested_config(values: str | Mapping[str, Any], where: str, *, trust: bool | None = False) -> ExperimentConfig:
+def nested_config(values: str | Mapping[str, Any], where: str, context: Mapping[str, Any]) -> ExperimentConfig:
     """A config inside another one.
 
     Args:
         values: the name or path of a config, or keys, which may go on a `base:` as in a file.
         where: of it in the other one.
-        trust: as in `load_config`.
+        context: in which the other one is checked: `trust` and `builds`, as in `load_config`.
 
     Raises:
         ConfigError: what is wrong, as problems of the other one.
@@ -127,7 +135,7 @@ def nested_config(values: str | Mapping[str, Any], where: str, *, trust: bool | 
         raise ConfigError(Problem((), (), line).within(place) for line in error.lines) from error
     origin = Origin(where, tuple(bases), own)
     try:
-        return _valid(_merged(layers), trust)
+        return _valid(_merged(layers), context)
     except ConfigError as error:
         raise ConfigError(origin.told_of_base(problem).within(place) for problem in error.problems) from error
 
@@ -138,27 +146,30 @@ def _nested(values: str | Mapping[str, Any]) -> _Layers:
     return [*(() if base is None else _read(find_config(str(base)), ())), ("", keys)]
 
 
-def _checked(values: Mapping[str, Any], origin: Origin, trust: bool | None) -> ExperimentConfig:
+def _checked(values: Mapping[str, Any], origin: Origin, context: Mapping[str, Any]) -> ExperimentConfig:
     try:
-        return _valid(values, trust)
+        return _valid(values, context)
     except ConfigError as error:
         raise ConfigError(error.problems, map(origin.tell, error.problems)) from error
 
 
-def _valid(values: Mapping[str, Any], trust: bool | None) -> ExperimentConfig:
+def _valid(values: Mapping[str, Any], context: Mapping[str, Any]) -> ExperimentConfig:
     name = values.get("backend")
     if not isinstance(name, str):
         raise ConfigError([_problem("backend", f"backend: expected the name of a backend, got {shown(name)}")])
     try:
-        model: type[ExperimentConfig] = backend_class(name).Config
+        model: type[ExperimentConfig] = config_class(name)
     except HilumError as error:
         raise ConfigError([_problem("backend", str(error))]) from error
+    trust = context.get("trust", False)
     if trust is False and values.get("trust"):
         what = "trust: is not taken from a file, which can come from anybody; say --trust"
         raise ConfigError([_problem("trust", what)])
     trusted = {"trust": True} if trust and "trust" in model.model_fields else {}
     try:
-        return model.model_validate({**values, **trusted}, context={"trust": trust})
+        return model.model_validate({**values, **trusted}, context=dict(context))
+    except ImportError as error:  # of what a check asks
+        raise ConfigError([_problem("backend", str(cannot_be_used(name, error)))]) from error
     except ValidationError as error:
         raise ConfigError(explain(error, model, values, _inner)) from error
 
@@ -172,7 +183,7 @@ def _inner(model: type[BaseModel], values: Any) -> tuple[type[BaseModel], Any]:
     if model is ExperimentConfig and isinstance(values, Mapping | str):
         with suppress(HilumError):
             values = _merged(_nested(values))
-            return backend_class(str(values.get("backend"))).Config, values
+            return config_class(str(values.get("backend"))), values
     return model, values
 
 

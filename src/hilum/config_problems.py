@@ -146,10 +146,10 @@ def keys(model: type[BaseModel], values: Any, inner: Inner, above: Key = ()) -> 
         key = (*above, name)
         yield key
         given = values.get(name) if isinstance(values, Mapping) else None
-        extra = field.json_schema_extra
-        open_keys = extra.get("keys") if isinstance(extra, dict) else None
-        if isinstance(open_keys, list):
-            yield from ((*key, str(each)) for each in open_keys)
+        if callable(field.json_schema_extra):  # it may import what the keys are for
+            schema: dict[str, Any] = {"properties": {}}
+            field.json_schema_extra(schema)
+            yield from ((*key, each) for each in schema["properties"])
         table = _table(field.annotation)
         if table is None:
             continue

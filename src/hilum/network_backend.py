@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Final, Self, final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from supervision import Detections
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -17,6 +16,7 @@ from hilum.config import read_config
 from hilum.datasets.cache import Squares, square_pictures
 from hilum.datasets.folder import Dataset, Split, SplitName
 from hilum.datasets.letterbox import Letterbox, letterbox_batch
+from hilum.detections import Detections
 from hilum.errors import HilumError
 from hilum.runtimes import few_threads
 from hilum.training.checkpoint import CHECKPOINT

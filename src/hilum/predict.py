@@ -8,10 +8,10 @@ from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from supervision import Detections
 
 from hilum.backend import Backend, backend_named
 from hilum.datasets.pictures import Radiograph, picture_name, read_radiograph
+from hilum.detections import Detections
 from hilum.errors import HilumError
 from hilum.result import Result, at_or_above, image_probability, no_detections
 from hilum.run import check_run, operating_confidence, run_config

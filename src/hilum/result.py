@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from supervision import Detections
 
 from hilum.datasets.letterbox import Letterbox
+from hilum.detections import Detections
 from hilum.dicom.header import NOTHING_SAID, Description
 
 IMAGE_PROBABILITY = "image_probability"

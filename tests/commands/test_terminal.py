@@ -87,7 +87,10 @@ def test_nothing_raw_leaves_a_command(tmp_path, encoding):
         folder = tmp_path / name
         folder.mkdir()
         (folder / "images.csv").touch()
-        for words in (["evaluate", folder, folder], ["sample", folder, "--images", "x" + name], ["config", name]):
+        commands = [["sample", folder, "--images", "x" + name], ["config", name]]
+        if not encoding:  # it imports torch, and what it says goes the same way
+            commands.append(["evaluate", folder, folder])
+        for words in commands:
             done = hilum(*words, encoding=encoding, cwd=tmp_path)
             assert done.returncode == 1
             assert done.stderr.startswith(b"hilum: ")

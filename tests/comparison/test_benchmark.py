@@ -31,11 +31,14 @@ from hilum.source_digest import digest_of, source_digest
 
 @pytest.fixture(scope="module", autouse=True)
 def _quick() -> Iterator[None]:
-    """One thread, and no process of its own for the memory: `test_cost.py` has that."""
+    """One thread, each cost from a single call, and no process of its own for the memory: `test_cost.py` has that."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cost, "peak_memory", lambda run, files: PeakMemory(1, float("nan")))
+        patch.setattr(cost, "_AT_LEAST", 1)
+        patch.setattr(cost, "_WARM_UP", 0)
+        patch.setattr(cost, "BATCH_SIZE", 4)
         yield
     torch.set_num_threads(threads)
 
@@ -44,7 +47,7 @@ def configs(**changes: Any) -> dict[str, ExperimentConfig]:
     common = {"image_size": 32, "train": {"epochs": 1, "batch_size": 4}, "boxes": {"threshold": 0.3}} | changes
     return {
         "small resnet": check_config(
-            {"backend": "resnet", "model": {"channels": 4, "blocks": 1, "depth": 2}} | common, "a.yaml"
+            {"backend": "resnet", "model": {"channels": 4, "blocks": 1, "depth": 2, "head": "plain"}} | common, "a.yaml"
         ),
         "small unet": check_config({"backend": "unet", "model": {"start_channels": 2, "depth": 2}} | common, "b.yaml"),
     }

@@ -1,6 +1,5 @@
 """torchvision's detectors as a backend: the networks, what they learn from, what they start with, what they find."""
 
-import importlib
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,11 +19,12 @@ from hilum.datasets.boxes import xyxy_to_xywh
 from hilum.datasets.folder import Dataset
 from hilum.datasets.letterbox import Letterbox
 from hilum.detectors.square_detector import Batch
-from hilum.detectors.torchvision import TorchvisionConfig, TorchvisionDetector, fitted_anchors
-from hilum.detectors.torchvision_network import ARCHITECTURES, CONFIDENCE_FLOOR, MAX_BOXES, DetectionNetwork
+from hilum.detectors.torchvision import TorchvisionConfig, TorchvisionDetector
+from hilum.detectors.torchvision_names import ARCHITECTURES
+from hilum.detectors.torchvision_network import CONFIDENCE_FLOOR, MAX_BOXES, DetectionNetwork, fitted_anchors
 from hilum.errors import HilumError
 from hilum.eval.competition import best_confidence, threshold_curve
-from hilum.training import loop
+from hilum.training import loop, pretrained
 from hilum.training.log import read_log
 
 SSDLITE = "ssdlite320_mobilenet_v3_large"
@@ -382,9 +382,7 @@ def test_without_a_connection_the_hub_is_one_line(tmp_path: Path, monkeypatch: p
 
 def test_the_hubs_weights_become_the_backbone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tensors = classifier_file(tmp_path / "hub.pth")
-    monkeypatch.setattr(
-        importlib.import_module("hilum.detectors.torchvision"), "download_classifier", lambda _: tensors
-    )
+    monkeypatch.setattr(pretrained, "download_classifier", lambda _: tensors)
     network = tiny(model={"weights": "hub"}).starting_network()
     assert torch.equal(network.detector.backbone.body.state_dict()["0.0.weight"], tensors["features.0.0.weight"])
 

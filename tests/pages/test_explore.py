@@ -44,6 +44,13 @@ def page(dataset, labels_of_stage1, tmp_path_factory):
     return explore(dataset, tmp_path_factory.mktemp("page") / "new", stage1=labels_of_stage1)
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """A pixel in the place of each figure, for tests of what is said and which files there are."""
+    pixel = cv2.imencode(".png", np.zeros((1, 1), np.uint8))[1].tobytes()
+    monkeypatch.setattr("hilum.pages.explore_figures.to_png", lambda figure: pixel)
+
+
 def test_every_figure_is_made_and_can_be_read(page):
     assert figures(page) == NAMES - {f"contact-{number}" for number in range(4, 9)}
     for name in figures(page):
@@ -77,6 +84,7 @@ def test_the_same_folder_gives_the_same_bytes(page, dataset, labels_of_stage1, t
     assert again.read_bytes() == page.read_bytes()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_an_earlier_page_is_replaced_and_nothing_else_is(dataset, labels_of_stage1, tmp_path):
     page = explore(dataset, tmp_path / "out", stage1=labels_of_stage1)
     assert "stage-1-test" in figures(page)
@@ -95,6 +103,7 @@ def test_an_earlier_page_is_replaced_and_nothing_else_is(dataset, labels_of_stag
         explore(dataset, labels_of_stage1)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_progress_ends_at_its_total(dataset, tmp_path):
     seen = []
     explore(dataset, tmp_path / "out", progress=lambda done, total: seen.append((done, total)))
@@ -102,6 +111,7 @@ def test_progress_ends_at_its_total(dataset, tmp_path):
     assert {total for _, total in seen} == {len(seen)}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_split_that_holds_out_the_first_stages_test_set_tells_which_it_is(dataset, labels_of_stage1, page, tmp_path):
     copy = tmp_path / "data"
     shutil.copytree(dataset, copy)

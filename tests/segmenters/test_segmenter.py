@@ -13,8 +13,8 @@ from hilum.errors import HilumError
 from hilum.eval.baselines import empty_mask
 from hilum.predict import load
 from hilum.segmenters.batches import load_batch, mask_of, prepare_batch, to_input
+from hilum.segmenters.keras_conventions import count_parameters
 from hilum.segmenters.losses import bce_loss
-from hilum.segmenters.segmenter_config import count_parameters
 from hilum.segmenters.unet import UNetSegmenter
 from hilum.train import train
 from hilum.training.log import read_log

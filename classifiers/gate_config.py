@@ -1,0 +1,105 @@
+"""What a config with `backend: gate` says."""
+
+from typing import TYPE_CHECKING, Final, Literal, Self
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from hilum.config import Table, builds
+from hilum.errors import HilumError
+from hilum.training.settings import NetworkConfig, TrainSettings
+
+if TYPE_CHECKING:  # a config is read without torch
+    from hilum.classifiers.gate_network import GateNetwork
+
+Target = Literal["opacity", "three_classes"]
+
+CLASSES: Final = ("Normal", "No Lung Opacity / Not Normal", "Lung Opacity")
+
+
+class GateModel(Table):
+    """The network.
+
+    Attributes:
+        name: Of timm, `resnet18` or with the weights to take, `resnet18.a1_in1k`.
+        weights: Where it starts: `none` (random), `hub` (downloaded once, when training begins), or the path of a file
+            of tensors. A run folder is whole without it.
+        dropout: Of the pooled features.
+    """
+
+    name: str = "resnet18"
+    weights: str = "none"
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str, info: ValidationInfo) -> str:
+        if builds(info):
+            from hilum.training.pretrained import check_in_timm
+
+            check_in_timm(name, "name")
+        return name
+
+    @model_validator(mode="after")
+    def _on_the_hub(self, info: ValidationInfo) -> Self:
+        if self.weights == "hub" and builds(info):
+            from hilum.training.pretrained import timm_repository
+
+            timm_repository(self.name)
+        return self
+
+
+class GateTraining(TrainSettings):
+    """How it is trained, with AdamW; epochs are chosen by the AUROC."""
+
+    batch_size: int = Field(gt=1)
+    weight_decay: float = Field(default=0.01, ge=0)
+
+
+class GateConfig(NetworkConfig):
+    """A config with `backend: gate`.
+
+    Attributes:
+        target: `opacity` or not; or `three_classes`, which also tells normal images from those with other findings,
+            of which most false alarms are.
+        model: The network.
+    """
+
+    target: Target = "opacity"
+    model: GateModel = GateModel()
+    train: GateTraining
+
+    @property
+    def pretraining(self) -> str | None:
+        """The hub's repository, or the file's name, of the weights that it starts with."""
+        from hilum.training.pretrained import timm_repository, weights_source
+
+        return weights_source(self.model.weights, lambda: timm_repository(self.model.name))
+
+    def network(self) -> "GateNetwork":
+        """The network with random weights.
+
+        Raises:
+            HilumError: it cannot be built for pictures of this size.
+        """
+        from hilum.classifiers.gate_network import GateNetwork
+
+        outputs = 2 if self.target == "opacity" else len(CLASSES)
+        try:
+            return GateNetwork(self.model.name, outputs, self.model.dropout, self.image_size)
+        except Exception as error:  # timm's networks check sizes with any exception
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise HilumError(
+                f"model.name: {self.model.name} cannot be built for image_size {self.image_size} ({reason})"
+            ) from error
+
+    def starting_network(self) -> "GateNetwork":
+        """The network that training starts with, which may be pretrained.
+
+        Raises:
+            HilumError: it cannot be built, or its weights cannot be had, or are not of this network.
+        """
+        from hilum.training.pretrained import start_encoder, timm_repository
+
+        network = self.network()
+        start_encoder(network.encoder, self.model.weights, lambda: (timm_repository(self.model.name), None))
+        return network

@@ -1,0 +1,25 @@
+"""What every detector of square pictures is told."""
+
+from pydantic import Field
+
+from hilum.training.settings import NetworkConfig, TrainSettings
+
+
+class SquareTraining(TrainSettings):
+    """How a detector is trained, with AdamW."""
+
+    epochs: int = Field(default=50, gt=0)
+    batch_size: int = Field(default=8, gt=0)
+    learning_rate: float = Field(default=2e-4, gt=0)
+    weight_decay: float = Field(default=1e-4, ge=0)
+
+
+class SquareConfig(NetworkConfig):
+    """A config of a `SquareDetector`; a subclass says which network, and adds keys of its own.
+
+    In training the network gives the loss of a `Batch`, a scalar. In evaluation it takes (N, size, size) uint8, and
+    gives N dicts: `boxes` (boxes, 4), xyxy in pixels of the square, and `scores` (boxes,), 0..1, in any order.
+    """
+
+    image_size: int = Field(default=512, ge=64, le=2048, multiple_of=32)
+    train: SquareTraining = SquareTraining()

@@ -1,0 +1,130 @@
+"""What a config with `backend: torchvision` says."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from pydantic import Field, model_validator
+
+from hilum.config import Table
+from hilum.detectors.square_config import SquareConfig
+from hilum.detectors.torchvision_names import OWN_BACKBONE, Architecture, Backbone
+
+if TYPE_CHECKING:  # a config is read without torch
+    from torch import Tensor
+
+    from hilum.datasets.folder import Split
+    from hilum.detectors.torchvision_network import DetectionNetwork
+
+
+class Model(Table):
+    """The network.
+
+    Attributes:
+        architecture: As torchvision's builder is called.
+        backbone: Another one than its name says, such as a small one for a CPU. SSDlite keeps its own.
+        channels: Of the feature pyramid and the heads on it; torchvision's is 256. SSDlite has no pyramid.
+        weights: What training starts with: `none` (random), `hub` (the backbone as trained on ImageNet, downloaded
+            once), or the path of a file: of a classifier, which becomes the backbone, or of a whole detector, such as
+            torchvision's trained on COCO or a run's `weights.safetensors`. A run folder is whole without it.
+    """
+
+    architecture: Architecture = "fasterrcnn_resnet50_fpn_v2"
+    backbone: Backbone | None = None
+    channels: int = Field(default=256, ge=64, le=1024, multiple_of=32)
+    weights: str = Field(default="none", min_length=1)
+
+    @property
+    def backbone_name(self) -> Backbone:
+        """The backbone that is built."""
+        return self.backbone or OWN_BACKBONE[self.architecture]
+
+    @model_validator(mode="after")
+    def _ssdlite_has_its_own(self) -> Self:
+        if self.architecture == "ssdlite320_mobilenet_v3_large":
+            if self.backbone not in (None, OWN_BACKBONE[self.architecture]):
+                raise ValueError(f"backbone: SSDlite comes with mobilenet_v3_large, not {self.backbone}")
+            if self.channels != 256:
+                raise ValueError(f"channels: SSDlite has no feature pyramid; leave this out, not {self.channels}")
+        return self
+
+
+class Boxes(Table):
+    """How the network's output becomes boxes, in validation and prediction alike.
+
+    Attributes:
+        nms_iou: Of boxes that overlap by more than this IoU only the most confident is kept. Opacities hardly overlap.
+    """
+
+    nms_iou: float = Field(default=0.3, ge=0, le=1)
+
+
+class TorchvisionConfig(SquareConfig):
+    """A config with `backend: torchvision`."""
+
+    model: Model = Model()
+    boxes: Boxes = Boxes()
+
+    @property
+    def pretraining(self) -> str | None:
+        """The hub's name of the weights that training starts with, or that of their file."""
+        from hilum.training.pretrained import torchvision_name, weights_source
+
+        return weights_source(self.model.weights, lambda: torchvision_name(self.model.backbone_name))
+
+    @model_validator(mode="after")
+    def _has_statistics_to_freeze(self) -> Self:
+        if self.train.freeze_batchnorm and self.model.weights == "none":
+            raise ValueError(
+                "train.freeze_batchnorm: random weights come with no statistics to keep; set it to false, or give "
+                "model.weights"
+            )
+        return self
+
+    def network(self) -> "DetectionNetwork":
+        """The network with random weights and room for anchors."""
+        return self._network_from(None)
+
+    def starting_network(self) -> "DetectionNetwork":
+        """The network that training starts with, without anchors.
+
+        Raises:
+            HilumError: its weights cannot be had, or are not of this architecture.
+        """
+        if self.model.weights == "none":
+            return self.network()
+        from hilum.training.pretrained import download_classifier
+        from hilum.training.tensors import read_tensors
+
+        if self.model.weights == "hub":
+            return self._network_from(download_classifier(self.model.backbone_name))
+        return self._network_from(read_tensors(Path(self.model.weights), "model.weights", "none, hub"))
+
+    def first_network(self, train: "Split") -> "DetectionNetwork":
+        """The network that training starts with, its anchors fitted to the train split."""
+        from hilum.detectors.torchvision_network import fitted_anchors
+
+        network = self.starting_network()
+        network.set_anchors(fitted_anchors(network, train, self.image_size))
+        return network
+
+    def _network_from(self, tensors: "dict[str, Tensor] | None") -> "DetectionNetwork":
+        from hilum.detectors.torchvision_network import DetectionNetwork, build_classifier
+        from hilum.training.pretrained import is_detector, load_classifier, load_detector
+
+        model, source = self.model, str(self.pretraining)
+        classifier = build_classifier(
+            model.backbone_name, ssdlite=model.architecture == "ssdlite320_mobilenet_v3_large"
+        )
+        if tensors is not None and not is_detector(tensors):
+            load_classifier(classifier, tensors, source)
+        network = DetectionNetwork(
+            model.architecture,
+            classifier,
+            image_size=self.image_size,
+            channels=model.channels,
+            nms_iou=self.boxes.nms_iou,
+            freeze_batchnorm=self.train.freeze_batchnorm,
+        )
+        if tensors is not None and is_detector(tensors):
+            load_detector(network.detector, tensors, source)
+        return network

@@ -1,0 +1,46 @@
+"""What a config with `backend: resnet` says."""
+
+from typing import TYPE_CHECKING, Literal, Self
+
+from pydantic import Field, model_validator
+
+from hilum.config import Table
+from hilum.segmenters.segmenter_config import WIDEST, SegmenterConfig
+
+if TYPE_CHECKING:  # a config is read without torch
+    from hilum.segmenters.resnet_network import ResNet
+
+
+class ResNetModel(Table):
+    """The network; the defaults are the report's base. See `resnet_network.ResNet`."""
+
+    channels: int = Field(default=32, gt=0, le=WIDEST)
+    blocks: int = Field(default=2, gt=0, le=64)
+    depth: int = Field(default=4, ge=1, le=6)
+    head: Literal["transposed", "plain"] = "transposed"
+    momentum: float = Field(default=0.1, gt=0, lt=1)
+    head_momentum: float = Field(default=0.1, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _fits_into_memory(self) -> Self:
+        if (widest := self.channels * 2**self.depth) > WIDEST:
+            raise ValueError(f"channels * 2**depth: expected at most {WIDEST} channels, not {widest}")
+        return self
+
+    @model_validator(mode="after")
+    def _deep_enough(self) -> Self:
+        if self.head == "transposed" and self.depth < 2:
+            raise ValueError(f"depth: the transposed head enlarges fourfold, so expected 2 or more, not {self.depth}")
+        return self
+
+
+class ResNetConfig(SegmenterConfig):
+    """A config with `backend: resnet`."""
+
+    model: ResNetModel = ResNetModel()
+
+    def network(self) -> "ResNet":
+        """The untrained network."""
+        from hilum.segmenters.resnet_network import ResNet
+
+        return ResNet(**dict(self.model), image_head=self.has_image_head)

@@ -1,0 +1,119 @@
+"""What a config with `backend: segmenter` says."""
+
+from typing import TYPE_CHECKING, Any, Self
+
+from pydantic import Field, ValidationInfo, model_validator
+
+from hilum.config import Table, builds
+from hilum.segmenters.segmenter_config import SegmenterConfig
+
+if TYPE_CHECKING:  # a config is read without torch
+    from hilum.segmenters.smp_network import SMPNetwork
+
+
+class SMPModel(Table):
+    """The network.
+
+    Attributes:
+        architecture: A decoder of segmentation_models_pytorch: Unet, UnetPlusPlus, FPN, DeepLabV3Plus, ...
+        encoder: One of its encoders (`resnet34`), or one of timm's with `tu-` before its name
+            (`tu-convnextv2_tiny`, or with the weights to take: `tu-convnextv2_tiny.fcmae_ft_in22k_in1k`).
+        weights: Where the encoder's weights come from: `none` (random), `hub` (downloaded once, when training begins),
+            or the path of a file. A run folder is whole without it.
+        options: Further arguments of the architecture, such as `decoder_channels`; and of timm's encoders `img_size`,
+            `dynamic_img_size`, `window_size`, `drop_rate` and `drop_path_rate`.
+    """
+
+    architecture: str = "Unet"
+    encoder: str = "resnet34"
+    weights: str = "none"
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _check(self, info: ValidationInfo) -> Self:
+        if not builds(info):
+            return self
+        from hilum.segmenters.smp_network import check_names, check_options, hub_address
+
+        check_names(self.architecture, self.encoder)
+        check_options(self.architecture, self.encoder, self.options)
+        if self.weights == "hub":
+            hub_address(self.encoder)
+        return self
+
+
+class SMPConfig(SegmenterConfig):
+    """A config with `backend: segmenter`."""
+
+    model: SMPModel = SMPModel.model_construct()  # unchecked, for checking imports torch
+
+    @property
+    def pretraining(self) -> str | None:
+        """The hub's repository, or the file's name, of the weights that the encoder starts with."""
+        from hilum.segmenters.smp_network import hub_address
+        from hilum.training.pretrained import weights_source
+
+        return weights_source(self.model.weights, lambda: hub_address(self.model.encoder)[0])
+
+    def network(self) -> "SMPNetwork":
+        """The untrained network, with random weights."""
+        from hilum.segmenters.smp_network import SMPNetwork
+
+        model = self.model
+        return SMPNetwork(model.architecture, model.encoder, model.options, image_head=self.has_image_head)
+
+    def starting_network(self) -> "SMPNetwork":
+        """The network that training starts with.
+
+        Raises:
+            HilumError: its weights cannot be had, or are not this encoder's.
+        """
+        from hilum.segmenters.smp_network import hub_address
+        from hilum.training.pretrained import start_encoder
+
+        network = self.network()
+        start_encoder(network.encoder, self.model.weights, lambda: hub_address(self.model.encoder))
+        return network
+
+    @model_validator(mode="after")
+    def _check_network(self, info: ValidationInfo) -> Self:
+        if self.train.batch_size < 2:
+            raise ValueError("train.batch_size: expected 2 or more, for BatchNorm needs company, not 1")
+        if not builds(info):
+            return self
+        import torch
+
+        network = self._built()
+        if self.image_size % network.stride:
+            raise ValueError(
+                f"image_size: expected a multiple of {network.stride} for this model, not {self.image_size}"
+            )
+        device = next(network.parameters()).device
+        try:
+            with torch.inference_mode():
+                output = network.eval()(torch.zeros(1, 1, self.image_size, self.image_size, device=device))
+        except Exception as error:
+            raise ValueError(
+                f"image_size: this model does not take {self.image_size} ({_first_line(error)}); an encoder of fixed "
+                f"size takes model.options.img_size: {self.image_size}, or dynamic_img_size: true"
+            ) from error
+        pixels = output if isinstance(output, torch.Tensor) else output[0]
+        if pixels.shape[2:] != (self.image_size, self.image_size):
+            raise ValueError(f"image_size: of {self.image_size} this model makes masks of {tuple(pixels.shape[2:])}")
+        return self
+
+    def _built(self) -> "SMPNetwork":
+        import torch
+
+        try:
+            with torch.device("meta"):  # shapes without numbers
+                return self.network().to("meta")  # some layers are made without regard to the context
+        except Exception:  # noqa: BLE001 - some encoders compute while they are built: then with numbers
+            try:
+                return self.network()
+            except Exception as error:
+                raise ValueError(f"model: cannot be built: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
