@@ -1,7 +1,7 @@
 """The backend `segmenter`: any decoder and encoder of segmentation_models_pytorch and timm."""
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -13,6 +13,9 @@ from hilum.segmenters.segmenter_config import SegmenterConfig
 from hilum.segmenters.smp_network import SMPNetwork, check_names, check_options, hub_address
 from hilum.training.encoder_weights import download, load_encoder
 from hilum.training.tensors import read_tensors
+
+MOST_WEIGHTS: Final = 2**31
+"""Of a network: 8 GiB in float32; the largest encoders of timm have half as many."""
 
 
 class SMPModel(Table):
@@ -78,6 +81,8 @@ class SMPConfig(SegmenterConfig):
         if self.train.batch_size < 2:
             raise ValueError("train.batch_size: expected 2 or more, for BatchNorm needs company, not 1")
         network = self._built()
+        if (weights := sum(tensor.numel() for tensor in network.parameters())) > MOST_WEIGHTS:
+            raise ValueError(f"model: expected at most {MOST_WEIGHTS:,} weights, not {weights:,}")
         if self.image_size % network.stride:
             raise ValueError(
                 f"image_size: expected a multiple of {network.stride} for this model, not {self.image_size}"
