@@ -7,6 +7,7 @@ numbers or flat lists of them, and the network is built once without memory, whe
 
 import json
 import re
+import warnings
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Annotated, Any, Final, Literal, Self
@@ -217,10 +218,15 @@ def _problem_with_size(values: str) -> str | None:
 
 
 def built(build: Callable[[], Any]) -> Any:
-    """What `build` builds with ultralytics, whose default activation stays what it is even where building fails."""
+    """What `build` builds with ultralytics, whose default activation stays what it is even where building fails.
+
+    Torch warns of layers without weights: what such a network is worth shows later.
+    """
     activation = tasks.Conv.default_act
     try:
-        return build()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return build()
     finally:
         tasks.Conv.default_act = activation
 

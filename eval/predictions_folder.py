@@ -1,6 +1,5 @@
 """A predictions folder: COCO results, a CSV, a table of which images were looked at, and what made them."""
 
-import csv
 import json
 from collections.abc import Iterable, Mapping
 from itertools import count, repeat
@@ -12,7 +11,7 @@ from typing_extensions import TypedDict  # pydantic takes typing's own from Pyth
 
 from hilum.datasets.boxes import xyxy_to_xywh
 from hilum.documents import MAX_RECORD_BYTES, RECORD, Share, read_json
-from hilum.files import replacing
+from hilum.files import csv_line, replacing
 from hilum.result import Result
 from hilum.run import write_json
 
@@ -68,9 +67,8 @@ def write_predictions(
     # The last that is opened takes its place first. The table of images goes before all others are replaced and comes
     # after them: a folder that has it is whole, and of one piece.
     with replacing(folder / IMAGES) as images, replacing(folder / TABLE) as table, replacing(folder / RESULTS) as found:
-        image_rows, rows = (csv.writer(file, lineterminator="\n") for file in (images, table))
-        image_rows.writerow(_COLUMNS)
-        rows.writerow(["image_id", "x", "y", "width", "height", "confidence"])
+        images.write(csv_line(_COLUMNS))
+        table.write(csv_line(["image_id", "x", "y", "width", "height", "confidence"]))
         found.write("[\n")
         between = ""
         numbers = count(1) if coco_ids is None else coco_ids
@@ -82,11 +80,12 @@ def write_predictions(
                 entry = {"image_id": number, "category_id": CATEGORY, "bbox": box, "score": confidence}
                 found.write(between + json.dumps(entry))
                 between = ",\n"
-                rows.writerow([result.image_id, *(f"{value:.3f}" for value in box), f"{confidence:.6f}"])
+                table.write(csv_line([result.image_id, *(f"{value:.3f}" for value in box), f"{confidence:.6f}"]))
             status = "failed" if result.error else "predicted"
             # All digits: rounding would make ties, and ties change an area under a curve.
             probability = "" if result.error else repr(float(result.image_probability))
-            image_rows.writerow([number, result.image_id, status, len(boxes), probability, *_said(result, place)])
+            cells = [number, result.image_id, status, len(boxes), probability, *_said(result, place)]
+            images.write(csv_line(cells))
         found.write("\n]\n")
         (folder / IMAGES).unlink(missing_ok=True)
         if about is None:

@@ -1,6 +1,6 @@
 """What a config with `backend: segmenter` says."""
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from pydantic import Field, ValidationInfo, model_validator
 
@@ -9,6 +9,9 @@ from hilum.segmenters.segmenter_config import SegmenterConfig
 
 if TYPE_CHECKING:  # a config is read without torch
     from hilum.segmenters.smp_network import SMPNetwork
+
+MOST_WEIGHTS: Final = 2**31
+"""Of a network: 8 GiB in float32; the largest encoders of timm have half as many."""
 
 
 class SMPModel(Table):
@@ -84,6 +87,8 @@ class SMPConfig(SegmenterConfig):
         import torch
 
         network = self._built()
+        if (weights := sum(tensor.numel() for tensor in network.parameters())) > MOST_WEIGHTS:
+            raise ValueError(f"model: expected at most {MOST_WEIGHTS:,} weights, not {weights:,}")
         if self.image_size % network.stride:
             raise ValueError(
                 f"image_size: expected a multiple of {network.stride} for this model, not {self.image_size}"

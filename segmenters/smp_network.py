@@ -20,6 +20,10 @@ _OURS: Final = {"encoder_name", "encoder_weights", "in_channels", "classes", "ac
 # Of timm's own arguments those that shape the encoder. Others would unpickle files or download weights.
 _TIMMS: Final = ("drop_path_rate", "drop_rate", "dynamic_img_size", "img_size", "window_size")
 
+# Of a number in an option, and of numbers in a list: larger ones are no architecture's, and fit into no memory.
+LARGEST: Final = 2048
+LONGEST: Final = 16
+
 
 class SMPNetwork(nn.Module):
     """A network of segmentation_models_pytorch with random weights.
@@ -95,13 +99,27 @@ def check_options(architecture: str, encoder: str, options: dict[str, Any]) -> N
 
     Raises:
         ValueError: one is unknown, with the nearest name; segmentation_models_pytorch itself would leave most unread.
+            One is so large that no machine's memory would hold the network.
     """
     known = [name for name in inspect.signature(_architectures()[architecture]).parameters if name not in _OURS]
     known += _TIMMS if encoder.startswith("tu-") else ()
-    for name in options:
+    for name, value in options.items():
         if name not in known:
             hint = nearest(name, known) or f"there are {', '.join(known)}"
             raise ValueError(f"options.{name}: {architecture} with {encoder} has no '{name}'; {hint}")
+        if not _is_bounded(value):
+            raise ValueError(
+                f"options.{name}: expected a number of at most {LARGEST:,}, a word, or at most {LONGEST} of them in a "
+                "list; more does not fit into memory"
+            )
+
+
+def _is_bounded(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return len(value) <= LONGEST and all(not isinstance(part, list) and _is_bounded(part) for part in value)
+    if isinstance(value, int | float):
+        return abs(value) <= LARGEST
+    return value is None or (isinstance(value, str) and len(value) <= LARGEST)
 
 
 def hub_address(encoder: str) -> tuple[str, str | None]:

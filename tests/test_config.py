@@ -178,6 +178,14 @@ def test_options_of_a_base_that_another_architecture_lacks_are_named(write):
     )
 
 
+@pytest.mark.parametrize("channels", ["[999999999,8,8,8,8]", "[[[[3]]]]", "[2048,2048,2048,2048,2048]"])
+def test_options_that_fit_into_no_memory_are_refused_before_the_network_is_built(channels, monkeypatch):
+    pytest.importorskip("hilum.segmenters.smp_network")
+    monkeypatch.setattr("hilum.segmenters.smp_config.MOST_WEIGHTS", 2**26)
+    with pytest.raises(HilumError, match=r"expected a number of at most|expected at most 67,108,864 weights"):
+        load_config("sample/segmenter", [f"model.options.decoder_channels={channels}"])
+
+
 COMPOSED = """
 backend: compose
 members:

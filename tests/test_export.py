@@ -33,7 +33,7 @@ from hilum.errors import HilumError
 from hilum.export import export
 from hilum.run import parameter_count, weights_files, write_json
 from hilum.runtimes import digest, load_exported
-from hilum.sessions import import_openvino
+from hilum.sessions import first_line, import_openvino
 from hilum.training.checkpoint import save_weights
 
 TRAINING = {"epochs": 1, "batch_size": 2}
@@ -449,6 +449,23 @@ def test_an_openvino_file_with_unknown_operations_is_refused(exported, tmp_path)
     with pytest.raises(HilumError, match="not a network that can be run") as caught:
         hilum.load(run)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("[ONNXRuntimeError] : 1 : FAIL : Load model failed", "Load model failed"),
+        (
+            "Node (a) Op (b) [ShapeInferenceError] invalid channel count\nat c.cc:7",
+            "Node (a) Op (b) invalid channel count",
+        ),
+        ("[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : [TypeInferenceError] no type", "no type"),
+        ("Exception from src/core.cpp:98:\nCheck failed", "Check failed"),
+        ("", "it gives no reason"),
+    ],
+)
+def test_what_a_runtime_says_is_told_without_its_tags(said, told):
+    assert first_line(RuntimeError(said)) == told
 
 
 def test_a_batch_that_it_does_not_take_is_one_line(exported):

@@ -246,8 +246,13 @@ def locked(folder: Path, *, busy: str | None) -> Iterator[None]:
 
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A table as CSV, lines ending in a single newline on every system."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return text.getvalue()
+    return "".join(map(csv_line, (header, *rows)))
+
+
+def csv_line(cells: Sequence[object]) -> str:
+    """A row of a table as CSV, with its newline."""
+    line = io.StringIO()
+    # The name of a file may hold a carriage return, which Python before 3.13 leaves bare; it begins a new line.
+    bare = any("\r" in str(cell) for cell in cells)
+    csv.writer(line, lineterminator="\n", quoting=csv.QUOTE_ALL if bare else csv.QUOTE_MINIMAL).writerow(cells)
+    return line.getvalue()

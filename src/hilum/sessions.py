@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from hilum.errors import HilumError
 
 Call = Callable[[NDArray[Any]], Sequence[NDArray[Any]]]
-_ORT_TAG: Final = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
+_ORT_TAGS: Final = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : |\[\w+(?:Error|Exception)\] ?")
 _LOOPS: Final = {"If", "Loop", "TensorIterator"}
 
 
@@ -146,6 +146,6 @@ def _openvino(xml: bytes, weights: bytes, threads: int) -> tuple[Call, list[int 
 
 
 def first_line(error: Exception) -> str:
-    """What an exception of a runtime says, without the code line of OpenVINO's and the tag of ONNX Runtime's."""
+    """What an exception of a runtime says, without the code line of OpenVINO's and the tags of ONNX Runtime's."""
     lines = [line for line in str(error).strip().splitlines() if line.strip() and not line.startswith("Exception from")]
-    return _ORT_TAG.sub("", lines[0].strip()) if lines else "it gives no reason"
+    return _ORT_TAGS.sub("", lines[0].strip()) if lines else "it gives no reason"
