@@ -225,6 +225,8 @@ def test_any_yaml_comes_back_as_it_was_written(values: Any) -> None:
         ("a: !!python/object/apply:os.system [true]", "could not determine a constructor"),
         ("a: [1", "in line 1"),
         ("- 1", "expected a YAML mapping"),
+        ('a: "\\ud800"', "half a character"),
+        ('"\\udcff": 1', "half a character"),
         ("x: " + "y" * (1 << 20), "at most 1 MiB are read"),
     ],
 )

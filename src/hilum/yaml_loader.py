@@ -1,4 +1,4 @@
-"""YAML's safe loader within limits: depth, values that aliases repeat, keys given twice, the range of numbers."""
+"""YAML's safe loader within limits: depth, values that aliases repeat, keys given twice, numbers, whole characters."""
 
 import math
 from typing import Any, Final
@@ -39,6 +39,12 @@ class BoundedLoader(yaml.SafeLoader):
             seen.add(key)
         return super().construct_mapping(node, deep)
 
+    def construct_yaml_str(self, node: yaml.ScalarNode) -> str:
+        value: str = super().construct_yaml_str(node)
+        if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+            raise ValueError("half a character (a lone surrogate)")
+        return value
+
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
         if len(node.value) > 80 or not -(1 << 63) <= (value := super().construct_yaml_int(node)) < 1 << 64:
             raise ValueError("a whole number of more than 64 bits")
@@ -51,6 +57,7 @@ class BoundedLoader(yaml.SafeLoader):
         return value
 
 
+BoundedLoader.add_constructor("tag:yaml.org,2002:str", BoundedLoader.construct_yaml_str)
 BoundedLoader.add_constructor("tag:yaml.org,2002:int", BoundedLoader.construct_yaml_int)
 BoundedLoader.add_constructor("tag:yaml.org,2002:float", BoundedLoader.construct_yaml_float)
 
