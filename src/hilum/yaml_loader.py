@@ -1,4 +1,4 @@
-"""YAML's safe loader within limits: depth, values that aliases repeat, keys given twice, numbers, whole characters."""
+"""YAML's safe loader within limits: depth, values that aliases repeat, keys given twice, tags, numbers, characters."""
 
 import math
 from typing import Any, Final
@@ -8,6 +8,7 @@ import yaml
 MAX_DEPTH: Final = 64  # of JSON too
 TOO_DEEP: Final = f"nested more than {MAX_DEPTH} deep"
 _MAX_NODES = 20_000  # of a document, with every alias written out
+_TOO_MANY = f"more than {_MAX_NODES:,} values, with those that aliases repeat"
 _SHOWN = 80  # characters of a value in a message
 
 
@@ -22,9 +23,13 @@ class BoundedLoader(yaml.SafeLoader):
         return self.construct_document(node)
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        self._depth = getattr(self, "_depth", 0) + 1
+        self._depth, self._nodes = getattr(self, "_depth", 0) + 1, getattr(self, "_nodes", 0) + 1
         if self._depth > MAX_DEPTH:
             raise ValueError(TOO_DEEP)
+        if self._nodes > _MAX_NODES:
+            raise ValueError(_TOO_MANY)
+        if tag := getattr(self.peek_event(), "tag", None):
+            raise ValueError(f"the tag {str(tag)[:_SHOWN]!r}; plain values are expected")
         node = super().compose_node(parent, index)
         self._depth -= 1
         return node
@@ -79,5 +84,5 @@ def _count(node: yaml.Node, known: dict[int, int]) -> int:
                 break
         known[id(node)] = count
     if count > _MAX_NODES:
-        raise ValueError(f"more than {_MAX_NODES:,} values, with those that aliases repeat")
+        raise ValueError(_TOO_MANY)
     return count
