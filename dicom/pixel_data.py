@@ -169,6 +169,11 @@ def _native(pixel_data: bytes, big_endian: bool, pixels: PixelFormat) -> NDArray
     count = shape[0] * shape[1] * shape[2]
     if len(pixel_data) < count * dtype.itemsize:
         raise HilumError(f"{_CUT_SHORT}, {len(pixel_data)} bytes of {count * dtype.itemsize}")
+    if len(pixel_data) - count * dtype.itemsize > count * dtype.itemsize // pixels.rows:  # up to a row is padding
+        raise HilumError(
+            f"its pixel data has {len(pixel_data)} bytes, and the tags say {pixels.columns} x {pixels.rows} px of "
+            f"{count * dtype.itemsize}: several pictures, or one of another size"
+        )
     values = np.frombuffer(pixel_data, dtype, count)
     if subsampled:  # Y Y Cb Cr (PS3.3 C.7.6.3.1.2)
         if pixels.columns % 2:
