@@ -21,7 +21,7 @@ def picture_paths(source: Path) -> list[Path]:
 
     Raises:
         HilumError: there is no such file or folder, it is a run or holds predictions, the folder has no picture, or
-            the list is not text.
+            the list is not text or names what can be no file.
     """
     from hilum.documents import read_text
     from hilum.run import CONFIG, ENVIRONMENT
@@ -39,7 +39,10 @@ def picture_paths(source: Path) -> list[Path]:
     if source.suffix.lower() != ".txt":
         return [source]
     lines = (line.removesuffix("\r") for line in read_text(source, _MAX_LIST_BYTES).split("\n"))
-    return [_listed(source.parent, line) for line in lines if line.strip()]
+    paths = [(number, _listed(source.parent, line)) for number, line in enumerate(lines, 1) if line.strip()]
+    if nameless := next((number for number, path in paths if not path.name), None):
+        raise HilumError(f"{source}: line {nameless}: names no file but the root of all; list a picture a line")
+    return [path for _, path in paths]
 
 
 def _listed(folder: Path, line: str) -> Path:

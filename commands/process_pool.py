@@ -19,6 +19,8 @@ def process_pool(workers: int | None, items: int | None, module: str) -> Iterato
 
     from hilum.converters.workers import end_with_parent
 
+    # Python would look for modules in the folder that the command is given in, which may have come from anybody.
+    os.environ["PYTHONSAFEPATH"] = "1"
     with ProcessPoolExecutor(
         count, mp_context=get_context("spawn"), initializer=end_with_parent, initargs=(os.getpid(),)
     ) as executor:

@@ -33,6 +33,10 @@ _MOST_SCANNED = 1 << 30  # pixels, once a scan
 _SEVERAL = "several pictures in one file; one is expected"
 _GREY_PNG, _ALPHA_PNG = 0, 4  # grey, without and with alpha
 _CHANNELS_PNG = {_GREY_PNG: 1, 2: 3, 3: 3, _ALPHA_PNG: 2, 6: 4}
+_PNG_HEADER: Final = b"\0\0\0\x0dIHDR"
+_BMP_INFO_HEADER, _BMP_COMPRESSIONS = 40, {0, 3, 6}  # none, in three ways to lay out a pixel; no run lengths
+_TIFF_ASCII, _TIFF_BYTES, _TIFF_XMP, _TIFF_PRIVATE = 2, {1, 7}, 700, 32768
+_MOST_NUMBERS = 1 << 17  # in a directory: a strip a row, of the tallest picture, is a fourth
 _TIFF_TILE_WIDTH, _TIFF_TILE_LENGTH, _TIFF_PHOTOMETRIC = 322, 323, 262
 # Those of Pillow's names whose decoders notice missing data; JPEG in TIFF is none.
 _TIFF_COMPRESSIONS = {"raw", "packbits", "tiff_lzw", "tiff_deflate", "tiff_adobe_deflate"}
@@ -107,6 +111,8 @@ def _jpeg(content: bytes) -> NDArray[Any]:
 
 def _png(content: bytes) -> NDArray[Any]:
     """PNG (ISO/IEC 15948): its chunks are checked, and those that hold the picture are decoded."""
+    if content[8:16] != _PNG_HEADER:
+        raise HilumError("cannot be decoded as PNG: damaged, its header is not its first chunk")
     width, height, depth, colour = struct.unpack_from(">IIBB", content, 16)
     if colour not in _CHANNELS_PNG or depth not in {1, 2, 4, 8, 16}:
         raise ValueError("not a PNG header")
@@ -122,14 +128,17 @@ def _png(content: bytes) -> NDArray[Any]:
             raise HilumError("cannot be decoded as PNG: damaged, a checksum differs")
         if kind == b"acTL":
             raise HilumError(_SEVERAL)
-        if kind in {b"IHDR", b"PLTE", b"IDAT", b"IEND"}:
+        if kind in {b"PLTE", b"IDAT", b"IEND"} or at == len(_PNG):
             kept.append(content[at:end])
         at = end
         if kind == b"IEND":
             break
     else:
         raise HilumError("a PNG of more chunks than a picture needs")
-    return _opencv(b"".join(kept), colour=colour not in {_GREY_PNG, _ALPHA_PNG})
+    pixels = _opencv(b"".join(kept), colour=colour not in {_GREY_PNG, _ALPHA_PNG})
+    if pixels.shape[:2] != (height, width):
+        raise ValueError("not of the size that its header says")
+    return pixels
 
 
 def _opencv(content: bytes, *, colour: bool) -> NDArray[Any]:
@@ -143,9 +152,8 @@ def _opencv(content: bytes, *, colour: bool) -> NDArray[Any]:
 def _tiff(content: bytes) -> NDArray[Any]:
     from PIL.TiffImagePlugin import TiffImageFile
 
+    _check_directory(content)
     with TiffImageFile(io.BytesIO(content)) as image:
-        if image.is_animated:
-            raise HilumError(_SEVERAL)
         compression = image.info.get("compression")
         if compression not in _TIFF_COMPRESSIONS:
             raise HilumError("a TIFF of a compression that is not read; none, LZW, Deflate or PackBits is expected")
@@ -158,7 +166,29 @@ def _tiff(content: bytes) -> NDArray[Any]:
         return np.asarray(~pixels) if is_white_zero else pixels
 
 
+def _check_directory(content: bytes) -> None:
+    """TIFF 6.0, section 2: the directory of the picture is the only one, and holds no more numbers than one needs.
+
+    Pillow makes a Python object of each before it gives anything out.
+    """
+    order = "<" if content[:2] == b"II" else ">"
+    (at,) = struct.unpack_from(f"{order}I", content, 4)
+    (entries,) = struct.unpack_from(f"{order}H", content, at)
+    numbers = 0
+    for entry in range(entries):
+        tag, kind, count = struct.unpack_from(f"{order}HHI", content, at + 2 + 12 * entry)
+        is_text = kind == _TIFF_ASCII or (kind in _TIFF_BYTES and (tag == _TIFF_XMP or tag >= _TIFF_PRIVATE))
+        numbers += 0 if is_text else count
+    if numbers > _MOST_NUMBERS:
+        raise HilumError(f"a TIFF whose directory holds {numbers:,} numbers; at most {_MOST_NUMBERS:,} are read")
+    if struct.unpack_from(f"{order}I", content, at + 2 + 12 * entries) != (0,):
+        raise HilumError(_SEVERAL)
+
+
 def _bmp(content: bytes) -> NDArray[Any]:
+    header, compression = struct.unpack_from("<I", content, 14)[0], struct.unpack_from("<I", content, 30)[0]
+    if header >= _BMP_INFO_HEADER and compression not in _BMP_COMPRESSIONS:
+        raise HilumError("a BMP of a compression that is not read; none is expected")
     from PIL.BmpImagePlugin import BmpImageFile
 
     with BmpImageFile(io.BytesIO(content)) as image:

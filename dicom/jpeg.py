@@ -14,6 +14,7 @@ _APPLICATION = {_APP0_JFIF, _APP14_ADOBE}
 _MOST_SEGMENTS = 1000  # a progressive picture has some fifty
 # What ends entropy-coded data: any marker but a stuffed zero, a restart or a fill byte (B.1.1.2, B.1.1.5)
 _SCAN_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
+_FILL = re.compile(rb"\xff+(?=\xff)")
 _ANY_MARKER = re.compile(rb"\xff[^\x00]", re.DOTALL)
 _SOF = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # C4 and CC are tables, C8 is reserved
 _SEQUENTIAL = {0xC0, 0xC1}  # Huffman coding, all coefficients of a block together
@@ -78,8 +79,8 @@ def parse_jpeg(content: bytes | memoryview) -> JpegStream:
     frame = b""
     at, scanned, whole_scans = 2, 0, True
     for _ in range(_MOST_SEGMENTS):
-        while bytes(stream[at : at + 2]) == b"\xff\xff":  # fill bytes before a marker (B.1.1.2)
-            at += 1
+        if filled := _FILL.match(stream, at):  # bytes before a marker (B.1.1.2)
+            at = filled.end()
         if frame and scanned and bytes(stream[at : at + 2]) == b"\xff\xd9":
             break
         if at + 4 > len(stream) or stream[at] != 0xFF:

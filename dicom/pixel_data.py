@@ -33,6 +33,7 @@ _MONOCHROME = {"MONOCHROME1", "MONOCHROME2"}
 _COLOUR_SPACES = {"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_422", "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT"}
 
 _MAX_FRAGMENTS = 1 << 16
+_MOST_IDLE = 1 << 12  # bytes of a run-length stream that say nothing
 # Radiographs take more than a bit a pixel. A small stream that unpacks to a huge picture is no radiograph.
 _PIXELS_OF_ANY_STREAM, _PIXELS_A_BYTE = 1 << 22, 500
 _COLOUR = "a colour picture; a grey radiograph is expected"
@@ -168,6 +169,11 @@ def _native(pixel_data: bytes, big_endian: bool, pixels: PixelFormat) -> NDArray
     count = shape[0] * shape[1] * shape[2]
     if len(pixel_data) < count * dtype.itemsize:
         raise HilumError(f"{_CUT_SHORT}, {len(pixel_data)} bytes of {count * dtype.itemsize}")
+    if len(pixel_data) - count * dtype.itemsize > count * dtype.itemsize // pixels.rows:  # up to a row is padding
+        raise HilumError(
+            f"its pixel data has {len(pixel_data)} bytes, and the tags say {pixels.columns} x {pixels.rows} px of "
+            f"{count * dtype.itemsize}: several pictures, or one of another size"
+        )
     values = np.frombuffer(pixel_data, dtype, count)
     if subsampled:  # Y Y Cb Cr (PS3.3 C.7.6.3.1.2)
         if pixels.columns % 2:
@@ -284,16 +290,17 @@ def _rle(frame: bytes, pixels: PixelFormat) -> NDArray[Any]:
 def _unpack_bits(packed: bytes, size: int) -> NDArray[np.uint8]:
     """Expand one segment (PS3.5 G.3.2) to `size` bytes and no further."""
     out = bytearray()
-    at, end = 0, len(packed)
-    while at < end and len(out) < size:
+    at, end, idle = 0, len(packed), 0
+    while at < end and len(out) < size and idle <= _MOST_IDLE:
         count = packed[at]
         if count < 128:
             out += packed[at + 1 : at + 2 + count]
             at += 2 + count
+        elif count > 128:
+            out += packed[at + 1 : at + 2] * (257 - count)
+            at += 2
         else:
-            if count > 128:
-                out += packed[at + 1 : at + 2] * (257 - count)
-            at += 2 if count > 128 else 1
+            at, idle = at + 1, idle + 1
     if len(out) < size:
         raise HilumError(_CUT_SHORT)
     return np.frombuffer(bytes(out[:size]), np.uint8)

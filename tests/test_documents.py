@@ -110,6 +110,14 @@ def test_what_is_at_a_limit_is_still_read() -> None:
     assert parse_json(json.dumps(deep), "a.json") == deep
 
 
+def test_more_values_than_fit_into_memory_are_refused_before_they_are_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(documents, "_MOST_VALUES", 6)
+    assert parse_json(b"[[],[],[]]", "a.json") == [[], [], []]
+    monkeypatch.setattr(documents, "from_json", None)
+    with pytest.raises(HilumError, match="more than 6 values"):
+        parse_json(b"[[],[],[],[]]", "a.json")
+
+
 def test_numbers_that_the_reader_judges_itself_come_as_they_are() -> None:
     values = parse_json("[NaN, 1e400, 1" + "0" * 30 + "]", "a.json", finite=False)
     assert math.isnan(values[0])
@@ -222,9 +230,16 @@ def test_any_yaml_comes_back_as_it_was_written(values: Any) -> None:
         ("a: 1\na: 2", "key 'a' is given twice"),
         ("a: .inf", "no finite number"),
         ("a: 0x" + "f" * 70, "more than 64 bits"),
-        ("a: !!python/object/apply:os.system [true]", "could not determine a constructor"),
+        ("a: !!python/object/apply:os.system [true]", "the tag 'tag:yaml.org,2002:python/object/apply:os.system'"),
+        ("a: !!bool maybe", "the tag 'tag:yaml.org,2002:bool'"),
+        ("a: !!int ''", "plain values are expected"),
+        ("!x a: 1", "the tag '!x'"),
+        ("a: !!set {b}", "the tag"),
+        ("[" + "a," * 400_000 + "]", "more than 20,000 values"),
         ("a: [1", "in line 1"),
         ("- 1", "expected a YAML mapping"),
+        ('a: "\\ud800"', "half a character"),
+        ('"\\udcff": 1', "half a character"),
         ("x: " + "y" * (1 << 20), "at most 1 MiB are read"),
     ],
 )

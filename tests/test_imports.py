@@ -34,7 +34,7 @@ ORDER = (
     "pages",
     "commands",
     "cli",
-    "__main__",
+    "__main__ testing",
 )
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms.split()}
 FOLDERS = sorted(path.name for path in SOURCE.iterdir() if path.is_dir() and any(path.glob("*.py")))

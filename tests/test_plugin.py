@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from contract import BackendContract
 
 from hilum.errors import HilumError
 from hilum.plugins import backend_class, found_backends
+from hilum.testing import BackendContract
 
 PACKAGE = Path(__file__).parent / "plugin_package"
 

@@ -4,6 +4,7 @@ Size, depth, number range and encoding are checked while a document is parsed, a
 that. Whatever is wrong is one line with the file and the key; a parser never runs for long or grows without bound.
 """
 
+import codecs
 import csv
 import io
 import math
@@ -20,7 +21,10 @@ from hilum.errors import HilumError
 from hilum.files import read_regular
 from hilum.yaml_loader import MAX_DEPTH, TOO_DEEP, BoundedLoader
 
-MAX_JSON_BYTES: Final = 1 << 29  # 100,000 images with a hundred boxes each take some 300 MB
+MAX_JSON_BYTES: Final = 1 << 29
+_MOST_VALUES: Final = (
+    1 << 25
+)  # of a JSON document: 3.7 million boxes; as Python's objects they take far more than as text
 MAX_RECORD_BYTES: Final = 1 << 24  # of a file that says how others were made
 MAX_YAML_BYTES: Final = 1 << 20
 MAX_CSV_BYTES: Final = 1 << 29
@@ -89,9 +93,10 @@ def parse_json(content: bytes | str, where: str, *, finite: bool = True) -> Any:
     Raises:
         HilumError: anything else.
     """
-    text = content if isinstance(content, str) else _decoded(content, where)
     try:
-        values = from_json(text.encode(), allow_inf_nan=not finite)
+        data = content.encode() if isinstance(content, str) else _text(content, where)
+        _check_count(data)
+        values = from_json(data, allow_inf_nan=not finite)
         _check_values(values, finite=finite)
     except UnicodeEncodeError as error:
         raise HilumError(f"{where}: not read as JSON: half a character (a lone surrogate)") from error
@@ -139,7 +144,7 @@ def parse_yaml(content: bytes | str, where: str) -> Any:
         return yaml.load(text, Loader=BoundedLoader)  # noqa: S506 - a SafeLoader
     except RecursionError as error:
         raise HilumError(f"{where}: not read as YAML: {TOO_DEEP}") from error
-    except (yaml.YAMLError, ValueError, TypeError, OverflowError) as error:
+    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f" in line {mark.line + 1}" if mark else ""
         raise HilumError(f"{where}: not valid YAML{line}: {_first_line(error)}") from error
@@ -246,6 +251,22 @@ def _content(path: Path, at_most: int) -> bytes:
         raise HilumError(f"{path}: cannot be read: {error.strerror}") from error
     except HilumError as error:
         raise HilumError(f"{path}: {error}") from error
+
+
+def _check_count(data: bytes) -> None:
+    """Make sure, before anything is built, that JSON holds no more values than fit into memory.
+
+    Raises:
+        ValueError: it does.
+    """
+    if sum(map(data.count, (b",", b"[", b"{"))) > _MOST_VALUES:
+        raise ValueError(f"more than {_MOST_VALUES:,} values")
+
+
+def _text(content: bytes, where: str) -> bytes:
+    """UTF-8 without the mark that some editors put before it."""
+    _decoded(content, where)
+    return content.removeprefix(codecs.BOM_UTF8)
 
 
 def _decoded(content: bytes, where: str) -> str:

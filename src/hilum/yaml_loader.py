@@ -1,4 +1,4 @@
-"""YAML's safe loader within limits: depth, values that aliases repeat, keys given twice, the range of numbers."""
+"""YAML's safe loader within limits: depth, values that aliases repeat, keys given twice, tags, numbers, characters."""
 
 import math
 from typing import Any, Final
@@ -8,6 +8,7 @@ import yaml
 MAX_DEPTH: Final = 64  # of JSON too
 TOO_DEEP: Final = f"nested more than {MAX_DEPTH} deep"
 _MAX_NODES = 20_000  # of a document, with every alias written out
+_TOO_MANY = f"more than {_MAX_NODES:,} values, with those that aliases repeat"
 _SHOWN = 80  # characters of a value in a message
 
 
@@ -22,9 +23,13 @@ class BoundedLoader(yaml.SafeLoader):
         return self.construct_document(node)
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        self._depth = getattr(self, "_depth", 0) + 1
+        self._depth, self._nodes = getattr(self, "_depth", 0) + 1, getattr(self, "_nodes", 0) + 1
         if self._depth > MAX_DEPTH:
             raise ValueError(TOO_DEEP)
+        if self._nodes > _MAX_NODES:
+            raise ValueError(_TOO_MANY)
+        if tag := getattr(self.peek_event(), "tag", None):
+            raise ValueError(f"the tag {str(tag)[:_SHOWN]!r}; plain values are expected")
         node = super().compose_node(parent, index)
         self._depth -= 1
         return node
@@ -39,6 +44,12 @@ class BoundedLoader(yaml.SafeLoader):
             seen.add(key)
         return super().construct_mapping(node, deep)
 
+    def construct_yaml_str(self, node: yaml.ScalarNode) -> str:
+        value: str = super().construct_yaml_str(node)
+        if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+            raise ValueError("half a character (a lone surrogate)")
+        return value
+
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
         if len(node.value) > 80 or not -(1 << 63) <= (value := super().construct_yaml_int(node)) < 1 << 64:
             raise ValueError("a whole number of more than 64 bits")
@@ -51,6 +62,7 @@ class BoundedLoader(yaml.SafeLoader):
         return value
 
 
+BoundedLoader.add_constructor("tag:yaml.org,2002:str", BoundedLoader.construct_yaml_str)
 BoundedLoader.add_constructor("tag:yaml.org,2002:int", BoundedLoader.construct_yaml_int)
 BoundedLoader.add_constructor("tag:yaml.org,2002:float", BoundedLoader.construct_yaml_float)
 
@@ -72,5 +84,5 @@ def _count(node: yaml.Node, known: dict[int, int]) -> int:
                 break
         known[id(node)] = count
     if count > _MAX_NODES:
-        raise ValueError(f"more than {_MAX_NODES:,} values, with those that aliases repeat")
+        raise ValueError(_TOO_MANY)
     return count

@@ -92,6 +92,12 @@ def test_a_picture_that_is_listed_twice_is_refused(tmp_path: Path) -> None:
         picture_names(picture_paths(tmp_path / "all.txt"), tmp_path / "all.txt")
 
 
+def test_a_list_names_files(tmp_path: Path) -> None:
+    (tmp_path / "all.txt").write_text("a.png\n\n/\n")
+    with pytest.raises(HilumError, match=r"all\.txt: line 3: names no file"):
+        picture_paths(tmp_path / "all.txt")
+
+
 def relative(source: Path) -> list[str]:
     return picture_places(picture_paths(source), source)
 

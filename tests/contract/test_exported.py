@@ -6,13 +6,13 @@ from typing import ClassVar
 
 import pytest
 import test_ours
-from contract import BackendContract, assert_same, picture
 
 import hilum
 from hilum.config import check_config
 from hilum.datasets.folder import Dataset
 from hilum.export import export
 from hilum.run import Format
+from hilum.testing import BackendContract, assert_same, picture
 from hilum.train import train
 
 needs_onnx = pytest.mark.skipif(

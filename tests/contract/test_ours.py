@@ -4,9 +4,9 @@ from importlib.util import find_spec
 from typing import ClassVar
 
 import pytest
-from contract import BackendContract
 
 from hilum.datasets.pictures import read_picture
+from hilum.testing import BackendContract
 
 SEGMENTER = {
     "image_size": 64,
@@ -96,7 +96,7 @@ class TestYOLO(BackendContract):
     }
     box_px = 0.05
 
-    def fill(self, predictor):
+    def fill(self):
         from hilum.detectors.competition_trainer import FILL
 
         return FILL

@@ -201,6 +201,32 @@ def test_a_lie_of_380_bytes_is_refused(tmp_path: Path, shared: Path) -> None:
     assert "bytes for 32000 x 32000 px" in refused(tmp_path, (shared / "faults" / "pictures" / "lie.jpg").read_bytes())
 
 
+def sideways() -> Iterator[tuple[str, bytes]]:
+    """Small files whose true size, or number of numbers, stands elsewhere than where it is looked for."""
+    lying = chunk(b"tEXt", struct.pack(">IIBB", 64, 64, 8, 0))
+    whole = encoded("png", GREY)
+    yield "header", whole[:8] + lying + whole[8:]
+    yield "header", whole[:8] + lying + png(20_000, 20_000, b"")[8:]
+    tiff = saved(Image.fromarray(GREY), "TIFF")
+    first_entry = struct.unpack_from("<I", tiff, 4)[0] + 2
+    for kind, tag in ((5, 282), (4, 273), (1, 273), (3, 339), (7, 324)):
+        damaged = bytearray(tiff) + bytes(1 << 20)
+        damaged[first_entry : first_entry + 12] = struct.pack("<HHII", tag, kind, 30_000_000, len(tiff))
+        yield "30,000,", bytes(damaged)
+    bmp = bytearray(encoded("bmp", GREY))
+    bmp[30:34] = struct.pack("<I", 1)
+    yield "compression", bytes(bmp)
+
+
+@pytest.mark.parametrize(("complaint", "content"), list(sideways()), ids=lambda value: str(value)[:9])
+def test_what_is_checked_is_what_the_decoder_goes_by(
+    tmp_path: Path, complaint: str, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("_pillow", "_opencv"):
+        monkeypatch.setattr(f"hilum.datasets.picture_files.{name}", None)
+    assert complaint in refused(tmp_path, content)
+
+
 def test_several_pictures_in_one_file_are_refused(tmp_path: Path) -> None:
     first, second = Image.fromarray(GREY), Image.fromarray(~GREY)
     for name in ("TIFF", "WEBP", "PNG"):

@@ -170,16 +170,12 @@ def hostile(originals, make_dicom) -> dict[str, tuple[bytes, str]]:
     endless = b"\x09\x00\x10\x10UN\0\0" + b"\xff" * 4 + (ITEM + bytes(4)) * 3_000_000
     rle_head, _ = body_before_pixels(originals["RLE"])
     rle = struct.pack("<16I", 2, 64, 112, *[0] * 13) + b"\x81\x00" * 8_000_000
-    rle_bomb = (
-        element(0x7FE00010, b"OB", b"")[:8]
-        + b"\xff" * 4
-        + ITEM
-        + bytes(4)
-        + ITEM
-        + struct.pack("<I", len(rle))
-        + rle
-        + SEQUENCE_END
-    )
+    idle = struct.pack("<16I", 2, 64, 112, *[0] * 13) + b"\x80" * 30_000_000
+
+    def encapsulated(stream: bytes) -> bytes:
+        opened = element(0x7FE00010, b"OB", b"")[:8] + b"\xff" * 4 + ITEM + bytes(4) + ITEM
+        return opened + struct.pack("<I", len(stream)) + stream + SEQUENCE_END
+
     many = element(0x7FE00010, b"OB", b"")[:8] + b"\xff" * 4 + (ITEM + bytes(4)) * 3_000_000 + SEQUENCE_END
     explicit = element(0x7FE00010, b"OB", (ITEM + bytes(4)) * 3_000_000)
     return {
@@ -195,7 +191,8 @@ def hostile(originals, make_dicom) -> dict[str, tuple[bytes, str]]:
         "deflate bomb": (originals["deflated"][:meta_end] + bomb, "unpacks to more than"),
         "many fragments": (rle_head + many, "elements|empty"),
         "fragments of defined length": (rle_head + explicit, "empty"),
-        "run-length bomb": (rle_head + rle_bomb, ""),
+        "run-length bomb": (rle_head + encapsulated(rle), ""),
+        "run lengths of nothing": (rle_head + encapsulated(idle), "cut short"),
         "stream of another size": (
             originals["JPEG 2000"].replace(
                 b"\xff\x51\x00\x29\x00\x00\x00\x00\x00\x40", b"\xff\x51\x00\x29\x00\x00\x00\x00\xff\xff"

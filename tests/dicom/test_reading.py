@@ -10,6 +10,7 @@ from pydicom.pixels.processing import apply_modality_lut, apply_voi
 from pydicom.uid import ImplicitVRLittleEndian
 
 import hilum.dicom.reading
+from hilum.dicom import pixel_data
 from hilum.dicom.header import Tags, tags_of
 from hilum.dicom.pixel_data import pixel_format, stored_values
 from hilum.dicom.reading import dicom_to_gray8, dicom_to_gray16, header_of, plain_jpeg, read_dicom, render_dicom
@@ -192,6 +193,30 @@ def test_no_radiograph_of_the_challenge_is_taken_for_turned_round(shared):
 def test_two_radiographs_of_the_challenge_are_stored_the_wrong_way_round(shared):
     files = sorted((shared / "rsna_sample").rglob("*.dcm"))
     assert [path.stem for path in files if has_black_bones(dicom_to_gray8(read_dicom(path)))] == STORED_WRONGLY
+
+
+@pytest.mark.parametrize("said", [{"Columns": 60}, {"Rows": 30}, {"Rows": 16, "Columns": 32}])
+def test_pixels_of_another_size_than_the_tags_say_are_no_picture(make_dicom, tmp_path, said):
+    """Else it would be a sheared picture, or the first of several."""
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8)
+    path = tmp_path / "a.dcm"
+    path.write_bytes(make_dicom(pixels, **said))
+    with pytest.raises(HilumError, match="several pictures, or one of another size"):
+        dicom_to_gray8(read_dicom(path))
+
+
+def test_run_lengths_may_say_nothing_now_and_then():
+    whole = b"\x80" * 4096 + b"\x03abcd"
+    assert pixel_data._unpack_bits(whole, 4).tobytes() == b"abcd"
+    with pytest.raises(HilumError, match="cut short or damaged"):
+        pixel_data._unpack_bits(b"\x80" + whole, 4)
+
+
+def test_padding_of_a_row_is_none_of_the_picture(make_dicom, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8)
+    path = tmp_path / "a.dcm"
+    path.write_bytes(make_dicom(pixels, Rows=63))
+    assert dicom_to_gray8(read_dicom(path)).shape == (63, 64)
 
 
 # What pydicom's own files may be refused for. A new reason is looked at before it comes in here.

@@ -73,6 +73,7 @@ def warm_up(work: Path) -> None:
             if Path(name).is_dir():
                 good_folders.command("submit", name, "tree", work / "tmp" / "warm.csv", "--overwrite")
         good_folders.command("evaluate", "found", "data")
+        import matplotlib.font_manager  # noqa: F401 - which writes a list of fonts where MPLCONFIGDIR says
     (work / "tmp" / "warm.csv").unlink()
 
 
