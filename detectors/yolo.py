@@ -98,7 +98,7 @@ class YOLODetector:
     def load(cls, run: Path) -> Self:
         """See `hilum.backend.Backend.load`."""
         config = read_config(run, YOLOConfig)
-        return cls(load_network(lambda: read_network(run), run), config)
+        return cls(load_network(lambda: read_network(run, config.image_size), run), config)
 
     def network_to_export(self) -> nn.Module:
         """See `hilum.export.Exportable`."""
@@ -162,7 +162,7 @@ def _read_start(config: YOLOConfig) -> tuple[dict[str, Any], dict[str, torch.Ten
         architecture, tensors = read_checkpoint(Path(config.model))
     else:
         architecture = read_architecture(config.model, config.model_yaml)
-    network = build_network(architecture)  # an error shall come before training
+    network = build_network(architecture, size=config.image_size)  # an error shall come before training
     check_end_to_end(network, config.boxes.end_to_end)
     stride = int(network.stride.max())  # type: ignore[operator]
     if config.image_size % stride:
