@@ -105,7 +105,7 @@ def _print_conversion(data: Path, record: dict[str, Any]) -> None:
     rows += [(f"class {name}", f"{count:,}") for name, count in record["classes"].items()]
     for name, counts in record["splits"].items() if record["images"] else ():
         rows.append((f"split {name}", f"{counts['images']:,} images, {counts['positive_images']:,} with opacity"))
-    rows += [(f"left out: {what}", f"{count:,}") for what, count in record["left_out"].items()]
+    rows += [("notes" if what == "note" else f"left out: {what}", f"{n:,}") for what, n in record["left_out"].items()]
     table(("", str(data)), rows)
     if not record["images"]:
         complain(f"{data / 'sources.csv'} and the key lead back to the files: do not share them with the pictures")
@@ -117,4 +117,5 @@ def _print_conversion(data: Path, record: dict[str, Any]) -> None:
     elif record["images_without_patient"]:
         complain(f"{record['images_without_patient']} images are not in the patient map; each counts as a person")
     if record["left_out"]:
-        complain(f"{data / 'left_out.csv'} says what was left out and why")
+        only_notes = record["left_out"].keys() == {"note"}
+        complain(f"{data / 'left_out.csv'} {'holds the notes' if only_notes else 'says what was left out and why'}")

@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _AT_ONCE = 256  # pictures that are decoded before they are written
+_MOST_COMPARED = 8  # squares of a file that is there, with what their pictures give
+_ROUNDING = 2  # grey values, between builds of the libraries that decode and resize
 _FORMAT = b"1"  # raised when the same pictures come to be other squares
 
 
@@ -76,9 +79,9 @@ def square_pictures(data: Dataset, name: SplitName, size: int) -> Squares:
     path = data.root / CACHE / f"{size}-{_fingerprint(pictures, whole.metadata)}.npy"
     header = _header(len(pictures), size)
     try:
-        if not _is_whole(path, header, len(pictures) * size**2):
+        if not _serves(path, header, pictures, size):
             path = place_for(data, CACHE) / path.name
-            if not _is_whole(path, header, len(pictures) * size**2):
+            if not _serves(path, header, pictures, size):
                 _build(path, header, pictures, size)
         mapped = np.asarray(np.load(path, mmap_mode="r"))
     except OSError as error:
@@ -110,6 +113,24 @@ def _is_whole(path: Path, header: bytes, pixels: int) -> bool:
         return file.read(len(header)) == header
 
 
+def _serves(path: Path, header: bytes, pictures: Sequence[Path], size: int) -> bool:
+    """Whether a file is whole, and some of its squares, drawn anew each time, are the pictures'; else it is removed.
+
+    It may have come with the folder, from anybody.
+    """
+    if not _is_whole(path, header, len(pictures) * size**2):
+        return False
+    mapped = np.load(path, mmap_mode="r")
+    for number in np.random.default_rng().permutation(len(pictures))[:_MOST_COMPARED]:
+        expected = np.frombuffer(_square(pictures[number], size), np.uint8).reshape(size, size)
+        if np.abs(mapped[number].astype(int) - expected).max() > _ROUNDING:
+            _console().print(f"{printable(str(path))}: has other pictures than the folder, and is made anew")
+            with suppress(OSError):
+                path.unlink()
+            return False
+    return True
+
+
 def _build(path: Path, header: bytes, pictures: Sequence[Path], size: int) -> None:
     """Append squares to a hidden file, whose length so tells how far a killed process came; rename it when whole."""
     partial = path.with_name(f".{path.name}.part")
@@ -133,7 +154,7 @@ def _build(path: Path, header: bytes, pictures: Sequence[Path], size: int) -> No
 
 
 def _append(file: int, path: Path, pictures: Sequence[Path], size: int, done: int) -> None:
-    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    console = _console()
     left = (len(pictures) - done) * size**2
     console.print(
         f"{printable(str(path))}: decoding {len(pictures) - done:,} pictures once, to {size} px; it "
@@ -152,6 +173,10 @@ def _append(file: int, path: Path, pictures: Sequence[Path], size: int, done: in
             view = memoryview(b"".join(pool.map(lambda picture: _square(picture, size), chunk)))
             while view:
                 view = view[os.write(file, view) :]
+
+
+def _console() -> Console:
+    return Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 
 def _square(picture: Path, size: int) -> bytes:

@@ -88,7 +88,14 @@ _MAX_NUMBER, _MAX_LIST, _MAX_REPEATS, _MAX_LAYERS = 4096, 16, 100, 200
 # products, 12,000 steps.
 _MAX_VALUES, _MAX_VALUES_AT_ONCE, _MAX_PRODUCTS, _MAX_STEPS = 10**9, 5 * 10**7, 2 * 10**11, 40_000
 _MULTIPLY: Final = {torch.conv2d, torch.conv_transpose2d, torch.nn.functional.linear}
-_SIDE = 256  # of the picture that ultralytics itself shows a new network
+SIDE: Final = 256
+"""Of the picture that ultralytics itself shows a new network. Of a larger one, layers make values in proportion."""
+_MAX_VALUES_PER_PIXEL = 200  # in one tensor: YOLO12x attends to as many at 2048 px
+# Their fifth argument is the number of heads. The second is what a layer that learns no more calls.
+_ATTENTION: Final = {
+    torch.nn.functional.multi_head_attention_forward,
+    torch._native_multi_head_attention,  # noqa: SLF001
+}
 
 
 def _row(row: Any) -> Any:
@@ -184,12 +191,13 @@ class Architecture(BaseModel):
 KEYS: Final = frozenset(Architecture.model_fields)
 
 
-def check_architecture(values: dict[str, Any], where: str) -> type[torch.nn.Module]:
+def check_architecture(values: dict[str, Any], where: str, size: int = SIDE) -> type[torch.nn.Module]:
     """Make sure that nothing but a detector is built, and not too large a one.
 
     Args:
         values: the YAML.
         where: it comes from, for errors.
+        size: side in pixels of the squares that it is to see.
 
     Returns:
         The class of its head.
@@ -198,18 +206,18 @@ def check_architecture(values: dict[str, Any], where: str) -> type[torch.nn.Modu
         HilumError: it holds what it may not, or describes a network that is too large or cannot be built.
     """
     check(values, Architecture, where)
-    if problem := _problem_with_size(json.dumps(values)):
+    if problem := _problem_with_size(json.dumps(values), size):
         raise HilumError(f"{where}: {problem}")
     return HEADS[values["head"][-1][2]]
 
 
 @lru_cache(maxsize=16)
-def _problem_with_size(values: str) -> str | None:
+def _problem_with_size(values: str, size: int) -> str | None:
     """What keeps a checked architecture from being built, found out without memory for it."""
     architecture = json.loads(values)
     try:
-        with quietly(), torch.device("meta"), _Counted(), torch.inference_mode():
-            built(lambda: _show(tasks.parse_model(architecture, ch=1, verbose=False)[0].eval()))
+        with quietly(), torch.device("meta"), _Counted(size), torch.inference_mode():
+            built(lambda: _show(tasks.parse_model(architecture, ch=1, verbose=False)[0].eval(), size))
     except HilumError as error:
         return str(error)
     except Exception as error:  # noqa: BLE001 - ultralytics checks little, so anything may come out of here
@@ -237,9 +245,9 @@ def first_line(error: Exception) -> str:
     return shown(lines[0], 160, quote=False) if lines else "it gives no reason"
 
 
-def _show(layers: Any) -> None:
+def _show(layers: Any, size: int) -> None:
     """Show a picture to all layers but the head, which makes no larger tensors than it is given."""
-    seen: Any = torch.zeros(1, 1, _SIDE, _SIDE)
+    seen: Any = torch.zeros(1, 1, size, size)
     outputs: list[Any] = []
     for layer in layers[:-1]:
         if layer.f != -1:
@@ -254,27 +262,33 @@ class _Counted(TorchFunctionMode):
     """Counts what torch is asked for, the values that it gives, and what it multiplies for them.
 
     Raises:
-        HilumError: more than any detector of ultralytics needs.
+        HilumError: more than any detector of ultralytics needs for squares of so many pixels a side.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, size: int) -> None:
         super().__init__()
+        self._size, self._larger = size, max(1.0, size**2 / SIDE**2)
         self._steps = self._values = self._products = 0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         given = func(*args, **(kwargs or {}))
         several = given if isinstance(given, tuple | list) else (given,)
         sizes = [one.numel() for one in several if isinstance(one, torch.Tensor)]
+        if func in _ATTENTION:  # one weight for each head and pair of places, within
+            query, key = args[0], args[1]
+            sizes.append(query.shape[0] * query.shape[1] * max(key.shape[0], key.shape[1]) * args[4])
         self._steps += 1
         self._values += sum(sizes)
         if func in _MULTIPLY:
             seen = args[0].numel() if func is torch.conv_transpose2d else sizes[0]
             self._products += seen * args[1][0].numel()
         if (
-            max(sizes, default=0) > _MAX_VALUES_AT_ONCE
-            or self._values > _MAX_VALUES
-            or self._products > _MAX_PRODUCTS
+            max(sizes, default=0) > max(_MAX_VALUES_AT_ONCE, _MAX_VALUES_PER_PIXEL * self._size**2)
+            or self._values > _MAX_VALUES * self._larger
+            or self._products > _MAX_PRODUCTS * self._larger
             or self._steps > _MAX_STEPS
         ):
-            raise HilumError("describes a network that is larger than any detector of ultralytics")
+            raise HilumError(
+                f"describes a network that is larger, for pictures of {self._size} px, than any detector of ultralytics"
+            )
         return given

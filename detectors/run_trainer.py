@@ -39,6 +39,7 @@ class RunTrainer(CompetitionTrainer):
         self._run = Path(self.save_dir).parent
         config = read_config(self._run, YOLOConfig)
         self.interpolation, self.negatives = config.interpolation, config.train.negatives
+        self._size = config.image_size
         self._log: EpochLog | None = None
 
     def train(self) -> Any:
@@ -48,7 +49,7 @@ class RunTrainer(CompetitionTrainer):
 
     def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> nn.Module:  # noqa: ARG002
         """The run's architecture, with the weights to start from where there are some."""
-        network = read_network(self._run)
+        network = read_network(self._run, self._size)
         if (self._run / START).is_file():
             network.load_state_dict(load_file(self._run / START), strict=False)
         return network

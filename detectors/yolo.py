@@ -98,7 +98,7 @@ class YOLODetector(Backend):
     @classmethod
     def load(cls, run: Path) -> Self:
         config = read_config(run, YOLOConfig)
-        return cls(load_network(lambda: read_network(run), run), config)
+        return cls(load_network(lambda: read_network(run, config.image_size), run), config)
 
     def network_to_export(self) -> nn.Module:
         # One tensor, and a grid that is made for every batch: the one that is kept is of the batch's own shape. That of
@@ -150,7 +150,7 @@ def _read_start(config: YOLOConfig) -> tuple[dict[str, Any], dict[str, torch.Ten
         architecture, tensors = read_checkpoint(Path(config.model))
     else:
         architecture = read_architecture(config.model, config.model_yaml)
-    network = build_network(architecture)  # an error shall come before training
+    network = build_network(architecture, size=config.image_size)  # an error shall come before training
     check_end_to_end(network, config.boxes.end_to_end)
     stride = int(network.stride.max())  # type: ignore[operator]
     if config.image_size % stride:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from hilum.detectors.architecture import KEYS, built, check_architecture, first_line
+from hilum.detectors.architecture import KEYS, SIDE, built, check_architecture, first_line
 from hilum.detectors.private_ultralytics import Detect, RTDETRDecoder, quietly, tasks, ultralytics, xywh2xyxy
 from hilum.documents import read_yaml
 from hilum.errors import HilumError
@@ -42,17 +42,18 @@ def read_architecture(model: str, replaced: dict[str, Any]) -> dict[str, Any]:
     return _for_grey_opacities(architecture)
 
 
-def build_network(architecture: dict[str, Any], where: str = "model") -> nn.Module:
+def build_network(architecture: dict[str, Any], where: str = "model", size: int = SIDE) -> nn.Module:
     """Build a detection network with random weights.
 
     Args:
         architecture: What a model YAML says.
         where: It comes from, for errors.
+        size: Side in pixels of the squares that it is to see.
 
     Raises:
         HilumError: It is not an architecture that ultralytics can build, not a detector, or names what is no layer.
     """
-    head = check_architecture(architecture, where)
+    head = check_architecture(architecture, where, size)
     kind = tasks.RTDETRDetectionModel if head is RTDETRDecoder else tasks.DetectionModel
     try:
         with quietly():
@@ -63,13 +64,13 @@ def build_network(architecture: dict[str, Any], where: str = "model") -> nn.Modu
     return network
 
 
-def read_network(run: Path) -> nn.Module:
-    """Build the network of a run, with random weights.
+def read_network(run: Path, size: int = SIDE) -> nn.Module:
+    """Build the network of a run, with random weights, for squares of so many pixels a side.
 
     Raises:
         HilumError: Its `model.yaml` cannot be read, or see `build_network`.
     """
-    return build_network(read_yaml(run / MODEL), str(run / MODEL))
+    return build_network(read_yaml(run / MODEL), str(run / MODEL), size)
 
 
 def is_rtdetr(network: nn.Module) -> bool:

@@ -52,7 +52,7 @@ class Problems:
 
 
 def question_units(source: str, boxes_xywh: Sequence[NDArray[Any]], sizes_wh: ArrayLike) -> list[str]:
-    """Asks whether predicted boxes are left, top, width, height in pixels of their images.
+    """Asks whether predicted boxes are left, top, width, height in pixels of their images, and each there once.
 
     Args:
         source: What they are from.
@@ -60,7 +60,7 @@ def question_units(source: str, boxes_xywh: Sequence[NDArray[Any]], sizes_wh: Ar
         sizes_wh: (images, 2) pixels.
 
     Returns:
-        A line where they could be something else.
+        A line where they could be something else, and one where a tenth of them repeat others.
 
     Raises:
         HilumError: They are something else: they would score next to nothing.
@@ -69,5 +69,9 @@ def question_units(source: str, boxes_xywh: Sequence[NDArray[Any]], sizes_wh: Ar
     sizes = np.repeat(np.asarray(sizes_wh).reshape(-1, 2), [len(each) for each in boxes_xywh], axis=0)
     if wrong := wrong_units(boxes, sizes):
         raise HilumError(f"{source}: {wrong}")
-    doubt = doubtful_units(boxes, sizes)
-    return [f"{source}: {doubt}"] if doubt else []
+    image = np.repeat(np.arange(len(boxes_xywh)), [len(each) for each in boxes_xywh])
+    again = len(boxes) - len(np.unique(np.column_stack([image, boxes]), axis=0))
+    doubts = [doubtful_units(boxes, sizes)]
+    if 10 * again > len(boxes):
+        doubts.append(f"{again:,} of {len(boxes):,} boxes repeat others of their image; each counts: keep one of them")
+    return [f"{source}: {doubt}" for doubt in doubts if doubt]

@@ -313,9 +313,36 @@ def with_a_function() -> onnx.ModelProto:
     return model
 
 
+def bright_pictures_take_much() -> onnx.ModelProto:
+    """Of a black picture it makes no zeros, and of any other as many as it likes."""
+    model = onnx_model(helper.make_node("ReduceMax", ["x"], ["brightest"], keepdims=0))
+    many = numpy_helper.from_array(np.array([1e9], np.float32), "many")
+    one = numpy_helper.from_array(np.array([1]), "one")
+    model.graph.initializer.extend([many, one])
+    for operation, given, made in [
+        ("Mul", ["brightest", "many"], "product"),
+        ("Cast", ["product"], "whole"),
+        ("Reshape", ["whole", "one"], "shape"),
+        ("ConstantOfShape", ["shape"], "zeros"),
+        ("ReduceSum", ["zeros"], "total"),
+        ("Add", ["x", "total"], "y"),
+    ]:
+        options = {"to": TensorProto.INT64} if operation == "Cast" else {}
+        model.graph.node.append(helper.make_node(operation, given, [made], **options))
+    return model
+
+
+def as_many_as_are_bright() -> onnx.ModelProto:
+    model = onnx_model(helper.make_node("NonZero", ["x"], ["places"]))
+    model.graph.node.append(helper.make_node("Add", ["x", "x"], ["y"]))
+    return model
+
+
 @pytest.mark.parametrize(
     ("model", "complaint"),
     [
+        (bright_pictures_take_much(), "how much 'ConstantOfShape' gives depends on what a picture shows"),
+        (as_many_as_are_bright(), "how much 'NonZero' gives depends on what a picture shows"),
         (external_data(), "keeps tensors in another file"),
         (external_constant(), "keeps tensors in another file"),
         (
@@ -324,7 +351,7 @@ def with_a_function() -> onnx.ModelProto:
         ),
         (with_a_branch(), "a loop or a branch"),
         (with_a_function(), "functions of its own"),
-        (onnx_model(helper.make_node("NoSuchThing", ["x"], ["y"])), "not a network that can be run"),
+        (onnx_model(helper.make_node("NoSuchThing", ["x"], ["y"])), "only operations of the ONNX standard are run"),
     ],
 )
 def test_what_an_onnx_file_must_not_hold(exported, tmp_path, model, complaint):
@@ -390,6 +417,16 @@ def test_a_small_openvino_file_that_asks_for_much_is_refused(exported, tmp_path,
     hilum.load(
         forged(exported["openvino"], tmp_path / "modest", **openvino_bomb(tmp_path, 1000, in_a_shape=in_a_shape))
     )
+
+
+@pytest.mark.parametrize("model", [bright_pictures_take_much()])
+def test_an_openvino_file_may_not_take_more_for_one_picture_than_for_another(exported, tmp_path, model):
+    openvino = import_openvino()
+    network = openvino.Core().read_model(model.SerializeToString(), b"")
+    openvino.save_model(network, tmp_path / "m.xml", compress_to_fp16=False)
+    files = {ending: (tmp_path / f"m.{ending}").read_bytes() for ending in ("xml", "bin")}
+    with pytest.raises(HilumError, match=r"model\.xml: how much '\w+' gives depends on what a picture shows"):
+        hilum.load(forged(exported["openvino"], tmp_path / "run", **files))
 
 
 def test_the_bomb_of_the_hunt_is_refused(shared, exported, tmp_path):

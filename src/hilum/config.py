@@ -83,7 +83,8 @@ def find_config(source: str) -> Path:
         )
     near = get_close_matches(source, shipped_configs(), 1)
     hint = f"did you mean '{near[0]}'?" if near else f"shipped are {', '.join(shipped_configs())}"
-    raise HilumError(f"config '{source}': neither a YAML file nor the name of a shipped config; {hint}")
+    what = "no such file" if path.suffix in {".yaml", ".yml"} else "neither a YAML file nor a shipped config's name"
+    raise HilumError(f"config '{source}': {what}; {hint}")
 
 
 def load_config(

@@ -25,6 +25,7 @@ _ENVIRONMENT: Final = {
     # ONNX Runtime reads it while it is imported, stores a number of this machine below HOME, and looks up a host.
     "ORT_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
+    "OPENCV_LOG_LEVEL": "SILENT",  # what is wrong with a picture is told in one line, and by hilum
     "NO_ALBUMENTATIONS_UPDATE": "1",  # ultralytics imports albumentations where it is installed
 }
 _Around = Callable[[ModuleType], AbstractContextManager[None]]

@@ -75,10 +75,14 @@ def import_openvino() -> ModuleType:
 def check_onnx(content: bytes) -> None:
     """Make sure that an ONNX file holds nothing but operations of the standard, one after another, and their tensors.
 
+    How large each array is must be known before any picture is seen, so that what one picture takes, all take.
+
     Raises:
         HilumError: it does.
     """
-    _check_graph(import_onnx().load_model_from_string(content))
+    model = import_onnx().load_model_from_string(content)
+    _check_graph(model)
+    _check_sizes(model)
 
 
 def _onnx(content: bytes, threads: int) -> tuple[Call, list[int | None]]:
@@ -90,7 +94,7 @@ def _onnx(content: bytes, threads: int) -> tuple[Call, list[int | None]]:
     onnxruntime.disable_telemetry_events()  # in case that somebody imported it before hilum: see `private_libraries`
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    options.log_severity_level = 3  # errors, which are raised as well
+    options.log_severity_level = 4  # it raises errors, and need not print them as well
     made = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     (taken,) = made.get_inputs()
     shape = [side if isinstance(side, int) else None for side in taken.shape]
@@ -103,7 +107,7 @@ def _check_graph(model: Any) -> None:
         raise HilumError("holds functions of its own, which are not run")
     tensors = [*graph.initializer, *(part for both in graph.sparse_initializer for part in (both.values, both.indices))]
     for node in graph.node:
-        if node.domain not in {"", "ai.onnx"}:
+        if node.domain not in {"", "ai.onnx"} or not import_onnx().defs.has(node.op_type):
             raise HilumError(f"uses '{node.op_type}' of '{node.domain}'; only operations of the ONNX standard are run")
         for attribute in node.attribute:
             if attribute.HasField("g") or attribute.graphs:
@@ -116,6 +120,26 @@ def _check_graph(model: Any) -> None:
             ]
     if any(tensor.data_location or tensor.external_data for tensor in tensors):
         raise HilumError("keeps tensors in another file, which is not read")
+
+
+def _check_sizes(model: Any) -> None:
+    for taken in model.graph.input[:1]:
+        taken.type.tensor_type.shape.dim[0].dim_value = 1
+    # What the file itself says of sizes is left out: they are worked out anew.
+    del model.graph.value_info[:]
+    for given in model.graph.output:
+        given.type.tensor_type.ClearField("shape")
+    graph = import_onnx().shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
+    told = {value.name: value.type.tensor_type for value in (*graph.value_info, *graph.output)}
+    sizes = {name: kind.shape.dim for name, kind in told.items() if kind.HasField("shape")}
+    for node in graph.node:
+        for name in filter(None, node.output):
+            if name not in sizes or not all(side.HasField("dim_value") for side in sizes[name]):
+                raise HilumError(_depends(node.op_type))
+
+
+def _depends(operation: str) -> str:
+    return f"how much '{operation}' gives depends on what a picture shows, and so does the memory that it takes"
 
 
 def _openvino(xml: bytes, weights: bytes, threads: int) -> tuple[Call, list[int | None]]:
@@ -135,6 +159,9 @@ def _openvino(xml: bytes, weights: bytes, threads: int) -> tuple[Call, list[int 
     shape = model.inputs[0].partial_shape
     shape[0] = 1
     model.reshape(shape)
+    for op in model.get_ops():
+        if any(not output.get_partial_shape().is_static for output in op.outputs()):
+            raise HilumError(_depends(op.get_type_name()))
     compiled = core.compile_model(model, "CPU", settings)
 
     def call(batch: NDArray[Any]) -> Sequence[NDArray[Any]]:

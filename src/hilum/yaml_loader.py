@@ -28,7 +28,7 @@ class BoundedLoader(yaml.SafeLoader):
             raise ValueError(TOO_DEEP)
         if self._nodes > _MAX_NODES:
             raise ValueError(_TOO_MANY)
-        if tag := getattr(self.peek_event(), "tag", None):  # type: ignore[no-untyped-call] # of types-PyYAML
+        if tag := getattr(self.peek_event(), "tag", None):  # type: ignore[no-untyped-call]
             raise ValueError(f"the tag {str(tag)[:_SHOWN]!r}; plain values are expected")
         node = super().compose_node(parent, index)
         self._depth -= 1

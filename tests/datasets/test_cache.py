@@ -53,6 +53,19 @@ def test_every_split_reads_its_own_pictures_from_one_file(data):
     assert len(files(data)) == 1
 
 
+def test_a_file_that_has_other_pictures_is_made_anew(data, capsys):
+    """It may have come with the folder."""
+    expected = square_pictures(data, "train", SIZE)[:]
+    (path,) = (data.root / "cache").glob("*.npy")
+    forged = np.load(path) // 2
+    np.save(path, forged)
+    capsys.readouterr()
+    assert (square_pictures(data, "train", SIZE)[:] == expected).all()
+    assert "has other pictures than the folder, and is made anew" in capsys.readouterr().err
+    square_pictures(data, "train", SIZE)
+    assert capsys.readouterr().err == ""
+
+
 def test_it_is_mapped_and_cannot_be_written(data):
     squares = square_pictures(data, "train", SIZE)
     assert isinstance(squares.mapped.base, np.memmap)
@@ -65,8 +78,10 @@ def test_built_once_and_its_size_is_said_before(data, monkeypatch, capsys):
     square_pictures(data, "train", SIZE)
     said = capsys.readouterr().err.split()
     assert " ".join(said[1:]) == f"decoding 48 pictures once, to {SIZE} px; it takes 0.0 MB of disk"
-    monkeypatch.setattr(cache, "read_picture", None)
+    read = []
+    monkeypatch.setattr(cache, "read_picture", lambda path: read.append(path) or read_picture(path))
     square_pictures(data, "val", SIZE)
+    assert len(set(read)) == 8  # to see that the file is these pictures'
     assert capsys.readouterr().err == ""
 
 

@@ -106,18 +106,22 @@ def test_all_of_them_pass_in_their_largest_size(name: str) -> None:
         # sizes
         (with_layer(-1, 1, "C3k2", [0]), "cannot build this architecture: (?!Initializing)"),
         (with_layer(-1, 10**9, "Conv", [8]), "expected 1 to 100 repeats"),
+        (with_layer(-1, 1, "AIFI", [16, 4]), "larger, for pictures of 2048 px, than any detector"),
         (with_layer(-1, 10**9, "nn.Identity", []), "expected 1 to 100 repeats"),
         (with_layer(-1, 1, "Conv", [10**9]), "expected numbers up to 4096"),
         (with_layer(-1, 1, "SPP", [8, [5] * 99]), "expected numbers"),
-        (with_layer(-1, 1, "Conv", [4096, 4096]), "larger than any detector"),
-        (with_layer(-1, 1, "C2f", [4096, True, 4096, 4096.0]), "larger than any detector"),
-        (with_layer(-1, 1, "nn.Upsample", ["None", 4096]), "larger than any detector"),
-        (with_layer(-1, 1, "nn.ZeroPad2d", [[4096] * 4]), "larger than any detector"),
-        (with_layer(-1, 1, "Conv", [8, 999, 1]), "larger than any detector"),
-        (with_layer(-1, 1, "RepNCSPELAN4", [64, 32, 16, 4096]), "larger than any detector"),
-        (with_layer(-1, 1, "ResNetLayer", [8, 8, 1, False, 4096]), "larger than any detector"),
-        (with_layer(-1, 1, "SPPF", [8, 5, 4096]), "larger than any detector"),
-        ({**TINY, "backbone": [[-1, 100, "Conv", [8]]] * 200}, "larger than any detector"),
+        (with_layer(-1, 1, "Conv", [4096, 4096]), "larger, for pictures of 2048 px, than any detector"),
+        (with_layer(-1, 1, "C2f", [4096, True, 4096, 4096.0]), "larger, for pictures of 2048 px, than any detector"),
+        (with_layer(-1, 1, "nn.Upsample", ["None", 4096]), "larger, for pictures of 2048 px, than any detector"),
+        (with_layer(-1, 1, "nn.ZeroPad2d", [[4096] * 4]), "larger, for pictures of 2048 px, than any detector"),
+        (with_layer(-1, 1, "Conv", [8, 999, 1]), "larger, for pictures of 2048 px, than any detector"),
+        (with_layer(-1, 1, "RepNCSPELAN4", [64, 32, 16, 4096]), "larger, for pictures of 2048 px, than any detector"),
+        (
+            with_layer(-1, 1, "ResNetLayer", [8, 8, 1, False, 4096]),
+            "larger, for pictures of 2048 px, than any detector",
+        ),
+        (with_layer(-1, 1, "SPPF", [8, 5, 4096]), "larger, for pictures of 2048 px, than any detector"),
+        ({**TINY, "backbone": [[-1, 100, "Conv", [8]]] * 200}, "larger, for pictures of 2048 px, than any detector"),
         ({**TINY, "backbone": [[-1, 1, "Conv", [8]]] * 999}, "at most 200"),
         ({**TINY, "depth_multiple": 10**6}, "depth_multiple"),
         ({**TINY, "scales": {"n": [1, 1, 10**6]}}, "scales.n"),
@@ -130,7 +134,7 @@ def test_what_a_stranger_may_not_say_is_one_line_and_nothing_runs(
     (folder / "model.yaml").write_text(yaml.safe_dump(architecture))
     began = time.process_time()
     with pytest.raises(HilumError, match=complaint) as caught:
-        read_network(folder)
+        read_network(folder, 2048)
     (line,) = str(caught.value).splitlines()
     assert line.startswith(f"{folder / 'model.yaml'}: ")
     assert len(line) < 300

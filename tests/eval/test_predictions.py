@@ -422,6 +422,14 @@ def test_boxes_of_another_scale_are_asked_about(
     assert not lines or (told in lines[0] and lines[0].startswith(f"{path}: "))
 
 
+@pytest.mark.parametrize("kind", WRITERS)
+def test_a_file_that_is_joined_with_itself_is_asked_about(split: Split, tmp_path: Path, kind: str) -> None:
+    for times in (1, 2):
+        path = WRITERS[kind](tmp_path / str(times), split, [np.tile(boxes, (times, 1)) for boxes in split.boxes_xywh])
+        lines = [line for line in read_answer(path, split)[1] if "repeat others of their image" in line]
+        assert len(lines) == times - 1
+
+
 def test_relative_boxes_of_the_challenge_are_refused(shared: Path, split: Split, tmp_path: Path) -> None:
     entries = json.loads((shared / "faults" / "predictions" / "relative_0_1.json").read_text())
     for entry, number in zip(entries, split.coco_ids, strict=False):
