@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from hilum import network_backend
 from hilum.config import check_config, load_config
 from hilum.datasets.folder import Dataset
 from hilum.datasets.resplit import Lists, resplit
 from hilum.errors import HilumError
 from hilum.run import run_config, weights_files
-from hilum.segmenters import segmenter
 from hilum.train import check_start, train
 from hilum.tune import tune
 
@@ -106,7 +106,7 @@ def test_a_training_that_learned_nothing_makes_room_for_another(
     data = Dataset.open(dataset)
     first = check_config({"backend": "compose", "members": {"a": {"config": RESNET}, "b": {"config": RESNET}}}, "x")
     with monkeypatch.context() as patch:
-        _stop(patch, segmenter, "fit")
+        _stop(patch, network_backend, "fit")
         with pytest.raises(HilumError, match="stopped"):
             train(first, data, tmp_path)
     assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {"config.yaml", "environment.json"}
@@ -139,7 +139,7 @@ def test_what_was_learned_is_not_given_up_for_another_config(
 ) -> None:
     data = Dataset.open(dataset)
     with monkeypatch.context() as patch:
-        _stop(patch, segmenter, "fit")
+        _stop(patch, network_backend, "fit")
         with pytest.raises(HilumError, match="stopped"):
             train(check_config(RESNET, "x"), data, tmp_path)
     (tmp_path / learned).parent.mkdir(parents=True, exist_ok=True)

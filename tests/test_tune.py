@@ -183,10 +183,8 @@ def test_maps_are_seen_once(run: Path, dataset: Path, monkeypatch: pytest.Monkey
     from hilum.segmenters.segmenter import Segmenter
 
     seen: list[int] = []
-    segment: Callable[..., Any] = Segmenter._segment
-    monkeypatch.setattr(
-        Segmenter, "_segment", lambda self, squares: seen.append(len(squares)) or segment(self, squares)
-    )
+    see: Callable[..., Any] = Segmenter.see
+    monkeypatch.setattr(Segmenter, "see", lambda self, squares: seen.append(len(squares)) or see(self, squares))
     done: list[tuple[int, int]] = []
     data = Dataset.open(dataset)
     tune(run, data, lambda *some: done.append(some))

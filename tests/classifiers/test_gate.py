@@ -100,11 +100,11 @@ def test_its_results_have_no_box_and_a_probability(run, data):
 
 def test_it_is_evaluated_like_any_backend(run, data):
     results, problems = evaluate(run, data, "holdout")
-    (row,) = (row for row in results["entries"] if row["name"] == "run")
+    (row,) = (row for row in results.entries if row.name == "run")
     holdout = data.split("holdout")
     said = [result.image_probability for result in hilum.load(run).predict(holdout.paths)]
     positive = [len(boxes) > 0 for boxes in holdout.boxes_xyxy]
-    assert row["auroc"]["estimate"] == pytest.approx(auroc(positive, said))
+    assert row.auroc.estimate == pytest.approx(auroc(positive, said))
     assert problems == []
 
 

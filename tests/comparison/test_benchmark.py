@@ -303,4 +303,4 @@ def test_results_of_an_older_version_are_read(tmp_path: Path) -> None:
     results = read_json(path, Results)
     assert [entry.is_baseline for entry in results.entries] == [True, False]
     assert np.isnan(results.entries[1].score.estimate)
-    assert results.dump()["entries"] == [entries[0], {"name": "a", "backend": "unet"}]
+    assert list(results.dump()["entries"]) == [entries[0], {"name": "a", "backend": "unet"}]

@@ -183,11 +183,13 @@ def test_damaged_label_tables_lose_nothing_without_a_word():
     for seed in range(SEEDS):
         table = fuzz(seed, header, rows)
         intact, contested, content = table.intact(), table.contested(), table.content()
+        damaged = 0 not in intact or intact == {0}
+        seen["damaged"] += damaged
         try:
             labels = read_labels(content, "t.csv")
         except HilumError as error:
             check_message(error)
-            assert 0 not in intact or intact == {0}, seed
+            assert damaged, seed
             seen["refused"] += 1
             continue
         check_entries(labels.left_out)
@@ -215,7 +217,7 @@ def test_damaged_label_tables_lose_nothing_without_a_word():
                     seen["rows checked"] += 1
         seen.update(entry.what for entry in labels.left_out)
     assert seen["came through"] > 18 * SEEDS
-    assert seen["refused"] < 0.15 * SEEDS
+    assert seen["refused"] < 0.85 * seen["damaged"]  # tables without their header or without any row of theirs
     assert min(seen[what] for what in ("row", "box", "image", "column", "note", "refused")) > 20
     assert seen["rows checked"] > 2 * SEEDS
 
@@ -226,11 +228,13 @@ def test_damaged_class_tables_lose_nothing_without_a_word():
     for seed in range(SEEDS):
         table = fuzz(seed, ["patientId", "class"], rows)
         intact, contested = table.intact(), table.contested()
+        damaged = 0 not in intact or intact == {0}
+        seen["damaged"] += damaged
         try:
             classes, left_out = read_classes(table.content(), "t.csv")
         except HilumError as error:
             check_message(error)
-            assert 0 not in intact or intact == {0}, seed
+            assert damaged, seed
             seen["refused"] += 1
             continue
         check_entries(left_out)
@@ -243,7 +247,7 @@ def test_damaged_class_tables_lose_nothing_without_a_word():
                 seen["came through"] += 1
         seen.update(entry.what for entry in left_out)
     assert seen["came through"] > 18 * SEEDS
-    assert seen["refused"] < 0.15 * SEEDS
+    assert seen["refused"] < 0.85 * seen["damaged"]  # tables without their header or without any row of theirs
     assert min(seen[what] for what in ("row", "column", "note", "refused")) > 20
 
 

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -163,20 +162,13 @@ def costs_nothing() -> Iterator[None]:
     """While it is open, a benchmark does not measure time and memory, which takes its time."""
     for name in ("cost", "benchmark"):
         importlib.import_module(f"hilum.comparison.{name}")
-    values = {
-        "parameters": 1,
-        "flops": 1,
-        "weights_bytes": 1,
-        "peak_memory": None,
-        "latency_alone": None,
-        "latency_batched": None,
-        "from_arrays": None,
-        "from_files": None,
-        "training_seconds": 1.0,
-    }
+    from hilum.comparison.cost import Cost, Latency, Throughput
+    from hilum.comparison.peak_memory import PeakMemory
 
-    def measured(*_: Any, **__: Any) -> Any:
-        return SimpleNamespace(to_json=lambda: values)
+    latency, throughput = Latency(1.0, 1.0, 1, 0.5), Throughput(1.0, 1, "arrays")
+
+    def measured(*_: Any, **__: Any) -> Cost:
+        return Cost(latency, latency, throughput, throughput, 1, 1.0, 1, PeakMemory(1, float("nan")), 1.0)
 
     modules = [module for module in _ours() if hasattr(module, "measure_cost")]
     assert modules

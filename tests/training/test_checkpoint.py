@@ -10,6 +10,7 @@ from torch import nn
 from hilum.errors import HilumError
 from hilum.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
 from hilum.training.loop import fit
+from hilum.training.settings import TrainSettings
 
 STATE: dict[str, Any] = {"network": {"weight": torch.arange(500.0)}, "epochs": 3, "best": 0.25}
 
@@ -81,13 +82,12 @@ def test_of_another_network_it_is_refused_before_anything_is_written(tmp_path: P
         fit(
             network,
             torch.optim.SGD(network.parameters(), lr=0.1),
-            loss=nn.functional.mse_loss,
+            TrainSettings(epochs=1, batch_size=1),
+            tmp_path,
+            seed=0,
             batches=lambda _: [],
             load=lambda *_: pytest.fail("trained"),
-            learning_rate=lambda _: 0.1,
+            loss=nn.functional.mse_loss,
             validate=lambda _: pytest.fail("validated"),
-            epochs=1,
-            seed=0,
-            run=tmp_path,
         )
     assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT]
