@@ -206,8 +206,9 @@ def check_architecture(values: dict[str, Any], where: str, size: int = SIDE) -> 
         HilumError: it holds what it may not, or describes a network that is too large or cannot be built.
     """
     check(values, Architecture, where)
-    if problem := _problem_with_size(json.dumps(values), size):
-        raise HilumError(f"{where}: {problem}")
+    for side in sorted({SIDE, size}):
+        if problem := _problem_with_size(json.dumps(values), side):
+            raise HilumError(f"{where}: {problem}")
     return HEADS[values["head"][-1][2]]
 
 
