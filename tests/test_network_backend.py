@@ -21,7 +21,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "unet": {"backend": "unet", "image_size": 32, "model": {"start_channels": 2, "depth": 2}},
     "torchvision": {
         "backend": "torchvision",
-        "image_size": 64,
+        "image_size": 128,
         "model": {"architecture": "fcos_resnet50_fpn", "backbone": "mobilenet_v3_small", "channels": 64},
     },
     "gate": {"backend": "gate", "image_size": 64, "model": {"name": "test_resnet"}},
