@@ -1,7 +1,8 @@
 """The backend `torchvision`: Faster R-CNN v2, RetinaNet v2, FCOS and SSDlite, under permissive licences."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -143,6 +144,11 @@ class TorchvisionDetector(SquareDetector):
     def frozen(self) -> list[nn.Module]:
         """The backbone's BatchNorm, as torchvision trains on COCO: the statistics of a small batch are poor."""
         return list(self._network.frozen)
+
+    def compiled(self, model: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """The same, its backbone compiled: boxes are matched in other shapes in each batch, for each of them anew."""
+        self._network.compile_backbone()
+        return model
 
 
 def fitted_anchors(network: DetectionNetwork, split: Split, size: int) -> NDArray[np.float64]:

@@ -165,6 +165,16 @@ class DetectionNetwork(nn.Module):
         # Faster R-CNN's and SSD's class 0 is the background; the sigmoids of the other two need none.
         self._label = 0 if architecture in {"retinanet_resnet50_fpn_v2", "fcos_resnet50_fpn"} else 1
 
+    def compile_backbone(self) -> None:
+        """Have the backbone and its pyramid compiled for training; what is validated stays as it is."""
+        backbone: Any = self.detector.backbone
+        plain, compiled = backbone.forward, torch.compile(backbone.forward)
+
+        def forward(pictures: Tensor) -> Any:
+            return compiled(pictures) if backbone.training else plain(pictures)
+
+        backbone.forward = forward
+
     @property
     def anchors(self) -> Anchors:
         """Where the anchors' sizes are."""

@@ -76,6 +76,7 @@ def fit(
     loss: Callable[..., Tensor],
     validate: Callable[[nn.Module], Mapping[str, float]],
     frozen: Sequence[nn.Module] = (),
+    compiled: Callable[[Callable[[Any], Any]], Callable[[Any], Any]] = torch.compile,
 ) -> None:
     """Train, keep the epoch with the highest validation score in the run's `weights.safetensors`, and log each epoch.
 
@@ -99,6 +100,7 @@ def fit(
             takes.
         validate: figures of a network in evaluation mode, for the log; of `val_score`, higher is better.
         frozen: parts of the network that stay in evaluation mode.
+        compiled: what is called in training -> the same, compiled, where the settings ask for it.
 
     Raises:
         HilumError: the loss is not finite, or the checkpoint cannot be resumed.
@@ -111,7 +113,7 @@ def fit(
     bfloat16 = computes_in_bfloat16(settings.precision, network)
     model: Callable[[Any], Any] = averaging_gradients(network)
     if settings.compile:
-        model = torch.compile(model)
+        model = compiled(model)
     if device.type == "cpu":
         keep_freed_memory()
     else:
