@@ -1,6 +1,6 @@
 """torchvision's detectors for square grey pictures: one class, anchors that are given, no resizing inside."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final, Literal, cast, get_args
 
@@ -168,7 +168,8 @@ class DetectionNetwork(nn.Module):
     def compile_backbone(self) -> None:
         """Have the backbone and its pyramid compiled for training; what is validated stays as it is."""
         backbone: Any = self.detector.backbone
-        plain, compiled = backbone.forward, torch.compile(backbone.forward)
+        plain: Callable[[Tensor], Any] = backbone.forward
+        compiled: Callable[[Tensor], Any] = torch.compile(plain)
 
         def forward(pictures: Tensor) -> Any:
             return compiled(pictures) if backbone.training else plain(pictures)
