@@ -15,6 +15,7 @@ from hilum.commands.terminal import bar, complain, say
 from hilum.errors import HilumError
 
 if TYPE_CHECKING:  # `hilum --help` is to be quick
+    from hilum.eval.prediction_journal import PredictionJournal
     from hilum.result import Result
 
 IN_PART = 3
@@ -89,14 +90,8 @@ def predict(
     ):
         if journal.done:
             complain(f"{out}: goes on after {journal.done:,} of {len(paths):,} images")
-        left = slice(journal.done, None)
-        with bar("predicting") as progress:
-            stream = predictor.predict(paths[left], confidence=confidence, batch_size=batch_size)
-            for path, name, result in zip(paths[left], names[left], stream, strict=True):
-                journal.add(_named(result, name, identifiers=identifiers))
-                progress(journal.done, len(paths))
-                if note := result.error or result.warning:
-                    complain(f"{path}: {note}")
+        stream = predictor.predict(paths[journal.done :], confidence=confidence, batch_size=batch_size)
+        _write_down(journal, paths, names, stream, identifiers=identifiers)
         places = picture_places(paths, images) if identifiers else None
         write_predictions(out, journal.results(), source.coco_ids, about, places)
         # All is safe; what fails from here on costs a drawing.
@@ -141,6 +136,19 @@ def _open(images: Path, split: Split) -> _Source:
         what = "lists no image" if source.coco_ids is None else f"the {split} split has no image"
         raise HilumError(f"{images}: {what}")
     return source
+
+
+def _write_down(
+    journal: "PredictionJournal", paths: Sequence[Path], names: Sequence[str], stream: Iterable["Result"], **named: bool
+) -> None:
+    """Add the results of all images that the journal has not yet, as they come, and tell what was not right."""
+    left = slice(journal.done, None)
+    with bar("predicting") as progress:
+        for path, name, result in zip(paths[left], names[left], stream, strict=True):
+            journal.add(_named(result, name, **named))
+            progress(journal.done, len(paths))
+            if note := result.error or result.warning:
+                complain(f"{path}: {note}")
 
 
 def _check_replaces(out: Path, about: dict[str, Any]) -> None:
