@@ -18,13 +18,7 @@ _DO_NOT_SHARE = "# Do not share this file: it leads from the names in the datase
 
 
 def find(request: Request) -> Source:
-    """Every folder and zip is a tree.
-
-    Raises:
-        HilumError: a patient map was given.
-    """
-    if request.patients is not None:
-        raise HilumError(f"{request.patients}: a patient map is for Kaggle's layout, which {request.source} has not")
+    """Every folder and zip is a tree."""
     return _Tree(request)
 
 
