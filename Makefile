@@ -17,7 +17,7 @@ test: $(VENV)/.installed  ## the tests, without the slow ones
 	$(BIN)/python -m pytest --doctest-modules -o consider_namespace_packages=true src/hilum -q
 
 test-slow: $(VENV)/.installed
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "slow or hypothesis" --hypothesis-profile=slow
 
 test-gpu: $(VENV)/.installed  ## those that need a CUDA device, and skip where there is none
 	$(BIN)/python -m pytest -m gpu

@@ -1,12 +1,18 @@
 """Fixtures that more than one folder of tests needs."""
 
+import gc
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 pytest_plugins = ["hilum.testing"]  # whose suite and data are for plug-ins too
+
+settings.register_profile("quick", max_examples=30, deadline=None)
+settings.register_profile("slow", max_examples=500, deadline=None)  # `make test-slow`
+settings.load_profile("quick")
 
 # What several folders of tests share.
 sys.path.insert(0, str(Path(__file__).parent / "contract"))
@@ -35,6 +41,12 @@ __all__ = [
     "tree_bytes",
     "write_table",
 ]
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from walking torch and all tests over and over: a tenth of the time of the tests."""
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 @pytest.fixture(scope="session")

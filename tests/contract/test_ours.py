@@ -46,6 +46,7 @@ class TestSegmenter(BackendContract):
 
 
 @pytest.mark.skipif(not find_spec("segmentation_models_pytorch"), reason="needs the extra `smp`")
+@pytest.mark.slow
 class TestSegmenterWithImageHead(BackendContract):
     values: ClassVar = {
         **SMP,
@@ -71,10 +72,12 @@ TORCHVISION = {
 SMALL = {"backbone": "mobilenet_v3_small", "channels": 64}
 
 
+@pytest.mark.slow
 class TestFasterRCNN(BackendContract):
     values: ClassVar = {**TORCHVISION, "model": {"architecture": "fasterrcnn_resnet50_fpn_v2", **SMALL}}
 
 
+@pytest.mark.slow
 class TestRetinaNet(BackendContract):
     values: ClassVar = {**TORCHVISION, "model": {"architecture": "retinanet_resnet50_fpn_v2", **SMALL}}
 
@@ -83,6 +86,7 @@ class TestFCOS(BackendContract):
     values: ClassVar = {**TORCHVISION, "model": {"architecture": "fcos_resnet50_fpn", **SMALL}}
 
 
+@pytest.mark.slow
 class TestSSDlite(BackendContract):
     values: ClassVar = {**TORCHVISION, "model": {"architecture": "ssdlite320_mobilenet_v3_large"}}
 

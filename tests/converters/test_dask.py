@@ -160,6 +160,7 @@ def test_a_worker_that_is_killed_on_the_way_changes_no_byte(own, source, undistu
     assert tree_bytes(tmp_path / "data") == undisturbed
 
 
+@pytest.mark.slow
 def test_without_any_worker_it_gives_up_and_the_same_again_goes_on(own, source, undisturbed, tree_bytes, tmp_path):
     worker, out = own.worker("--no-nanny"), tmp_path / "data"
 
@@ -318,6 +319,7 @@ def test_an_error_comes_back_as_it_is_and_no_name_gets_into_a_log(two_workers, p
         assert planted_name not in two_workers.log(process)
 
 
+@pytest.mark.slow
 def test_a_full_disk_on_a_worker_is_told_as_on_one_machine(two_workers, sample_source, tmp_path):
     """Pictures cannot be written where a file stands in for their folder."""
     out = tmp_path / "data"

@@ -46,7 +46,7 @@ def undisturbed(mixed_source, tree_bytes, tmp_path_factory):
     return tree_bytes(out)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 5))])
 def test_killed_at_random_moments_it_ends_with_the_same_bytes(mixed_source, undisturbed, tree_bytes, tmp_path, seed):
     rng = random.Random(seed)
     out = tmp_path / "data"

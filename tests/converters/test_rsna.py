@@ -4,7 +4,7 @@ import csv
 import io
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hilum.converters.challenge_tables import CLASSES, LABEL_COLUMNS, read_classes, read_labels
@@ -357,7 +357,6 @@ tables = st.dictionaries(
 )
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     tables,
     st.permutations(LABEL_COLUMNS),

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hilum.config import check_config
@@ -67,7 +67,6 @@ def test_by_default_pictures_are_flipped_and_no_more():
     assert 70 < sum(flipped) < 130
 
 
-@settings(max_examples=30)
 @given(st.integers(0, 99))
 def test_flip_twice_is_nothing_and_once_mirrors(seed):
     square = _noise(48, seed)
@@ -80,7 +79,6 @@ def test_flip_twice_is_nothing_and_once_mirrors(seed):
     assert (again_boxes == boxes).all()
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     st.floats(-45, 45),
     st.floats(-30, 30),
@@ -104,7 +102,6 @@ def test_the_box_of_a_moved_ellipse_is_that_of_its_moved_points(angle, shear, sc
     np.testing.assert_allclose(found, [expected.clip(0, 300)], atol=1e-3)
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     st.floats(-45, 45),
     st.floats(-20, 20),
@@ -150,7 +147,6 @@ def test_gamma_keeps_the_order_of_greys_and_black_and_white(exponent):
     np.testing.assert_allclose(seen, 255 * (np.arange(256) / 255) ** exponent, atol=1.01)
 
 
-@settings(max_examples=50)
 @given(st.tuples(*[st.floats(0, 1)] * 4))
 def test_a_cut_out_covers_one_rectangle_and_drops_what_can_hardly_be_seen(place):
     square = _noise(200)

@@ -3,7 +3,7 @@ import dataclasses
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hilum.datasets.letterbox import Letterbox
@@ -26,7 +26,6 @@ def test_fit(original_wh, size, inner_wh, pad_left, pad_top):
     assert Letterbox.fit(original_wh, size) == Letterbox(original_wh, size, inner_wh, pad_left, pad_top)
 
 
-@settings(deadline=None, max_examples=200)
 @given(_sides, _sides, st.integers(1, 1024))
 def test_fit_fills_the_square_keeps_the_aspect_and_centres(width, height, size):
     letterbox = Letterbox.fit((width, height), size)
@@ -40,7 +39,6 @@ def test_fit_fills_the_square_keeps_the_aspect_and_centres(width, height, size):
     assert 0 <= (size - inner_height - letterbox.pad_top) - letterbox.pad_top <= 1
 
 
-@settings(deadline=None, max_examples=200)
 @given(_sides, _sides, st.integers(1, 1024), st.lists(st.tuples(*[st.floats(0, 1)] * 4), max_size=3))
 def test_round_trip_of_boxes(width, height, size, shares):
     letterbox = Letterbox.fit((width, height), size)
@@ -50,7 +48,6 @@ def test_round_trip_of_boxes(width, height, size, shares):
     np.testing.assert_allclose(back, boxes, rtol=0, atol=1e-6)
 
 
-@settings(deadline=None, max_examples=100)
 @given(_sides, _sides, st.integers(1, 1024))
 def test_the_image_and_its_frame_go_together(width, height, size):
     letterbox = Letterbox.fit((width, height), size)

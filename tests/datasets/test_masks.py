@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hilum.datasets.masks import boxes_to_mask, paint_masks, pixel_edges
@@ -40,7 +40,6 @@ _boxes = st.tuples(_coordinates, _coordinates, _coordinates, _coordinates).map(
 )
 
 
-@settings(deadline=None, max_examples=100)
 @given(st.lists(_boxes, max_size=4))
 def test_agrees_with_the_definition(boxes):
     expected = np.zeros((13, 17))
@@ -52,7 +51,6 @@ def test_agrees_with_the_definition(boxes):
     np.testing.assert_array_equal(boxes_to_mask(boxes, size_wh=(17, 13)), expected)
 
 
-@settings(deadline=None, max_examples=100)
 @given(st.lists(st.lists(_boxes, max_size=4), min_size=1, max_size=3))
 def test_many_squares_are_painted_as_each_alone(squares):
     edges = torch.zeros(len(squares), max(map(len, squares)), 4, dtype=torch.int64)

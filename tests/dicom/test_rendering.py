@@ -1,7 +1,7 @@
 import numpy as np
 import pydicom
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.pixels.processing import apply_windowing
 
@@ -25,7 +25,6 @@ def stored12(patterns=RAMP, *, signed=False):
     return Stored(patterns, 12, signed, 12)
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.lists(st.integers(-50, 50), min_size=1, max_size=400))
 def test_percentiles_of_counts_are_numpys(values):
     distinct, counts = np.unique(np.array(values, np.float64), return_counts=True)
@@ -35,7 +34,6 @@ def test_percentiles_of_counts_are_numpys(values):
 
 
 @pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
-@settings(max_examples=50, deadline=None)
 @given(centre=st.floats(-500, 5000), width=st.floats(1.5, 9000))
 def test_windows_agree_with_pydicom(function, centre, width):
     dataset = pydicom.Dataset()

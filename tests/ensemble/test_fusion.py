@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -63,7 +63,6 @@ def test_a_model_has_one_vote():
     assert len(vote_average([twice, (np.zeros((0, 4)), np.zeros(0))], [1, 1], votes=2)[0]) == 0
 
 
-@settings(deadline=None, max_examples=200)
 @given(answers(), st.sampled_from([0.3, 0.55, 0.7]), st.integers(0, 99))
 def test_weighted_box_fusion_is_the_published_one(found, iou, seed):
     """Of its authors' package, in units of the image's side; it computes in single precision."""
@@ -123,7 +122,6 @@ def test_fusion_of_identical_answers_is_the_identity(fuse, weights):
 
 
 @pytest.mark.parametrize("fuse", FUSIONS)
-@settings(deadline=None, max_examples=50)
 @given(answers(), st.randoms())
 def test_the_order_of_models_and_of_boxes_makes_no_difference(fuse, found, random):
     weights = [1.0, 0.5, 2.0, 1.5][: len(found)]
@@ -140,7 +138,6 @@ def test_the_order_of_models_and_of_boxes_makes_no_difference(fuse, found, rando
 
 
 @pytest.mark.parametrize("fuse", FUSIONS)
-@settings(deadline=None, max_examples=50)
 @given(answers())
 def test_well_formed(fuse, found):
     weights = [3.0, 0.1, 1.0, 0.5][: len(found)]

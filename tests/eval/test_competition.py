@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hilum.eval import competition
@@ -190,7 +190,6 @@ def test_counts_are_those_of_the_rules_text(strict):
     np.testing.assert_array_equal(ours, theirs)
 
 
-@settings(max_examples=200, deadline=None)
 @given(data_sets, st.booleans())
 def test_score_is_that_of_the_rules_text(images, strict):
     expected = reference_score(images, strict)
@@ -223,7 +222,6 @@ def check_against_cocoeval(data, strict):
     return theirs
 
 
-@settings(max_examples=500, deadline=None)
 @given(data_sets, st.booleans())
 def test_matching_is_that_of_cocoeval(images, strict):
     check_against_cocoeval(arrays(images), strict)
@@ -269,7 +267,6 @@ def exactly_at_a_threshold(draw):
     return truth, box, percent
 
 
-@settings(max_examples=1000, deadline=None)
 @given(exactly_at_a_threshold())
 def test_an_iou_of_exactly_a_threshold(case):
     truth, box, percent = case
@@ -280,7 +277,6 @@ def test_an_iou_of_exactly_a_threshold(case):
     assert competition_score(*data) == passed / 8
 
 
-@settings(max_examples=1000, deadline=None)
 @given(
     st.tuples(st.integers(0, 700), st.integers(0, 700), st.integers(1, 324), st.integers(1, 324)),
     st.tuples(st.integers(-40, 40), st.integers(-40, 40), st.integers(-40, 40), st.integers(-40, 40)),
@@ -306,7 +302,6 @@ def check_curve(data, strict, thresholds=None):
     return curve
 
 
-@settings(max_examples=200, deadline=None)
 @given(data_sets, st.booleans())
 def test_curve_is_the_slow_loop(images, strict):
     curve = check_curve(arrays(images), strict)
@@ -368,7 +363,6 @@ def test_a_curve_without_predictions_is_empty():
 # Laws
 
 
-@settings(max_examples=100, deadline=None)
 @given(data_sets, st.randoms(use_true_random=False))
 def test_the_order_of_images_makes_no_difference(images, random):
     shuffled = random.sample(images, len(images))
@@ -379,7 +373,6 @@ def test_the_order_of_images_makes_no_difference(images, random):
         np.testing.assert_allclose(ours, theirs, atol=1e-12)
 
 
-@settings(max_examples=100, deadline=None)
 @given(data_sets, st.integers(2, 100), st.integers(0, 900))
 def test_scaling_and_shifting_every_box_leaves_the_counts(images, scale, shift):
     truth, boxes, confidence = arrays(images)
@@ -388,7 +381,6 @@ def test_scaling_and_shifting_every_box_leaves_the_counts(images, scale, shift):
     np.testing.assert_array_equal(match_counts(*moved), match_counts(truth, boxes, confidence))
 
 
-@settings(max_examples=100, deadline=None)
 @given(data_sets)
 def test_only_the_order_of_confidences_matters(images):
     truth, boxes, confidence = arrays(images)
@@ -397,7 +389,6 @@ def test_only_the_order_of_confidences_matters(images):
     )
 
 
-@settings(max_examples=100, deadline=None)
 @given(data_sets)
 def test_truth_as_prediction_is_perfect_and_a_less_confident_box_elsewhere_costs(images):
     truth = [np.unique(t, axis=0) for t in arrays(images)[0]]
@@ -409,7 +400,6 @@ def test_truth_as_prediction_is_perfect_and_a_less_confident_box_elsewhere_costs
     np.testing.assert_allclose(worse, [len(t) / (len(t) + 1) for t in truth], atol=1e-12)
 
 
-@settings(max_examples=100, deadline=None)
 @given(data_sets, st.booleans())
 def test_counts_add_up(images, strict):
     data = arrays(images)

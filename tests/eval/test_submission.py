@@ -4,7 +4,7 @@ import csv
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hilum.errors import HilumError
@@ -41,7 +41,6 @@ submissions = st.dictionaries(
 )
 
 
-@settings(max_examples=150, deadline=None)
 @given(submissions)
 def test_what_is_written_is_read_to_the_last_bit(tmp_path_factory, rows_of):
     path = tmp_path_factory.mktemp("round_trip") / "submission.csv"

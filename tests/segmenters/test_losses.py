@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hilum.segmenters.losses import (
@@ -82,7 +82,6 @@ def test_gradient_points_to_the_mask(loss):
     assert (logits.grad[mask == 0] > 0).all()
 
 
-@settings(deadline=None, max_examples=50)
 @given(st.integers(0, 2**31), st.floats(0, 1))
 def test_iou_loss_lies_between_0_and_1(seed, share):
     generator = torch.Generator().manual_seed(seed)
@@ -124,7 +123,6 @@ def test_further_losses_by_hand():
     assert dice_bce_loss(logits, mask, bce=0.2).item() == pytest.approx(0.2 * bce + 0.8 * dice)
 
 
-@settings(deadline=None, max_examples=50)
 @given(st.integers(0, 2**31), st.floats(0, 1))
 def test_what_the_losses_are_to_each_other(seed, share):
     generator = torch.Generator().manual_seed(seed)

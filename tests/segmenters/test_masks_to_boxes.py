@@ -1,7 +1,7 @@
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
@@ -92,7 +92,6 @@ def test_a_hole_that_opens_at_a_corner_is_open_only_where_foreground_does_not_jo
     assert len(mask_to_boxes(diamond, connectivity=4, fill_holes=True)[0]) == 9  # each alone, and nothing is enclosed
 
 
-@settings(deadline=None, max_examples=100)
 @given(st.integers(0, 2**31), st.integers(1, 14), st.integers(1, 14), st.floats(0, 1), st.sampled_from([4, 8]))
 def test_holes_are_scipys_holes(seed, height, width, share, connectivity):
     rng = np.random.default_rng(seed)
@@ -161,7 +160,6 @@ def _by_flood_fill(probability: np.ndarray) -> list[tuple[list[float], float]]:
     return sorted(found)
 
 
-@settings(deadline=None, max_examples=100)
 @given(st.integers(0, 2**31), st.integers(1, 12), st.integers(1, 12), st.floats(0, 1))
 def test_agrees_with_flood_fill(seed, height, width, share):
     rng = np.random.default_rng(seed)
@@ -187,7 +185,6 @@ def _separated_boxes(draw):
     return boxes
 
 
-@settings(deadline=None, max_examples=50)
 @given(_separated_boxes())
 def test_boxes_to_mask_to_boxes(boxes):
     found, confidence = mask_to_boxes(boxes_to_mask(boxes, (100, 60)).astype(np.float32))
@@ -210,7 +207,6 @@ def test_same_size_is_not_resized():
         np.testing.assert_array_equal(given_size, alone)
 
 
-@settings(deadline=None, max_examples=50)
 @given(st.integers(0, 2**31), st.floats(0.05, 0.95), st.tuples(st.integers(1, 90), st.integers(1, 90)))
 def test_is_resize_and_mask_to_boxes(seed, threshold, size_wh):
     small = np.random.default_rng(seed).random((7, 9)).astype(np.float32) ** 4
@@ -224,7 +220,6 @@ def test_is_resize_and_mask_to_boxes(seed, threshold, size_wh):
         np.testing.assert_array_equal(found, expected)
 
 
-@settings(deadline=None, max_examples=100)
 @given(
     st.tuples(st.integers(1, 40), st.integers(1, 40)),
     st.sampled_from([(1, 1), (8, 8), (3, 2), (16, 5), (7, 3), (1, 2)]),
@@ -268,7 +263,6 @@ def test_size_must_be_positive(size_wh):
         probability_to_boxes(np.ones((4, 4), np.float32), size_wh)
 
 
-@settings(deadline=None, max_examples=40)
 @given(st.booleans(), st.floats(0, 300), st.floats(0, 600), st.floats(20, 200), st.floats(20, 400))
 def test_round_trip_through_a_letterbox(lying, x1, y1, width, height):
     """Box -> square -> mask -> map -> box, on 500 x 1024: off by half a small pixel, and half one of the image."""

@@ -52,6 +52,7 @@ def _check(data: Path, out: Path, *hows: str) -> dict[str, int]:
     return kills
 
 
+@pytest.mark.slow
 def test_in_the_middle_of_a_checkpoint(dataset: Path, tmp_path: Path) -> None:
     assert _check(dataset, tmp_path, "half-checkpoint.pt-2") == {"half-checkpoint.pt-2": 1}
 
