@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hilum.commands.terminal import complain
 from hilum.errors import HilumError
+from hilum.printable import as_text
 from hilum.walk import HIDDEN, files_below
 
 _MAX_LIST_BYTES = 1 << 28  # some million paths
@@ -143,8 +144,3 @@ def picture_places(paths: Sequence[Path], source: Path) -> list[str]:
 
 def _root(source: Path) -> Path:
     return Path(os.path.abspath(source if source.is_dir() else source.parent))  # noqa: PTH100 - no link is followed
-
-
-def as_text(name: str) -> str:
-    """A name as tables and JSON can hold it: bytes that are no UTF-8 are spelt out."""
-    return os.fsencode(name).decode(errors="backslashreplace")

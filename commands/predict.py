@@ -10,9 +10,10 @@ from cyclopts import Parameter, validators
 from hilum import __version__
 from hilum.commands.arguments import IMAGES, NEW_PREDICTIONS, RUN, check_order
 from hilum.commands.options import Positive, Share, Split
-from hilum.commands.pictures import as_text, picture_names, picture_paths, picture_places
+from hilum.commands.pictures import picture_names, picture_paths, picture_places
 from hilum.commands.terminal import bar, complain, say
 from hilum.errors import HilumError
+from hilum.printable import as_text
 
 if TYPE_CHECKING:  # `hilum --help` is to be quick
     from hilum.result import Result

@@ -8,7 +8,7 @@ spend is bounded before they see it.
 import logging
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -86,11 +86,15 @@ def _as_reason(what: str) -> Iterator[None]:
         raise HilumError(what) from error
 
 
-def read_dicom(source: Path | bytes) -> pydicom.Dataset:
+def read_dicom(source: Path | bytes, more_tags: Collection[int] = ()) -> pydicom.Dataset:
     """Parse a DICOM file that should hold one radiograph.
 
+    Args:
+        source: the file, or its whole content.
+        more_tags: what is wanted besides: `hilum.findings.source` returns a result to the patient it is of.
+
     Returns:
-        The elements of `HEADER_TAGS` and the pixel data, nothing else.
+        The elements of `HEADER_TAGS`, those asked for and the pixel data, nothing else.
 
     Raises:
         HilumError: not a DICOM file, cut short, too large, or without a picture. The message is the reason alone.
@@ -103,7 +107,7 @@ def read_dicom(source: Path | bytes) -> pydicom.Dataset:
     _quiet_pydicom()  # here, not on import: whoever reads may have set filters of their own since
     with_preamble = content[128:132] == b"DICM"
     with _as_reason(_CUT_OR_DAMAGED):
-        dataset = _parsed(_inflated(content) if with_preamble else content, force=not with_preamble)
+        dataset = _parsed(_inflated(content) if with_preamble else content, more_tags, force=not with_preamble)
         known = with_preamble or str(dataset.get("SOPClassUID", "")).startswith(_UID_ROOT)
         if not getattr(dataset.file_meta, "TransferSyntaxUID", None):
             implicit = dataset.original_encoding[0]
@@ -118,7 +122,7 @@ def read_dicom(source: Path | bytes) -> pydicom.Dataset:
     return dataset
 
 
-def _parsed(content: bytes, *, force: bool) -> pydicom.FileDataset:
+def _parsed(content: bytes, more_tags: Collection[int], *, force: bool) -> pydicom.FileDataset:
     """Parse up to the pixel data, which is taken as it is; nothing that follows it is looked at."""
     found: list[tuple[str, int]] = []
 
@@ -128,7 +132,7 @@ def _parsed(content: bytes, *, force: bool) -> pydicom.FileDataset:
         return bool(found)
 
     reader = _BoundedReader(content)
-    tags: list[BaseTag | int] = [Tag(tag) for tag in HEADER_TAGS]
+    tags: list[BaseTag | int] = [Tag(tag) for tag in (*HEADER_TAGS, *more_tags)]
     dataset = read_partial(reader, is_pixel_data, force=force, specific_tags=tags)
     for vr, length in found:
         start = reader.tell() + (12 if vr in EXPLICIT_VR_LENGTH_32 and not dataset.original_encoding[0] else 8)

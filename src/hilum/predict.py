@@ -9,12 +9,15 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from hilum import __version__
 from hilum.backend import Backend, backend_named
 from hilum.datasets.pictures import Radiograph, picture_name, read_radiograph
 from hilum.detections import Detections
 from hilum.errors import HilumError
+from hilum.findings.finding import Algorithm
+from hilum.printable import as_text
 from hilum.result import Result, at_or_above, image_probability, no_detections
-from hilum.run import check_run, operating_confidence, run_config
+from hilum.run import check_run, operating_confidence, run_config, run_digest
 from hilum.training.memory import keep_freed_memory
 
 Image = Path | str | NDArray[Any]
@@ -102,6 +105,23 @@ def load(run: str | Path) -> Predictor:
     keep_freed_memory()
     backend = backend_named(run_config(folder).backend).load(folder)
     return Predictor(backend, operating_confidence(folder))
+
+
+def algorithm_of(run: str | Path, confidence: float | None = None) -> Algorithm:
+    """What tells in DICOM objects which run made them.
+
+    Args:
+        run: the run folder.
+        confidence: from which on boxes were kept; the operating point where None.
+
+    Raises:
+        HilumError: the folder is not a finished run.
+    """
+    folder = Path(run)
+    check_run(folder)
+    name = as_text(folder.resolve().name)
+    least = operating_confidence(folder) if confidence is None else confidence
+    return Algorithm(name, __version__, run_digest(folder), least)
 
 
 def _in_input(detections: Detections, scale_xy: tuple[float, float]) -> Detections:

@@ -1,14 +1,22 @@
 """What a detector says of one image: its boxes, and how likely the image shows an opacity at all."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pydicom
 from numpy.typing import NDArray
 
 from hilum.datasets.letterbox import Letterbox
 from hilum.detections import Detections
 from hilum.dicom.header import NOTHING_SAID, Description
+
+if TYPE_CHECKING:  # few results become DICOM objects
+    from hilum.findings.finding import Algorithm
+    from hilum.findings.objects import Kind
 
 IMAGE_PROBABILITY = "image_probability"
 # Key of `Detections.metadata` under which a backend says how likely the image shows an opacity.
@@ -37,6 +45,35 @@ class Result:
     error: str | None = None
     warning: str | None = None
     description: Description = NOTHING_SAID
+
+    def to_dicom(
+        self,
+        source: Path | str | bytes | pydicom.Dataset,
+        algorithm: "Algorithm",
+        kinds: "Collection[Kind]" = ("sr", "pr", "sc"),
+        at: datetime | None = None,
+    ) -> list[pydicom.Dataset]:
+        """What was found as DICOM objects that lie beside the source in an archive.
+
+        Of a study of several pictures, `hilum.findings.objects.to_dicom` makes one report.
+
+        Args:
+            source: the DICOM file that the result is of, its content, or what was parsed of it.
+            algorithm: what made the result: `hilum.predict.algorithm_of`.
+            kinds: "sr", a structured report; "pr", a presentation state; "sc", a secondary capture.
+            at: when it was found; now where None.
+
+        Returns:
+            One object a kind; none where there was an error. `save_as(path, enforce_file_format=True)` writes one.
+
+        Raises:
+            HilumError: highdicom is not installed, or the source is no DICOM file that others can refer to.
+        """
+        from hilum.findings.objects import to_dicom
+        from hilum.findings.source import read_source
+
+        made = to_dicom([read_source(source)], [self], algorithm, kinds, at)
+        return [each.dataset for each in made]
 
 
 def detections_in_picture(boxes_xyxy: NDArray[Any], confidence: NDArray[Any], place: Letterbox) -> Detections:
