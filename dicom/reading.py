@@ -39,7 +39,7 @@ from hilum.dicom.header import (
 )
 from hilum.dicom.jpeg import JpegStream
 from hilum.dicom.pixel_data import integer, jpeg_stream, pixel_format, stored_values
-from hilum.dicom.rendering import Rendered, render, with_square_pixels
+from hilum.dicom.rendering import Display, Rendered, Stored, Window, render, window_without_view, with_square_pixels
 from hilum.errors import HilumError
 from hilum.files import read_regular
 
@@ -55,6 +55,7 @@ MAX_BYTES = 1 << 29  # of a file, and of what a deflated one unpacks to
 _MAX_READS = 200_000  # a radiograph has some hundred elements, an enhanced multi-frame object some ten thousand
 _SMALL, _TIMES = 1 << 26, 20  # a deflated radiograph unpacks to two or three times its size
 _CUT_OR_DAMAGED = "a damaged or cut short DICOM file"
+_UNDECODED = "its pixel data cannot be decoded"
 
 
 class _BoundedReader(BytesIO):
@@ -197,13 +198,28 @@ def render_dicom(dataset: pydicom.Dataset, *, window: int = 1, bits: Literal[8, 
         HilumError: colour, several frames, no such window, a codec that is not installed, or damaged pixel data.
     """
     header = header_of(dataset)
-    with _as_reason("its pixel data cannot be decoded"):
-        pixels = pixel_format(header)
-        display = display_of(dataset, header, pixels, window)
-        in_words = dataset[_PIXEL_DATA].VR == "OW"
-        syntax = str(dataset.file_meta.TransferSyntaxUID)
-        stored = stored_values(dataset.PixelData, syntax, pixels, in_words=in_words)
+    with _as_reason(_UNDECODED):
+        stored, display = _stored(dataset, header, window)
         return with_square_pixels(render(stored, display, bits=bits), width_over_height(header))
+
+
+def chosen_window(dataset: pydicom.Dataset) -> Window:
+    """The window that `render_dicom` shows a picture with whose file has no view of its own.
+
+    Raises:
+        HilumError: as of `render_dicom`.
+    """
+    header = header_of(dataset)
+    with _as_reason(_UNDECODED):
+        return window_without_view(*_stored(dataset, header, 1))
+
+
+def _stored(dataset: pydicom.Dataset, header: Header, window: int) -> tuple[Stored, Display]:
+    pixels = pixel_format(header)
+    display = display_of(dataset, header, pixels, window)
+    in_words = dataset[_PIXEL_DATA].VR == "OW"
+    syntax = str(dataset.file_meta.TransferSyntaxUID)
+    return stored_values(dataset.PixelData, syntax, pixels, in_words=in_words), display
 
 
 def _bytes_of(path: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""Findings as a Grayscale Softcopy Presentation State: boxes and words over the source, on a layer to switch off."""
+"""Findings as a Softcopy Presentation State: boxes and words over the source, on a layer to switch off."""
 
 from math import gcd
 from typing import Any
@@ -8,8 +8,9 @@ import pydicom
 from highdicom import LUT, VOILUT, ModalityLUT, ModalityLUTTransformation, PresentationLUTTransformation, pr
 from highdicom.color import CIELabColor
 
-from hilum.dicom.rendering import Display, LookUpTable, Rescale, Window
+from hilum.dicom.rendering import LookUpTable, Rescale, Window
 from hilum.findings.finding import RESEARCH, Algorithm, Finding, for_highdicom, summary
+from hilum.findings.source import SourceImage
 
 _COLOUR = CIELabColor.from_rgb(230, 159, 0)  # Okabe and Ito's orange, told from white by the colour-blind
 
@@ -33,19 +34,23 @@ def presentation_state(findings: list[Finding], algorithm: Algorithm, place: dic
         graphic_objects=_boxes(finding, algorithm),
         text_objects=_words(finding, algorithm),
     )
-    return _shown(
-        pr.GrayscaleSoftcopyPresentationState(
-            referenced_images=[image],
-            content_label="HILUM",
-            content_description=f"hilum {RESEARCH}",
-            content_creator_name="hilum^",
-            graphic_layers=[layer],
-            graphic_annotations=[annotation],
-            **_look_up(finding.image.display),
-            **place,
-        ),
-        finding,
+    grey = finding.image.pixels.samples == 1
+    written = pr.GrayscaleSoftcopyPresentationState if grey else pr.ColorSoftcopyPresentationState
+    state = written(
+        referenced_images=[image],
+        content_label="HILUM",
+        content_description=f"hilum {RESEARCH}",
+        content_creator_name="hilum^",
+        graphic_layers=[layer],
+        graphic_annotations=[annotation],
+        **(_look_up(finding.image) if grey else {}),
+        **place,
     )
+    # The whole picture, its pixels as wide and high as the source says
+    wide, high = round(1000 * finding.image.width_over_height) or 1, 1000
+    divisor = gcd(wide, high)
+    state.DisplayedAreaSelectionSequence[0].PresentationPixelAspectRatio = [high // divisor, wide // divisor]
+    return state
 
 
 def _boxes(finding: Finding, algorithm: Algorithm) -> list[pr.GraphicObject]:
@@ -82,13 +87,13 @@ def _text(words: str, left: float, top: float, size_wh: tuple[float, float]) -> 
     )
 
 
-def _look_up(display: Display) -> dict[str, Any]:
+def _look_up(image: SourceImage) -> dict[str, Any]:
     """How the source is shown: what a presentation state has none of is not applied (PS3.4 N.2)."""
-    shape = "INVERSE" if display.inverse else "IDENTITY"
+    shape = "INVERSE" if image.display.inverse else "IDENTITY"
     transformations: dict[str, Any] = {
         "presentation_lut_transformation": PresentationLUTTransformation(presentation_lut_shape=shape)
     }
-    modality, voi = display.modality, display.voi
+    modality, voi = image.display.modality, image.view()
     if isinstance(modality, LookUpTable):
         if _is_writable(modality):
             values = ModalityLUT("US", modality.first, _entries(modality))
@@ -122,11 +127,3 @@ def _set_bits(written: LUT, table: LookUpTable) -> None:
     count, first, bits = written.LUTDescriptor
     if bits > 8:
         written.LUTDescriptor = [count, first, max(9, table.bits, int(table.entries.max()).bit_length())]
-
-
-def _shown(state: pydicom.Dataset, finding: Finding) -> pydicom.Dataset:
-    """The whole picture, its pixels as wide and high as the source says."""
-    wide, high = round(1000 * finding.image.width_over_height) or 1, 1000
-    divisor = gcd(wide, high)
-    state.DisplayedAreaSelectionSequence[0].PresentationPixelAspectRatio = [high // divisor, wide // divisor]
-    return state

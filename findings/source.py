@@ -14,9 +14,7 @@ from pydicom.valuerep import PersonName
 
 from hilum.dicom.display import display_of
 from hilum.dicom.header import (
-    COLUMNS,
     MODALITY,
-    ROWS,
     SOP_CLASS,
     SOP_INSTANCE,
     STUDY_INSTANCE,
@@ -24,9 +22,9 @@ from hilum.dicom.header import (
     numbers,
     width_over_height,
 )
-from hilum.dicom.pixel_data import integer, pixel_format
-from hilum.dicom.reading import header_of, read_dicom, render_dicom
-from hilum.dicom.rendering import Display, Rendered
+from hilum.dicom.pixel_data import PixelFormat, pixel_format
+from hilum.dicom.reading import chosen_window, header_of, read_dicom, render_dicom
+from hilum.dicom.rendering import Display, LookUpTable, Rendered, Rescale, Window
 from hilum.errors import HilumError
 from hilum.findings import mending
 from hilum.findings.mending import Rule
@@ -67,16 +65,36 @@ class SourceImage:
     Attributes:
         dataset: without pixels: patient, study, series and instance, each valid.
         notes: a line on each value that was mended or left out; it has the name of the attribute, never the value.
-        display: how the file says it is shown.
+        pixels: what the file says of them.
+        display: how the file says they are shown.
         width_over_height: of a pixel.
-        rendered: reads and renders the picture, as hilum saw it.
+        read: gives the parsed file again, with its pixels.
     """
 
     dataset: pydicom.Dataset
     notes: tuple[str, ...]
+    pixels: PixelFormat
     display: Display
     width_over_height: float
-    rendered: Callable[[], Rendered] = field(repr=False)
+    read: Callable[[], pydicom.Dataset] = field(repr=False)
+
+    def rendered(self) -> Rendered:
+        """The picture as hilum sees it.
+
+        Raises:
+            HilumError: it cannot be decoded, or read any more.
+        """
+        return render_dicom(self.read())
+
+    def view(self) -> Window | LookUpTable | None:
+        """The view that the file offers, else the window that hilum shows it with; None where it is shown as stored.
+
+        Raises:
+            HilumError: as of `rendered`.
+        """
+        if self.display.voi is None and self.pixels.bits_stored <= 8 and self.display.modality == Rescale():
+            return None
+        return self.display.voi or chosen_window(self.read())
 
     @property
     def sop_instance_uid(self) -> str:
@@ -86,7 +104,7 @@ class SourceImage:
     @property
     def size_wh(self) -> tuple[int, int]:
         """Columns and rows, as stored."""
-        return int(self.dataset.Columns), int(self.dataset.Rows)
+        return self.pixels.columns, self.pixels.rows
 
 
 def read_source(source: Path | str | bytes | pydicom.Dataset) -> SourceImage:
@@ -108,16 +126,17 @@ def read_source(source: Path | str | bytes | pydicom.Dataset) -> SourceImage:
     dataset = read()
     header = header_of(dataset)
     try:
-        display = display_of(dataset, header, pixel_format(header), 1)
+        pixels = pixel_format(header)
+        display = display_of(dataset, header, pixels, 1)
     except HilumError:
         raise
     except Exception as error:
         raise HilumError("a damaged DICOM file") from error
-    about, notes = _about(dataset, header)
-    return SourceImage(about, tuple(notes), display, width_over_height(header), lambda: render_dicom(read()))
+    about, notes = _about(dataset, header, pixels)
+    return SourceImage(about, tuple(notes), pixels, display, width_over_height(header), read)
 
 
-def _about(source: pydicom.Dataset, header: Header) -> tuple[pydicom.Dataset, list[str]]:
+def _about(source: pydicom.Dataset, header: Header, pixels: PixelFormat) -> tuple[pydicom.Dataset, list[str]]:
     """The source's patient, study, series and instance as DICOM allows them, and what had to be mended."""
     sets = [part.strip() for part in _text(source, _CHARACTER_SET, []).split("\\")]
     about, notes = pydicom.Dataset(), []
@@ -140,7 +159,7 @@ def _about(source: pydicom.Dataset, header: Header) -> tuple[pydicom.Dataset, li
         notes.append("SOPClassUID taken for that of a secondary capture")
     about.SOPInstanceUID, about.StudyInstanceUID = uids[SOP_INSTANCE], uids[STUDY_INSTANCE]
     about.SeriesInstanceUID = uids[_SERIES_INSTANCE]
-    about.Rows, about.Columns, about.SamplesPerPixel = integer(header, ROWS), integer(header, COLUMNS), 1
+    about.Rows, about.Columns, about.SamplesPerPixel = pixels.rows, pixels.columns, pixels.samples
     directions = mending.orientation(_text(source, _ORIENTATION, sets))
     about.PatientOrientation = directions.split("\\") if directions else ""
     spacing_mm = numbers(header, _IMAGER_SPACING)
