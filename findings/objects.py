@@ -20,6 +20,7 @@ from hilum.findings.source import SourceImage
 Kind = Literal["sr", "pr", "sc"]
 """A structured report, a presentation state, a secondary capture."""
 
+Maker = Callable[[list[Finding], Algorithm, dict[str, Any]], pydicom.Dataset]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 _SERIES_NUMBERS: Final[dict[Kind, int]] = {"sr": 9901, "pr": 9902, "sc": 9903}
 _SERIES_NAMES: Final[dict[Kind, str]] = {"sr": "report", "pr": "boxes", "sc": "picture with boxes"}
@@ -79,7 +80,7 @@ def to_dicom(
         One object at a time, study by study in the order of their first pictures.
 
     Raises:
-        HilumError: highdicom is not installed.
+        HilumError: highdicom is not installed, or a picture cannot be read any more.
     """
     at = datetime.now().astimezone() if at is None else at
     studies: dict[tuple[str, str], dict[str, Finding]] = {}
@@ -88,13 +89,28 @@ def to_dicom(
             # Two patients in one study are two studies: nobody's findings go into another's report.
             study = studies.setdefault((str(image.dataset.StudyInstanceUID), str(image.dataset.PatientID)), {})
             study.setdefault(image.sop_instance_uid, _finding(image, result, position))
-    makers = [(kind, _maker(kind)) for kind in KINDS if kind in kinds]
+    makers = check_kinds(kinds)
     for study in studies.values():
         findings = [study[uid] for uid in sorted(study)]
         for kind, make in makers:
             for group, number in [(findings, 1)] if kind == "sr" else [([f], n) for n, f in enumerate(findings, 1)]:
-                dataset = _finished(make(group, algorithm, _place(kind, group, algorithm, number)), group, at)
-                yield DicomResult(kind, dataset, tuple(finding.position for finding in group))
+                try:
+                    made = make(group, algorithm, _place(kind, group, algorithm, number))
+                except HilumError:
+                    raise
+                except Exception as error:  # a source that is damaged in a way that nothing here expects
+                    raise HilumError(f"its {_SERIES_NAMES[kind]} cannot be made into a DICOM object") from error
+                positions = tuple(finding.position for finding in group)
+                yield DicomResult(kind, _finished(made, group, at), positions)
+
+
+def check_kinds(kinds: Collection[Kind]) -> list[tuple[Kind, Maker]]:
+    """What makes objects of these kinds, in the order of `KINDS`.
+
+    Raises:
+        HilumError: highdicom is not installed.
+    """
+    return [(kind, _maker(kind)) for kind in KINDS if kind in kinds]
 
 
 def _finding(image: SourceImage, result: Found, position: int) -> Finding:
@@ -109,7 +125,7 @@ def _percent(share: float) -> float:
     return round(100 * min(max(float(share), 0.0), 1.0), 2)
 
 
-def _maker(kind: Kind) -> Callable[[list[Finding], Algorithm, dict[str, Any]], pydicom.Dataset]:
+def _maker(kind: Kind) -> Maker:
     # Its warnings and log lines quote names and UIDs.
     warnings.filterwarnings("ignore", module="highdicom")
     logging.getLogger("highdicom").setLevel(logging.CRITICAL)

@@ -107,11 +107,12 @@ class SourceImage:
         return self.pixels.columns, self.pixels.rows
 
 
-def read_source(source: Path | str | bytes | pydicom.Dataset) -> SourceImage:
+def read_source(source: Path | str | bytes | Callable[[], bytes] | pydicom.Dataset) -> SourceImage:
     """Read what findings of a radiograph are returned with.
 
     Args:
-        source: a DICOM file, its content, or what was parsed of one; a dataset must have its file meta information.
+        source: a DICOM file, its content, what gives its content whenever it is asked, or what was parsed of it, which
+            must have its file meta information.
 
     Raises:
         HilumError: it is no DICOM file with a radiograph, or names no object that another could refer to; the reason
@@ -121,6 +122,8 @@ def read_source(source: Path | str | bytes | pydicom.Dataset) -> SourceImage:
     def read() -> pydicom.Dataset:
         if isinstance(source, pydicom.Dataset):
             return source
+        if callable(source):
+            return read_dicom(source(), _ALLOWED)
         return read_dicom(Path(source) if isinstance(source, str) else source, _ALLOWED)
 
     dataset = read()
