@@ -15,7 +15,9 @@ from hilum.walk import HIDDEN, files_below
 if TYPE_CHECKING:  # `hilum --help` is to be quick
     from hilum.datasets.pictures import PackedPicture
 
-STANDARD_INPUT: Final = Path("-")
+STANDARD_INPUT: Final = Path("/dev/stdin")
+"""What the word `-` on the command line stands for."""
+
 _MAX_LIST_BYTES = 1 << 28  # some million paths
 _MOST_KINDS = 8  # of files that are passed over, by name
 
@@ -36,7 +38,7 @@ def picture_paths(source: Path) -> list[Path]:
     if source == STANDARD_INPUT:
         content = sys.stdin.buffer.read(_MAX_LIST_BYTES + 1)
         if len(content) > _MAX_LIST_BYTES:
-            raise HilumError(f"standard input: more than {_MAX_LIST_BYTES >> 20} MiB; a path a line is expected")
+            raise HilumError(f"{source}: more than {_MAX_LIST_BYTES >> 20} MiB; a path a line is expected")
         return _all_listed(Path(), os.fsdecode(content))
     if source.is_dir():
         if (source / CONFIG).is_file() and (source / ENVIRONMENT).is_file():
@@ -195,5 +197,7 @@ def is_zip(source: Path) -> bool:
 
 
 def _root(source: Path) -> Path:
+    if source == STANDARD_INPUT:
+        return Path.cwd()
     holds = source.is_dir() or is_zip(source)
     return Path(os.path.abspath(source if holds else source.parent))  # noqa: PTH100 - no link is followed

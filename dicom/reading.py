@@ -70,7 +70,7 @@ class _BoundedReader(BytesIO):
         return super().read(size)
 
 
-def _quiet_pydicom() -> None:
+def quiet_pydicom() -> None:
     """Hold back pydicom's warnings and log lines: they quote values, which can be names. RSNA's files cause some."""
     warnings.filterwarnings("ignore", module="pydicom")
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
@@ -105,7 +105,7 @@ def read_dicom(source: Path | bytes, more_tags: Collection[int] = ()) -> pydicom
         raise HilumError("the file is empty")
     if len(content) > MAX_BYTES:
         raise HilumError(_too_large(len(content)))
-    _quiet_pydicom()  # here, not on import: whoever reads may have set filters of their own since
+    quiet_pydicom()  # here, not on import: whoever reads may have set filters of their own since
     with_preamble = content[128:132] == b"DICM"
     with _as_reason(_CUT_OR_DAMAGED):
         dataset = _parsed(_inflated(content) if with_preamble else content, more_tags, force=not with_preamble)

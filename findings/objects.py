@@ -6,6 +6,7 @@ highdicom writes them; it is imported where it is used, for few installations of
 import logging
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal, Protocol, get_args
@@ -15,7 +16,7 @@ import pydicom
 from hilum.detections import Detections
 from hilum.errors import HilumError
 from hilum.findings.finding import MANUFACTURER, RESEARCH, Algorithm, Finding, character_set, long_string
-from hilum.findings.source import SourceImage
+from hilum.findings.source import PATIENT_AND_STUDY, SourceImage
 
 Kind = Literal["sr", "pr", "sc"]
 """A structured report, a presentation state, a secondary capture."""
@@ -24,6 +25,11 @@ Maker = Callable[[list[Finding], Algorithm, dict[str, Any]], pydicom.Dataset]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 _SERIES_NUMBERS: Final[dict[Kind, int]] = {"sr": 9901, "pr": 9902, "sc": 9903}
 _SERIES_NAMES: Final[dict[Kind, str]] = {"sr": "report", "pr": "boxes", "sc": "picture with boxes"}
+_TIMES: Final = (
+    *("InstanceCreationDate", "InstanceCreationTime", "ContentDate", "ContentTime", "ContributionDateTime"),
+    *("PresentationCreationDate", "PresentationCreationTime", "DateOfSecondaryCapture", "TimeOfSecondaryCapture"),
+)
+_AS_TEXT: Final = {"DA": "%Y%m%d", "TM": "%H%M%S", "DT": "%Y%m%d%H%M%S"}
 _MARK: Final = f"hilum: {RESEARCH}".encode()
 PREAMBLE: Final = _MARK.ljust(128, b"\0")
 """The first bytes of each file that is written, which DICOM leaves to the writer (PS3.10 7.1)."""
@@ -164,18 +170,18 @@ def _place(kind: Kind, group: list[Finding], algorithm: Algorithm, number: int) 
 
 
 def _finished(made: pydicom.Dataset, group: list[Finding], at: datetime) -> pydicom.Dataset:
-    """The object with its times, with the classes of the pictures, and with a mark by which its file is known."""
-    stand_in = {finding.image.sop_instance_uid: finding.image.dataset.SOPClassUID for finding in group}
-    for sequence_item in _items(made):
-        if "ReferencedSOPInstanceUID" in sequence_item:
-            sequence_item.ReferencedSOPClassUID = stand_in[sequence_item.ReferencedSOPInstanceUID]
-    for moment in ("InstanceCreation", "Content", "PresentationCreation"):
-        if f"{moment}Date" in made:
-            setattr(made, f"{moment}Date", f"{at:%Y%m%d}")
-            setattr(made, f"{moment}Time", f"{at:%H%M%S}")
-    for moment in ("DateOfSecondaryCapture", "TimeOfSecondaryCapture"):
-        if moment in made:
-            setattr(made, moment, f"{at:%Y%m%d}" if moment.startswith("Date") else f"{at:%H%M%S}")
+    """The object with its times, patient and study, the classes of the pictures, and a mark by which it is known."""
+    classes = {finding.image.sop_instance_uid: finding.image.dataset.SOPClassUID for finding in group}
+    for item in (made, *_items(made)):
+        if "ReferencedSOPInstanceUID" in item:
+            item.ReferencedSOPClassUID = classes[item.ReferencedSOPInstanceUID]
+        for keyword in _TIMES:
+            if keyword in item:
+                setattr(item, keyword, f"{at:{_AS_TEXT[item[keyword].VR]}}")
+    about = group[0].image.dataset
+    for tag in PATIENT_AND_STUDY:
+        if tag in about:
+            made[tag] = deepcopy(about[tag])
     made.preamble = PREAMBLE
     return made
 

@@ -23,7 +23,7 @@ from hilum.dicom.header import (
     width_over_height,
 )
 from hilum.dicom.pixel_data import PixelFormat, pixel_format
-from hilum.dicom.reading import chosen_window, header_of, read_dicom, render_dicom
+from hilum.dicom.reading import chosen_window, header_of, quiet_pydicom, read_dicom, render_dicom
 from hilum.dicom.rendering import Display, LookUpTable, Rendered, Rescale, Window
 from hilum.errors import HilumError
 from hilum.findings import mending
@@ -52,6 +52,9 @@ _IF_SAID: Final[dict[int, Rule]] = {
     0x00101030: mending.decimal,  # Patient's Weight
     0x00081030: mending.short(64),  # Study Description
 }
+PATIENT_AND_STUDY: Final = (*_ALWAYS, *_IF_SAID)
+"""Tags of what an object shares with its source."""
+
 _UIDS: Final = (SOP_CLASS, SOP_INSTANCE, STUDY_INSTANCE, _SERIES_INSTANCE)
 _ALLOWED: Final = frozenset({*_ALWAYS, *_IF_SAID, *_UIDS, _CHARACTER_SET, _ORIENTATION})
 _NAMES: Final = frozenset({0x00100010, 0x00080090})
@@ -126,6 +129,7 @@ def read_source(source: Path | str | bytes | Callable[[], bytes] | pydicom.Datas
             return read_dicom(source(), _ALLOWED)
         return read_dicom(Path(source) if isinstance(source, str) else source, _ALLOWED)
 
+    quiet_pydicom()
     dataset = read()
     header = header_of(dataset)
     try:
