@@ -58,6 +58,12 @@ class LookUpTable:
         at = np.clip(np.floor(values) - self.first, 0, len(self.entries) - 1)
         return np.asarray(self.entries[at.astype(np.intp)])
 
+    def shown(self) -> "LookUpTable":
+        """The same table of a view, with entries from 0, black, to 1."""
+        # Some files say fewer bits than their entries have.
+        bits = max(self.bits, int(self.entries.max()).bit_length())
+        return replace(self, entries=self.entries / ((1 << bits) - 1))
+
 
 @dataclass(frozen=True)
 class Rescale:
@@ -296,9 +302,7 @@ _CLEAR = 0.7  # standard deviations of the picture
 def _shown(voi: Window | LookUpTable, values: NDArray[np.float64]) -> NDArray[np.float64]:
     if isinstance(voi, Window):
         return voi(values)
-    # Some files say fewer bits than their entries have.
-    bits = max(voi.bits, int(voi.entries.max()).bit_length())
-    return voi(values) / ((1 << bits) - 1)
+    return voi.shown()(values)
 
 
 def _spread(values: NDArray[Any], low: float, high: float) -> NDArray[np.float64]:

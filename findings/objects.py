@@ -79,7 +79,7 @@ def to_dicom(
         images: the pictures, of any studies; of one object given several times, the first counts.
         found: what was found in each; of a picture with an error nothing is written.
         algorithm: what found it.
-        kinds: which objects.
+        kinds: which objects; a picture whose grey is stored in colours has no presentation state.
         at: when it was found, in local time; now where None.
 
     Yields:
@@ -99,7 +99,9 @@ def to_dicom(
     for study in studies.values():
         findings = [study[uid] for uid in sorted(study)]
         for kind, make in makers:
-            for group, number in [(findings, 1)] if kind == "sr" else [([f], n) for n, f in enumerate(findings, 1)]:
+            for number, group in enumerate([findings] if kind == "sr" else [[each] for each in findings], start=1):
+                if kind == "pr" and not group[0].image.is_grey:
+                    continue
                 try:
                     made = make(group, algorithm, _place(kind, group, algorithm, number))
                 except HilumError:
@@ -178,6 +180,8 @@ def _finished(made: pydicom.Dataset, group: list[Finding], at: datetime) -> pydi
         for keyword in _TIMES:
             if keyword in item:
                 setattr(item, keyword, f"{at:{_AS_TEXT[item[keyword].VR]}}")
+    if made.Modality != "SR":
+        made.Laterality = ""  # of a series of pictures, where it is not told (PS3.3 C.7.3.1)
     about = group[0].image.dataset
     for tag in PATIENT_AND_STUDY:
         if tag in about:

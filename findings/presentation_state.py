@@ -1,11 +1,11 @@
-"""Findings as a Softcopy Presentation State: boxes and words over the source, on a layer to switch off."""
+"""Findings as a Grayscale Softcopy Presentation State: boxes and words over the source, on a layer to switch off."""
 
 from math import gcd
 from typing import Any
 
 import numpy as np
 import pydicom
-from highdicom import LUT, VOILUT, ModalityLUT, ModalityLUTTransformation, PresentationLUTTransformation, pr
+from highdicom import VOILUT, ModalityLUT, ModalityLUTTransformation, PresentationLUTTransformation, pr
 from highdicom.color import CIELabColor
 
 from hilum.dicom.rendering import LookUpTable, Rescale, Window
@@ -34,16 +34,14 @@ def presentation_state(findings: list[Finding], algorithm: Algorithm, place: dic
         graphic_objects=_boxes(finding, algorithm),
         text_objects=_words(finding, algorithm),
     )
-    grey = finding.image.pixels.samples == 1
-    written = pr.GrayscaleSoftcopyPresentationState if grey else pr.ColorSoftcopyPresentationState
-    state = written(
+    state = pr.GrayscaleSoftcopyPresentationState(
         referenced_images=[image],
         content_label="HILUM",
         content_description=f"hilum {RESEARCH}",
         content_creator_name="hilum^",
         graphic_layers=[layer],
         graphic_annotations=[annotation],
-        **(_look_up(finding.image) if grey else {}),
+        **_look_up(finding.image),
         **place,
     )
     # The whole picture, its pixels as wide and high as the source says
@@ -95,10 +93,9 @@ def _look_up(image: SourceImage) -> dict[str, Any]:
     }
     modality, voi = image.display.modality, image.view()
     if isinstance(modality, LookUpTable):
-        if _is_writable(modality):
-            values = ModalityLUT("US", modality.first, _entries(modality))
-            _set_bits(values, modality)
-            transformations["modality_lut_transformation"] = ModalityLUTTransformation(modality_lut=values)
+        if modality.first >= 0:
+            table = ModalityLUT("US", modality.first, modality.entries.astype(np.uint16))
+            transformations["modality_lut_transformation"] = ModalityLUTTransformation(modality_lut=table)
     elif modality != Rescale():
         transformations["modality_lut_transformation"] = ModalityLUTTransformation(
             rescale_intercept=modality.intercept, rescale_slope=modality.slope, rescale_type="US"
@@ -107,23 +104,9 @@ def _look_up(image: SourceImage) -> dict[str, Any]:
         function = voi.function if voi.function in {"LINEAR_EXACT", "SIGMOID"} else None
         window = pr.SoftcopyVOILUTTransformation(voi.centre, voi.width, voi_lut_function=function)
         transformations["voi_lut_transformations"] = [window]
-    elif voi is not None and _is_writable(voi):
-        table = VOILUT(voi.first, _entries(voi))
-        _set_bits(table, voi)
-        transformations["voi_lut_transformations"] = [pr.SoftcopyVOILUTTransformation(voi_luts=[table])]
+    elif voi is not None and voi.first >= 0:
+        values = VOILUT(
+            voi.first, np.rint(voi.shown().entries * 0xFFFF).astype(np.uint16)
+        )  # as many bits as all can read
+        transformations["voi_lut_transformations"] = [pr.SoftcopyVOILUTTransformation(voi_luts=[values])]
     return transformations
-
-
-def _is_writable(table: LookUpTable) -> bool:
-    return table.first >= 0 and table.bits >= 8
-
-
-def _entries(table: LookUpTable) -> Any:
-    return table.entries.astype(np.uint8 if table.bits == 8 and table.entries.max() < 256 else np.uint16)
-
-
-def _set_bits(written: LUT, table: LookUpTable) -> None:
-    """Say how many bits an entry has, as the source does; highdicom says those of the array."""
-    count, first, bits = written.LUTDescriptor
-    if bits > 8:
-        written.LUTDescriptor = [count, first, max(9, table.bits, int(table.entries.max()).bit_length())]

@@ -105,6 +105,11 @@ class SourceImage:
         return str(self.dataset.SOPInstanceUID)
 
     @property
+    def is_grey(self) -> bool:
+        """Whether its grey is stored as such, and not in colours."""
+        return self.pixels.samples == 1
+
+    @property
     def size_wh(self) -> tuple[int, int]:
         """Columns and rows, as stored."""
         return self.pixels.columns, self.pixels.rows
@@ -166,6 +171,8 @@ def _about(source: pydicom.Dataset, header: Header, pixels: PixelFormat) -> tupl
         notes.append("SOPClassUID taken for that of a secondary capture")
     about.SOPInstanceUID, about.StudyInstanceUID = uids[SOP_INSTANCE], uids[STUDY_INSTANCE]
     about.SeriesInstanceUID = uids[_SERIES_INSTANCE]
+    if pixels.samples > 1:
+        notes.append("SamplesPerPixel of colours, so without presentation state,")
     about.Rows, about.Columns, about.SamplesPerPixel = pixels.rows, pixels.columns, pixels.samples
     directions = mending.orientation(_text(source, _ORIENTATION, sets))
     about.PatientOrientation = directions.split("\\") if directions else ""
