@@ -70,7 +70,7 @@ def packed_pictures(source: Path, out: Path) -> "list[PackedPicture]":
 
     files, left_out = list_files(source, out)
     pictures: list[PackedPicture] = []
-    left = Counter({"left out": len(left_out)} if left_out else {})
+    left = Counter({"that cannot be taken": len(left_out)} if left_out else {})
     for file in files:
         path = Path(file.name)
         if path.suffix.lower() in SUFFIXES or (path.name.upper() != "DICOMDIR" and is_dicom(file.start(132))):

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pydicom
 from pydicom.datadict import keyword_for_tag
@@ -140,11 +140,11 @@ def read_source(source: Path | str | bytes | Callable[[], bytes] | pydicom.Datas
     try:
         pixels = pixel_format(header)
         display = display_of(dataset, header, pixels, 1)
+        about, notes = _about(dataset, header, pixels)
     except HilumError:
         raise
-    except Exception as error:
+    except Exception as error:  # damaged in whatever way pydicom meets it
         raise HilumError("a damaged DICOM file") from error
-    about, notes = _about(dataset, header, pixels)
     return SourceImage(about, tuple(notes), pixels, display, width_over_height(header), read)
 
 
@@ -189,9 +189,9 @@ def _about(source: pydicom.Dataset, header: Header, pixels: PixelFormat) -> tupl
 
 def _uid(source: pydicom.Dataset, tag: int) -> str:
     """A UID of the data set, else that of the file meta information."""
-    of_file = {SOP_CLASS: "MediaStorageSOPClassUID", SOP_INSTANCE: "MediaStorageSOPInstanceUID"}.get(tag, "")
-    meta: Any = getattr(source, "file_meta", None)
-    return mending.uid(_text(source, tag, [])) or mending.uid(str(getattr(meta, of_file, "") or ""))
+    meta = getattr(source, "file_meta", None) or pydicom.Dataset()
+    of_file = {SOP_CLASS: 0x00020002, SOP_INSTANCE: 0x00020003}.get(tag, tag)
+    return mending.uid(_text(source, tag, [])) or mending.uid(_text(meta, of_file, []))
 
 
 def _text(source: pydicom.Dataset, tag: int, sets: list[str]) -> str:

@@ -3,6 +3,7 @@
 import builtins
 import io
 import logging
+import random
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -21,10 +22,11 @@ from hilum.findings.source import read_source
 pytest.importorskip("highdicom", reason="highdicom is not installed: pip install 'hilum[dicom]'")
 ALGORITHM = Algorithm("sample-unet", "0.1.0", "0123456789abcdef", 0.35)
 BOX, OTHER = (8.25, 4, 24, 40.5, 0.873), (30, 10, 60, 30, 0.51)
+CASES = 120  # some seconds
 UID_TAGS = ("SOPInstanceUID", "SeriesInstanceUID", "TrackingUID", "UID")
 
 
-def content(dataset: pydicom.Dataset) -> bytes:
+def bytes_of(dataset: pydicom.Dataset) -> bytes:
     file = io.BytesIO()
     dataset.save_as(file, enforce_file_format=True)
     return file.getvalue()
@@ -48,7 +50,7 @@ def uids(dataset: pydicom.Dataset) -> set[str]:
 
 def test_made_again_they_are_the_same_to_the_byte(make_chest, make_result, objects_of) -> None:
     sources, results = [make_chest()], [make_result(BOX, OTHER)]
-    first, again = (list(map(content, flat(objects_of(sources, results)))) for _ in range(2))
+    first, again = (list(map(bytes_of, flat(objects_of(sources, results)))) for _ in range(2))
     assert first == again
     assert all(each.startswith(PREAMBLE) for each in first)
 
@@ -108,7 +110,7 @@ def test_patient_and_study_are_those_of_the_source_and_nothing_else_of_it_comes_
         assert {keyword: str(made[keyword].value) for keyword in said} == said
         assert (made.PatientName, made.PatientSex, made.PatientAge) == ("Quixotic^Zebulon", "F", "051Y")
         assert made.StudyInstanceUID == "2.25.7"
-        assert not any(value.encode() in content(made) for value in secret.values())
+        assert not any(value.encode() in bytes_of(made) for value in secret.values())
         assert made.Manufacturer == "hilum"
         assert "hilum" in made.SeriesDescription
         assert "not for diagnosis" in made.SeriesDescription
@@ -146,7 +148,7 @@ def test_what_dicom_does_not_allow_is_mended_or_left_out_and_said(
     for made in flat(objects_of([source], [make_result(BOX)])):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            again = pydicom.dcmread(io.BytesIO(content(made)))
+            again = pydicom.dcmread(io.BytesIO(bytes_of(made)))
             for item in items(again):
                 for element in item:
                     pydicom.dataelem.DataElement(element.tag, element.VR, element.value, pydicom.config.RAISE)
@@ -161,14 +163,14 @@ def test_a_value_of_another_kind_than_its_tag_has_does_no_harm(make_chest, make_
     value = {"UN": b"\0\1\2\3", "US": 7, "SQ": [pydicom.Dataset()], "OB": b"\0\0"}[vr]
     for tag in (0x00100010, 0x00100020, 0x00080050, 0x00081030, 0x00101010):
         dataset[tag] = pydicom.DataElement(tag, vr, value)
-    for made in flat(objects_of([content(dataset)], [make_result(BOX)])):
+    for made in flat(objects_of([bytes_of(dataset)], [make_result(BOX)])):
         assert not made.AccessionNumber or made.AccessionNumber.isascii()
 
 
 def test_names_in_other_scripts_stay_as_they_are(make_chest, make_result, objects_of) -> None:
     source = make_chest(SpecificCharacterSet="ISO_IR 100", PatientName="M\u00fcller^Eva", PatientID="\u00e4")
     for made in flat(objects_of([source], [make_result(BOX)])):
-        again = pydicom.dcmread(io.BytesIO(content(made)))
+        again = pydicom.dcmread(io.BytesIO(bytes_of(made)))
         assert (again.PatientName, again.PatientID) == ("M\u00fcller^Eva", "\u00e4")
         assert again.SpecificCharacterSet == "ISO_IR 192"
 
@@ -270,3 +272,35 @@ def test_where_highdicom_is_missing_one_line_says_so(make_chest, make_result, mo
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(HilumError, match=r"pip install 'hilum\[dicom\]'"):
         make_result().to_dicom(make_chest(), ALGORITHM)
+
+
+def test_of_hostile_files_come_valid_objects_or_one_line(make_chest, make_result, objects_of) -> None:
+    draw = random.Random(7)
+    whole = make_chest(
+        PatientID="ID 7",
+        PatientBirthDate="19600102",
+        AccessionNumber="ACC1",
+        StudyDate="20260101",
+        WindowCenter="100",
+        WindowWidth="150",
+        PatientOrientation=["L", "F"],
+        SpecificCharacterSet="ISO_IR 100",
+    )
+    header = whole.index(b"\xe0\x7f\x10\x00")
+    made, refused = 0, []
+    for _ in range(CASES):
+        content = bytearray(whole)
+        for _ in range(draw.choice([1, 1, 2, 8])):
+            content[draw.randrange(140, header)] = draw.choice([0, 0x1B, 0x5C, 0x80, 0xFF, draw.randrange(256)])
+        try:
+            objects = flat(objects_of([bytes(content)], [make_result(BOX)]))
+        except HilumError as error:
+            refused.append(error)
+            continue
+        made += 1
+        for each in objects:
+            for item in items(pydicom.dcmread(io.BytesIO(bytes_of(each)))):
+                for element in item:
+                    pydicom.dataelem.DataElement(element.tag, element.VR, element.value, pydicom.config.RAISE)
+    assert min(made, len(refused)) > CASES // 20
+    assert all(len(error.lines) == 1 and "Quixotic" not in str(error) for error in refused)
