@@ -149,6 +149,20 @@ def test_a_report_of_a_study_has_each_of_its_pictures(make_chest, make_result, o
     assert len(library[0].ContentSequence[0].ContentSequence) == 3
 
 
+def test_each_group_has_what_viewers_fail_without(make_chest, make_result, objects_of) -> None:
+    """OHIF reads a tracking UID and coordinates of every group, and the image library of every report."""
+    (report,) = objects_of([make_chest()], [make_result(BOX, OTHER)], kinds=("sr",))["sr"]
+    by_name = {item.ConceptNameCodeSequence[0].CodeValue: item for item in report.ContentSequence}
+    assert by_name["111028"].ContentSequence[0].ContentSequence[0].ReferencedSOPSequence
+    groups = by_name["126010"].ContentSequence
+    tracked = [item.UID for group in groups for item in group.ContentSequence if item.ValueType == "UIDREF"]
+    assert len(set(tracked)) == len(groups) == 3
+    for group, area in zip(groups, [(0, 0, 64, 48), BOX[:4], OTHER[:4]], strict=True):
+        (drawn,) = [element.value for element in group.iterall() if element.keyword == "GraphicData"]
+        left, top, right, bottom = area
+        assert list(drawn) == [left, top, right, top, right, bottom, left, bottom, left, top]
+
+
 @pytest.mark.parametrize("name", sorted(set(SOURCES) - {"wide pixels", "a sigmoid"}))  # DCMTK draws a sigmoid straight
 def test_a_viewer_shows_the_picture_with_the_overlay_as_hilum_sees_it(
     name: str, make_chest, make_picture, make_result, objects_of, tool, tmp_path: Path
