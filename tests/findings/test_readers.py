@@ -214,6 +214,21 @@ def test_the_capture_is_the_picture_that_hilum_sees_with_boxes_on_it(
     assert pixels[48:].any()
 
 
+def test_a_capture_of_a_picture_that_lost_something_says_so(
+    make_chest, make_dicom, make_jpeg, make_picture, make_result, objects_of, tool, tmp_path: Path
+) -> None:
+    pixels = make_picture(1)
+    source = make_dicom(pixels, jpeg=make_jpeg(pixels), StudyInstanceUID="2.25.7", SeriesInstanceUID="2.25.8")
+    made = objects_of([source], [make_result(BOX)], kinds=("sc",))
+    (capture,) = made["sc"]
+    assert (capture.LossyImageCompression, capture.LossyImageCompressionMethod) == ("01", "ISO_10918_1")
+    assert capture.LossyImageCompressionRatio > 1
+    said = tool("dciodvfy", "-new", written(tmp_path, made)["sc"])
+    assert not [line for line in said.splitlines() if line.startswith("Error")]
+    (whole,) = objects_of([make_chest()], [make_result(BOX)], kinds=("sc",))["sc"]
+    assert "LossyImageCompression" not in whole
+
+
 def test_of_a_grey_picture_in_colours_there_is_no_presentation_state(
     make_chest, make_picture, make_result, objects_of
 ) -> None:
