@@ -18,6 +18,7 @@ ORDER = (
     "plugins config_problems weights_file",
     "config",
     "dicom",
+    "findings",
     "datasets",
     "result run",
     "eval sessions",
