@@ -34,7 +34,11 @@ def bounds(room: Callable[[], bool] = lambda: True) -> list[Any]:
     Args:
         room: whether there is room for more; where there is none, the connection ends.
     """
-    return [(evt.EVT_CONN_OPEN, _bound, [room]), (evt.EVT_DIMSE_RECV, _next_message)]
+    return [
+        (evt.EVT_CONN_OPEN, _bound, [room]),
+        (evt.EVT_DIMSE_RECV, _next_message),
+        (evt.EVT_CONN_CLOSE, _closed),
+    ]
 
 
 class _Bounded:
@@ -63,3 +67,9 @@ def _bound(event: Any, room: Callable[[], bool]) -> None:
 
 def _next_message(event: Any) -> None:
     event.assoc.dul.socket.recv.of_message = 0
+
+
+def _closed(event: Any) -> None:
+    """Have an association that was never asked for end at once, and not when its time is up: ports are looked at."""
+    if not event.assoc.is_established:
+        event.assoc.dul.to_user_queue.put(None)

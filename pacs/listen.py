@@ -3,13 +3,13 @@
 import socket
 import ssl
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from socketserver import TCPServer
-from threading import Thread
 from typing import Any, Final
 
 from pydicom.uid import (
@@ -31,6 +31,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined] # py
 from pynetdicom.transport import ThreadedAssociationServer
 
 from hilum.dicom.header import SOP_CLASS, tag_against_radiograph
+from hilum.errors import HilumError
 from hilum.pacs.connection import PIECE_BYTES, SILENT_SECONDS, bounds, quiet_pynetdicom
 
 STORED: Final = 0x0000
@@ -83,13 +84,13 @@ def listening(
         incoming: folder for what is being received.
         store: takes over an object, in one of several threads, and returns the status that its sender gets.
         room: whether the disk has room for more; where it has not, connections end.
-        tell: is told why somebody was turned away.
+        tell: is told why a connection came to nothing.
 
     Yields:
         The server; its `server_address` has the port.
 
     Raises:
-        OSError: the address is in use, or is not this machine's.
+        HilumError: the address is in use, or is not this machine's.
     """
     quiet_pynetdicom()
     _config.STORE_RECV_CHUNKED_DATASET = True
@@ -104,29 +105,35 @@ def listening(
     entity.add_supported_context(Verification)
 
     def turned_away(event: Any) -> None:
-        tell(f"turned away {event.assoc.requestor.address}: its AE title, or the one it calls, is not the agreed one")
+        address = event.assoc.requestor.address
+        tell(f"{address} was turned away: its AE title or the one it calls is not agreed on, or too many are connected")
 
     handlers: list[Any] = [
         *bounds(room),
         (evt.EVT_REJECTED, turned_away),
         (evt.EVT_C_STORE, _stored, [store]),
     ]
-    server = entity.make_server(
-        (door.host, door.port),
-        contexts=_Shared(entity.supported_contexts),
-        ssl_context=door.tls,
-        evt_handlers=handlers,
-        server_class=_Server,
-    )
     try:
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
-        thread.start()
+        server = entity.make_server(
+            (door.host, door.port),
+            contexts=_Shared(entity.supported_contexts),
+            ssl_context=door.tls,
+            evt_handlers=handlers,
+            server_class=_Server,
+        )
+    except OSError as error:
+        raise HilumError(f"{door.host}:{door.port}: cannot be listened on: {error.strerror or error}") from error
+    before = threading.excepthook
+    threading.excepthook = lambda failed: tell(f"a connection ended in the middle: {failed.exc_type.__name__}")
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()
+    try:
         yield server
-        TCPServer.shutdown(server)
     finally:
+        TCPServer.shutdown(server)
         for association in server.active_associations:
             association.abort()
         server.server_close()
+        threading.excepthook = before
 
 
 def _every() -> list[UID]:
@@ -158,6 +165,9 @@ class _Server(ThreadedAssociationServer):
         if self.ssl_context:
             connection = self.ssl_context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
         return connection, address
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """It would print where in pynetdicom a connection failed."""
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         del request, client_address

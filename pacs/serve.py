@@ -68,11 +68,15 @@ class Service:
         """Serve until interrupted.
 
         Raises:
-            OSError: the address is taken, or the disk fails.
+            HilumError: the address is taken.
+            OSError: the disk fails.
             KeyboardInterrupt: of the user, or of whoever ends the service.
         """
-        told = lambda why: self._count("turned_away", WARNING, why)  # noqa: E731
-        with listening(door, self._spool.incoming, self.store, lambda: self._spool.room, told) as server:
+
+        def came_to_nothing(why: str) -> None:
+            self._count("no_connection", WARNING, why)
+
+        with listening(door, self._spool.incoming, self.store, lambda: self._spool.room, came_to_nothing) as server:
             tell(INFO, "listening", title=door.title, address=f"{door.host}:{server.server_address[1]}")
             with self._sending():
                 while self._failure is None:
@@ -85,10 +89,18 @@ class Service:
     def store(self, incoming: Incoming) -> int:
         """Take over a received object, in any thread, and return the status that its sender gets."""
         try:
-            header = read_start(incoming.path, _TAGS)
+            return self._store(incoming)
         except HilumError as error:
             self._count("damaged", WARNING, str(error))
             return NOT_UNDERSTOOD
+        except SpoolFullError:
+            self._count("no_room", ERROR, "too many wait, or the disk is almost full")
+        except OSError as error:
+            self._count("no_room", ERROR, error.strerror or "the disk fails")
+        return NO_ROOM
+
+    def _store(self, incoming: Incoming) -> int:
+        header = read_start(incoming.path, _TAGS)
         uid, study_uid = header.get(SOP_INSTANCE, ""), header.get(STUDY_INSTANCE, "")
         if not study_uid or not uid or uid != incoming.sop_instance_uid:
             self._count("damaged", WARNING, "its UIDs are missing, or are not those of the command")
@@ -97,16 +109,10 @@ class Service:
         ours = header.get(_MANUFACTURER, "").casefold() == OURS
         if ours or tag_against_radiograph(header) is not None or not_frontal_chest(describe(header)):
             self._count("not_looked_at", INFO, study=study)
-            return STORED
-        try:
-            new = self._spool.receive(incoming.path, study, self._spool.name_of_object(uid))
-        except SpoolFullError:
-            self._count("no_room", ERROR, "too many wait, or the disk is almost full", study=study)
-            return NO_ROOM
-        except OSError as error:
-            self._count("no_room", ERROR, error.strerror or "the disk fails", study=study)
-            return NO_ROOM
-        self._count("received" if new else "known", INFO, study=study)
+        elif self._spool.receive(incoming.path, study, self._spool.name_of_object(uid)):
+            self._count("received", INFO, study=study)
+        else:
+            self._count("known", INFO, study=study)
         return STORED
 
     def _count(self, event: str, level: int, why: str = "", **about: object) -> None:

@@ -89,9 +89,8 @@ class Service:
         """Send files over one association; the status of each, none where there is no association."""
         entity = AE(calling)
         datasets = [pydicom.dcmread(io.BytesIO(file)) for file in files]
-        for dataset in datasets:
-            entity.add_requested_context(dataset.SOPClassUID, dataset.file_meta.TransferSyntaxUID)
-        entity.requested_contexts = list({cx.abstract_syntax: cx for cx in entity.requested_contexts}.values())
+        for sop_class, syntax in {(each.SOPClassUID, each.file_meta.TransferSyntaxUID) for each in datasets}:
+            entity.add_requested_context(sop_class, syntax)
         entity.add_requested_context(Verification)
         opened: list[Any] = []
         note = (evt.EVT_CONN_OPEN, lambda event: opened.append(event.assoc.dul.socket.socket))

@@ -143,7 +143,7 @@ def test_who_calls_another_title_or_is_not_allowed_is_turned_away(service, make_
     assert hilum.send([], called="ANOTHER", calling="MODALITY") == []
     assert hilum.send(make_study(number), calling=NAME[:16]) == []
     assert hilum.send(make_study(number)) == [0]
-    assert hilum.log.count("turned_away") == 2
+    assert hilum.log.count("no_connection") == 2
     assert "another" not in hilum.log
 
 
