@@ -117,7 +117,7 @@ class _DicomReceiver:
                 self._host, self._port, ae_title=self._title, tls_args=self._tls, evt_handlers=self._bounds
             )
         if not self._association.is_established:
-            why = "rejects the AE titles" if self._association.is_rejected else "does not answer"
+            why = "rejects the AE titles" if self._association.is_rejected else "does not answer, or takes no results"
             self._association = None
             raise UnavailableError(f"{self._title}@{self._host}:{self._port} {why}")
         for path in paths:
@@ -168,10 +168,10 @@ class _DicomwebReceiver:
     def send(self, paths: Sequence[Path]) -> None:
         try:
             told = self._client.store_instances([pydicom.dcmread(path) for path in paths])
+        except ValueError as error:
+            raise UnavailableError(f"{self._name} answers something else than DICOMweb") from error
         except self._failures as error:
             raise self._failure(error) from error
-        except ValueError as error:  # of dicomweb-client
-            raise UnavailableError(f"{self._name} answers something else than DICOMweb") from error
         if told.get("FailedSOPSequence"):
             reason = told.FailedSOPSequence[0].get("FailureReason", 0)
             kind = UnavailableError if reason in _BUSY else RefusedError

@@ -4,6 +4,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
 from typing import Final
@@ -130,12 +131,15 @@ class Service:
                 self._spool.set_aside(studies[0])
                 self._count("set_aside", ERROR, f"begun {MOST_ATTEMPTS} times without an end", study=studies[0].name)
                 continue
-            with self._spool.begun(studies):
+            with self._spool.begun(studies), ThreadPoolExecutor(1) as writing:
                 found = self._predictor.predict(
                     [path for study in studies for path in study.paths], batch_size=_AT_ONCE
                 )
-                for study in studies:
-                    self._answer(study, list(islice(found, len(study.paths))))
+                answers = [
+                    writing.submit(self._answer, study, list(islice(found, len(study.paths)))) for study in studies
+                ]
+                for answer in answers:
+                    answer.result()
 
     def _answer(self, study: Study, results: Sequence[Result]) -> None:
         readable = []
