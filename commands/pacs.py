@@ -82,14 +82,14 @@ def pacs(
     from hilum.pacs.send import Identity, receiver_at
     from hilum.pacs.serve import Service
     from hilum.pacs.spool import Spool
-    from hilum.pacs.tls import server_tls
+    from hilum.pacs.tls import tls_context
     from hilum.predict import algorithm_of, load
     from hilum.pseudonyms import read_or_make_key
 
     host, port = _address(listen)
     for each in (title, *allow):
         _check_title(each)
-    door = Door(host, port, title, allow, server_tls(certificate, authority) if certificate else None)
+    door = Door(host, port, title, allow, tls_context(certificate, authority, server=True) if certificate else None)
     receiver = receiver_at(send, Identity(title, certificate, authority, _authorization(authorization), send_tls))
     write = writer(algorithm_of(run), _kinds(results))
     predictor = load(run)

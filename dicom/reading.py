@@ -39,7 +39,7 @@ from hilum.dicom.header import (
 )
 from hilum.dicom.jpeg import JpegStream
 from hilum.dicom.pixel_data import integer, jpeg_stream, pixel_format, stored_values
-from hilum.dicom.rendering import Rendered, render, with_square_pixels
+from hilum.dicom.rendering import Display, Rendered, Stored, Window, render, window_without_view, with_square_pixels
 from hilum.errors import HilumError
 from hilum.files import open_regular, read_regular
 
@@ -56,6 +56,7 @@ _MAX_READS = 200_000  # a radiograph has some hundred elements, an enhanced mult
 _MAX_START = 1 << 22  # bytes in which `read_start` finds what it looks for
 _SMALL, _TIMES = 1 << 26, 20  # a deflated radiograph unpacks to two or three times its size
 _CUT_OR_DAMAGED = "a damaged or cut short DICOM file"
+_UNDECODED = "its pixel data cannot be decoded"
 
 
 class _BoundedReader(BytesIO):
@@ -70,7 +71,7 @@ class _BoundedReader(BytesIO):
         return super().read(size)
 
 
-def _quiet_pydicom() -> None:
+def quiet_pydicom() -> None:
     """Hold back pydicom's warnings and log lines: they quote values, which can be names. RSNA's files cause some."""
     warnings.filterwarnings("ignore", module="pydicom")
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
@@ -105,7 +106,7 @@ def read_dicom(source: Path | bytes, more_tags: Collection[int] = ()) -> pydicom
         raise HilumError("the file is empty")
     if len(content) > MAX_BYTES:
         raise HilumError(_too_large(len(content)))
-    _quiet_pydicom()  # here, not on import: whoever reads may have set filters of their own since
+    quiet_pydicom()  # here, not on import: whoever reads may have set filters of their own since
     with_preamble = content[128:132] == b"DICM"
     with _as_reason(_CUT_OR_DAMAGED):
         dataset = _parsed(_inflated(content) if with_preamble else content, more_tags, force=not with_preamble)
@@ -153,7 +154,7 @@ def read_start(path: Path, tags: Collection[int]) -> dict[int, str]:
         content = file.read(_MAX_START)
     if content[128:132] != b"DICM":
         raise HilumError("not a DICOM file")
-    _quiet_pydicom()
+    quiet_pydicom()
     last = max(tags)
     with _as_reason(_CUT_OR_DAMAGED):
         wanted: list[BaseTag | int] = [Tag(tag) for tag in tags]
@@ -218,13 +219,28 @@ def render_dicom(dataset: pydicom.Dataset, *, window: int = 1, bits: Literal[8, 
         HilumError: colour, several frames, no such window, a codec that is not installed, or damaged pixel data.
     """
     header = header_of(dataset)
-    with _as_reason("its pixel data cannot be decoded"):
-        pixels = pixel_format(header)
-        display = display_of(dataset, header, pixels, window)
-        in_words = dataset[_PIXEL_DATA].VR == "OW"
-        syntax = str(dataset.file_meta.TransferSyntaxUID)
-        stored = stored_values(dataset.PixelData, syntax, pixels, in_words=in_words)
+    with _as_reason(_UNDECODED):
+        stored, display = _stored(dataset, header, window)
         return with_square_pixels(render(stored, display, bits=bits), width_over_height(header))
+
+
+def chosen_window(dataset: pydicom.Dataset) -> Window:
+    """The window that `render_dicom` shows a picture with whose file has no view of its own.
+
+    Raises:
+        HilumError: as of `render_dicom`.
+    """
+    header = header_of(dataset)
+    with _as_reason(_UNDECODED):
+        return window_without_view(*_stored(dataset, header, 1))
+
+
+def _stored(dataset: pydicom.Dataset, header: Header, window: int) -> tuple[Stored, Display]:
+    pixels = pixel_format(header)
+    display = display_of(dataset, header, pixels, window)
+    in_words = dataset[_PIXEL_DATA].VR == "OW"
+    syntax = str(dataset.file_meta.TransferSyntaxUID)
+    return stored_values(dataset.PixelData, syntax, pixels, in_words=in_words), display
 
 
 def _bytes_of(path: Path) -> bytes:

@@ -1,5 +1,6 @@
 """A radiograph with what was found in it, and what found it: what each kind of object tells in its own way."""
 
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Final
 
@@ -78,6 +79,6 @@ def for_highdicom(image: SourceImage) -> pydicom.Dataset:
     known = image.dataset.SOPClassUID in get_sop_class_iod_map()
     if known:
         return image.dataset
-    about = pydicom.Dataset(image.dataset)
+    about = deepcopy(image.dataset)
     about.SOPClassUID = SecondaryCaptureImageStorage
     return about

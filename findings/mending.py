@@ -68,9 +68,10 @@ def day(text: str) -> str:
     """DA, also as ACR-NEMA wrote it, with dots, and as ISO 8601 does."""
     digits = re.sub(r"(?<=^\d{4})([.-])(\d\d)\1(?=\d\d$)", r"\2", text)
     try:
-        return f"{date.fromisoformat(digits):%Y%m%d}" if re.fullmatch(r"\d{8}", digits, re.ASCII) else ""
+        date.fromisoformat(digits)
     except ValueError:
         return ""
+    return digits if re.fullmatch(r"\d{8}", digits, re.ASCII) else ""
 
 
 def moment(text: str) -> str:

@@ -6,6 +6,7 @@ highdicom writes them; it is imported where it is used, for few installations of
 import logging
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal, Protocol, get_args
@@ -15,14 +16,20 @@ import pydicom
 from hilum.detections import Detections
 from hilum.errors import HilumError
 from hilum.findings.finding import MANUFACTURER, RESEARCH, Algorithm, Finding, character_set, long_string
-from hilum.findings.source import SourceImage
+from hilum.findings.source import PATIENT_AND_STUDY, SourceImage
 
 Kind = Literal["sr", "pr", "sc"]
 """A structured report, a presentation state, a secondary capture."""
 
+Maker = Callable[[list[Finding], Algorithm, dict[str, Any]], pydicom.Dataset]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 _SERIES_NUMBERS: Final[dict[Kind, int]] = {"sr": 9901, "pr": 9902, "sc": 9903}
 _SERIES_NAMES: Final[dict[Kind, str]] = {"sr": "report", "pr": "boxes", "sc": "picture with boxes"}
+_TIMES: Final = (
+    *("InstanceCreationDate", "InstanceCreationTime", "ContentDate", "ContentTime", "ContributionDateTime"),
+    *("PresentationCreationDate", "PresentationCreationTime", "DateOfSecondaryCapture", "TimeOfSecondaryCapture"),
+)
+_AS_TEXT: Final = {"DA": "%Y%m%d", "TM": "%H%M%S", "DT": "%Y%m%d%H%M%S"}
 _MARK: Final = f"hilum: {RESEARCH}".encode()
 PREAMBLE: Final = _MARK.ljust(128, b"\0")
 """The first bytes of each file that is written, which DICOM leaves to the writer (PS3.10 7.1)."""
@@ -72,14 +79,14 @@ def to_dicom(
         images: the pictures, of any studies; of one object given several times, the first counts.
         found: what was found in each; of a picture with an error nothing is written.
         algorithm: what found it.
-        kinds: which objects.
+        kinds: which objects; a picture whose grey is stored in colours has no presentation state.
         at: when it was found, in local time; now where None.
 
     Yields:
         One object at a time, study by study in the order of their first pictures.
 
     Raises:
-        HilumError: highdicom is not installed.
+        HilumError: highdicom is not installed, or a picture cannot be read any more.
     """
     at = datetime.now().astimezone() if at is None else at
     studies: dict[tuple[str, str], dict[str, Finding]] = {}
@@ -88,13 +95,30 @@ def to_dicom(
             # Two patients in one study are two studies: nobody's findings go into another's report.
             study = studies.setdefault((str(image.dataset.StudyInstanceUID), str(image.dataset.PatientID)), {})
             study.setdefault(image.sop_instance_uid, _finding(image, result, position))
-    makers = [(kind, _maker(kind)) for kind in KINDS if kind in kinds]
+    makers = check_kinds(kinds)
     for study in studies.values():
         findings = [study[uid] for uid in sorted(study)]
         for kind, make in makers:
-            for group, number in [(findings, 1)] if kind == "sr" else [([f], n) for n, f in enumerate(findings, 1)]:
-                dataset = _finished(make(group, algorithm, _place(kind, group, algorithm, number)), group, at)
-                yield DicomResult(kind, dataset, tuple(finding.position for finding in group))
+            for number, group in enumerate([findings] if kind == "sr" else [[each] for each in findings], start=1):
+                if kind == "pr" and not group[0].image.is_grey:
+                    continue
+                try:
+                    made = make(group, algorithm, _place(kind, group, algorithm, number))
+                except HilumError:
+                    raise
+                except Exception as error:  # a source that is damaged in a way that nothing here expects
+                    raise HilumError(f"its {_SERIES_NAMES[kind]} cannot be made into a DICOM object") from error
+                positions = tuple(finding.position for finding in group)
+                yield DicomResult(kind, _finished(made, group, at), positions)
+
+
+def check_kinds(kinds: Collection[Kind]) -> list[tuple[Kind, Maker]]:
+    """What makes objects of these kinds, in the order of `KINDS`.
+
+    Raises:
+        HilumError: highdicom is not installed.
+    """
+    return [(kind, _maker(kind)) for kind in KINDS if kind in kinds]
 
 
 def _finding(image: SourceImage, result: Found, position: int) -> Finding:
@@ -109,7 +133,7 @@ def _percent(share: float) -> float:
     return round(100 * min(max(float(share), 0.0), 1.0), 2)
 
 
-def _maker(kind: Kind) -> Callable[[list[Finding], Algorithm, dict[str, Any]], pydicom.Dataset]:
+def _maker(kind: Kind) -> Maker:
     # Its warnings and log lines quote names and UIDs.
     warnings.filterwarnings("ignore", module="highdicom")
     logging.getLogger("highdicom").setLevel(logging.CRITICAL)
@@ -148,18 +172,20 @@ def _place(kind: Kind, group: list[Finding], algorithm: Algorithm, number: int) 
 
 
 def _finished(made: pydicom.Dataset, group: list[Finding], at: datetime) -> pydicom.Dataset:
-    """The object with its times, with the classes of the pictures, and with a mark by which its file is known."""
-    stand_in = {finding.image.sop_instance_uid: finding.image.dataset.SOPClassUID for finding in group}
-    for sequence_item in _items(made):
-        if "ReferencedSOPInstanceUID" in sequence_item:
-            sequence_item.ReferencedSOPClassUID = stand_in[sequence_item.ReferencedSOPInstanceUID]
-    for moment in ("InstanceCreation", "Content", "PresentationCreation"):
-        if f"{moment}Date" in made:
-            setattr(made, f"{moment}Date", f"{at:%Y%m%d}")
-            setattr(made, f"{moment}Time", f"{at:%H%M%S}")
-    for moment in ("DateOfSecondaryCapture", "TimeOfSecondaryCapture"):
-        if moment in made:
-            setattr(made, moment, f"{at:%Y%m%d}" if moment.startswith("Date") else f"{at:%H%M%S}")
+    """The object with its times, patient and study, the classes of the pictures, and a mark by which it is known."""
+    classes = {finding.image.sop_instance_uid: finding.image.dataset.SOPClassUID for finding in group}
+    for item in (made, *_items(made)):
+        if "ReferencedSOPInstanceUID" in item:
+            item.ReferencedSOPClassUID = classes[item.ReferencedSOPInstanceUID]
+        for keyword in _TIMES:
+            if keyword in item:
+                setattr(item, keyword, f"{at:{_AS_TEXT[item[keyword].VR]}}")
+    if made.Modality != "SR":
+        made.Laterality = ""  # of a series of pictures, where it is not told (PS3.3 C.7.3.1)
+    about = group[0].image.dataset
+    for tag in PATIENT_AND_STUDY:
+        if tag in about:
+            made[tag] = deepcopy(about[tag])
     made.preamble = PREAMBLE
     return made
 

@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 import pydicom
-from highdicom import LUT, VOILUT, ModalityLUT, ModalityLUTTransformation, PresentationLUTTransformation, pr
+from highdicom import VOILUT, ModalityLUT, ModalityLUTTransformation, PresentationLUTTransformation, pr
 from highdicom.color import CIELabColor
 
-from hilum.dicom.rendering import Display, LookUpTable, Rescale, Window
+from hilum.dicom.rendering import LookUpTable, Rescale, Window
 from hilum.findings.finding import RESEARCH, Algorithm, Finding, for_highdicom, summary
+from hilum.findings.source import SourceImage
 
 _COLOUR = CIELabColor.from_rgb(230, 159, 0)  # Okabe and Ito's orange, told from white by the colour-blind
 
@@ -33,19 +34,21 @@ def presentation_state(findings: list[Finding], algorithm: Algorithm, place: dic
         graphic_objects=_boxes(finding, algorithm),
         text_objects=_words(finding, algorithm),
     )
-    return _shown(
-        pr.GrayscaleSoftcopyPresentationState(
-            referenced_images=[image],
-            content_label="HILUM",
-            content_description=f"hilum {RESEARCH}",
-            content_creator_name="hilum^",
-            graphic_layers=[layer],
-            graphic_annotations=[annotation],
-            **_look_up(finding.image.display),
-            **place,
-        ),
-        finding,
+    state = pr.GrayscaleSoftcopyPresentationState(
+        referenced_images=[image],
+        content_label="HILUM",
+        content_description=f"hilum {RESEARCH}",
+        content_creator_name="hilum^",
+        graphic_layers=[layer],
+        graphic_annotations=[annotation],
+        **_look_up(finding.image),
+        **place,
     )
+    # The whole picture, its pixels as wide and high as the source says
+    wide, high = round(1000 * finding.image.width_over_height) or 1, 1000
+    divisor = gcd(wide, high)
+    state.DisplayedAreaSelectionSequence[0].PresentationPixelAspectRatio = [high // divisor, wide // divisor]
+    return state
 
 
 def _boxes(finding: Finding, algorithm: Algorithm) -> list[pr.GraphicObject]:
@@ -82,18 +85,17 @@ def _text(words: str, left: float, top: float, size_wh: tuple[float, float]) -> 
     )
 
 
-def _look_up(display: Display) -> dict[str, Any]:
+def _look_up(image: SourceImage) -> dict[str, Any]:
     """How the source is shown: what a presentation state has none of is not applied (PS3.4 N.2)."""
-    shape = "INVERSE" if display.inverse else "IDENTITY"
+    shape = "INVERSE" if image.display.inverse else "IDENTITY"
     transformations: dict[str, Any] = {
         "presentation_lut_transformation": PresentationLUTTransformation(presentation_lut_shape=shape)
     }
-    modality, voi = display.modality, display.voi
+    modality, voi = image.display.modality, image.view()
     if isinstance(modality, LookUpTable):
-        if _is_writable(modality):
-            values = ModalityLUT("US", modality.first, _entries(modality))
-            _set_bits(values, modality)
-            transformations["modality_lut_transformation"] = ModalityLUTTransformation(modality_lut=values)
+        if modality.first >= 0:
+            table = ModalityLUT("US", modality.first, modality.entries.astype(np.uint16))
+            transformations["modality_lut_transformation"] = ModalityLUTTransformation(modality_lut=table)
     elif modality != Rescale():
         transformations["modality_lut_transformation"] = ModalityLUTTransformation(
             rescale_intercept=modality.intercept, rescale_slope=modality.slope, rescale_type="US"
@@ -102,31 +104,9 @@ def _look_up(display: Display) -> dict[str, Any]:
         function = voi.function if voi.function in {"LINEAR_EXACT", "SIGMOID"} else None
         window = pr.SoftcopyVOILUTTransformation(voi.centre, voi.width, voi_lut_function=function)
         transformations["voi_lut_transformations"] = [window]
-    elif voi is not None and _is_writable(voi):
-        table = VOILUT(voi.first, _entries(voi))
-        _set_bits(table, voi)
-        transformations["voi_lut_transformations"] = [pr.SoftcopyVOILUTTransformation(voi_luts=[table])]
+    elif voi is not None and voi.first >= 0:
+        values = VOILUT(
+            voi.first, np.rint(voi.shown().entries * 0xFFFF).astype(np.uint16)
+        )  # as many bits as all can read
+        transformations["voi_lut_transformations"] = [pr.SoftcopyVOILUTTransformation(voi_luts=[values])]
     return transformations
-
-
-def _is_writable(table: LookUpTable) -> bool:
-    return table.first >= 0 and table.bits >= 8
-
-
-def _entries(table: LookUpTable) -> Any:
-    return table.entries.astype(np.uint8 if table.bits == 8 and table.entries.max() < 256 else np.uint16)
-
-
-def _set_bits(written: LUT, table: LookUpTable) -> None:
-    """Say how many bits an entry has, as the source does; highdicom says those of the array."""
-    count, first, bits = written.LUTDescriptor
-    if bits > 8:
-        written.LUTDescriptor = [count, first, max(9, table.bits, int(table.entries.max()).bit_length())]
-
-
-def _shown(state: pydicom.Dataset, finding: Finding) -> pydicom.Dataset:
-    """The whole picture, its pixels as wide and high as the source says."""
-    wide, high = round(1000 * finding.image.width_over_height) or 1, 1000
-    divisor = gcd(wide, high)
-    state.DisplayedAreaSelectionSequence[0].PresentationPixelAspectRatio = [high // divisor, wide // divisor]
-    return state

@@ -42,7 +42,6 @@ def secondary_capture(findings: list[Finding], algorithm: Algorithm, place: dict
     )
     if not directions:  # highdicom asks for one; it may be empty where nobody knows it (PS3.3 C.7.6.1.1.1)
         capture.PatientOrientation = []
-    capture.Laterality = ""
     capture.ConversionType = "WSD"  # made by a workstation
     capture.BurnedInAnnotation = "YES"
     capture.DerivationDescription = f"hilum: boxes and words are burnt in; {RESEARCH}"

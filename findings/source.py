@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pydicom
 from pydicom.datadict import keyword_for_tag
@@ -14,9 +14,7 @@ from pydicom.valuerep import PersonName
 
 from hilum.dicom.display import display_of
 from hilum.dicom.header import (
-    COLUMNS,
     MODALITY,
-    ROWS,
     SOP_CLASS,
     SOP_INSTANCE,
     STUDY_INSTANCE,
@@ -24,9 +22,9 @@ from hilum.dicom.header import (
     numbers,
     width_over_height,
 )
-from hilum.dicom.pixel_data import integer, pixel_format
-from hilum.dicom.reading import header_of, read_dicom, render_dicom
-from hilum.dicom.rendering import Display, Rendered
+from hilum.dicom.pixel_data import PixelFormat, pixel_format
+from hilum.dicom.reading import chosen_window, header_of, quiet_pydicom, read_dicom, render_dicom
+from hilum.dicom.rendering import Display, LookUpTable, Rendered, Rescale, Window
 from hilum.errors import HilumError
 from hilum.findings import mending
 from hilum.findings.mending import Rule
@@ -54,6 +52,9 @@ _IF_SAID: Final[dict[int, Rule]] = {
     0x00101030: mending.decimal,  # Patient's Weight
     0x00081030: mending.short(64),  # Study Description
 }
+PATIENT_AND_STUDY: Final = (*_ALWAYS, *_IF_SAID)
+"""Tags of what an object shares with its source."""
+
 _UIDS: Final = (SOP_CLASS, SOP_INSTANCE, STUDY_INSTANCE, _SERIES_INSTANCE)
 _ALLOWED: Final = frozenset({*_ALWAYS, *_IF_SAID, *_UIDS, _CHARACTER_SET, _ORIENTATION})
 _NAMES: Final = frozenset({0x00100010, 0x00080090})
@@ -67,16 +68,36 @@ class SourceImage:
     Attributes:
         dataset: without pixels: patient, study, series and instance, each valid.
         notes: a line on each value that was mended or left out; it has the name of the attribute, never the value.
-        display: how the file says it is shown.
+        pixels: what the file says of them.
+        display: how the file says they are shown.
         width_over_height: of a pixel.
-        rendered: reads and renders the picture, as hilum saw it.
+        read: gives the parsed file again, with its pixels.
     """
 
     dataset: pydicom.Dataset
     notes: tuple[str, ...]
+    pixels: PixelFormat
     display: Display
     width_over_height: float
-    rendered: Callable[[], Rendered] = field(repr=False)
+    read: Callable[[], pydicom.Dataset] = field(repr=False)
+
+    def rendered(self) -> Rendered:
+        """The picture as hilum sees it.
+
+        Raises:
+            HilumError: it cannot be decoded, or read any more.
+        """
+        return render_dicom(self.read())
+
+    def view(self) -> Window | LookUpTable | None:
+        """The view that the file offers, else the window that hilum shows it with; None where it is shown as stored.
+
+        Raises:
+            HilumError: as of `rendered`.
+        """
+        if self.display.voi is None and self.pixels.bits_stored <= 8 and self.display.modality == Rescale():
+            return None
+        return self.display.voi or chosen_window(self.read())
 
     @property
     def sop_instance_uid(self) -> str:
@@ -84,16 +105,22 @@ class SourceImage:
         return str(self.dataset.SOPInstanceUID)
 
     @property
+    def is_grey(self) -> bool:
+        """Whether its grey is stored as such, and not in colours."""
+        return self.pixels.samples == 1
+
+    @property
     def size_wh(self) -> tuple[int, int]:
         """Columns and rows, as stored."""
-        return int(self.dataset.Columns), int(self.dataset.Rows)
+        return self.pixels.columns, self.pixels.rows
 
 
-def read_source(source: Path | str | bytes | pydicom.Dataset) -> SourceImage:
+def read_source(source: Path | str | bytes | Callable[[], bytes] | pydicom.Dataset) -> SourceImage:
     """Read what findings of a radiograph are returned with.
 
     Args:
-        source: a DICOM file, its content, or what was parsed of one; a dataset must have its file meta information.
+        source: a DICOM file, its content, what gives its content whenever it is asked, or what was parsed of it, which
+            must have its file meta information.
 
     Raises:
         HilumError: it is no DICOM file with a radiograph, or names no object that another could refer to; the reason
@@ -103,21 +130,25 @@ def read_source(source: Path | str | bytes | pydicom.Dataset) -> SourceImage:
     def read() -> pydicom.Dataset:
         if isinstance(source, pydicom.Dataset):
             return source
+        if callable(source):
+            return read_dicom(source(), _ALLOWED)
         return read_dicom(Path(source) if isinstance(source, str) else source, _ALLOWED)
 
+    quiet_pydicom()
     dataset = read()
     header = header_of(dataset)
     try:
-        display = display_of(dataset, header, pixel_format(header), 1)
+        pixels = pixel_format(header)
+        display = display_of(dataset, header, pixels, 1)
+        about, notes = _about(dataset, header, pixels)
     except HilumError:
         raise
-    except Exception as error:
+    except Exception as error:  # damaged in whatever way pydicom meets it
         raise HilumError("a damaged DICOM file") from error
-    about, notes = _about(dataset, header)
-    return SourceImage(about, tuple(notes), display, width_over_height(header), lambda: render_dicom(read()))
+    return SourceImage(about, tuple(notes), pixels, display, width_over_height(header), read)
 
 
-def _about(source: pydicom.Dataset, header: Header) -> tuple[pydicom.Dataset, list[str]]:
+def _about(source: pydicom.Dataset, header: Header, pixels: PixelFormat) -> tuple[pydicom.Dataset, list[str]]:
     """The source's patient, study, series and instance as DICOM allows them, and what had to be mended."""
     sets = [part.strip() for part in _text(source, _CHARACTER_SET, []).split("\\")]
     about, notes = pydicom.Dataset(), []
@@ -140,7 +171,9 @@ def _about(source: pydicom.Dataset, header: Header) -> tuple[pydicom.Dataset, li
         notes.append("SOPClassUID taken for that of a secondary capture")
     about.SOPInstanceUID, about.StudyInstanceUID = uids[SOP_INSTANCE], uids[STUDY_INSTANCE]
     about.SeriesInstanceUID = uids[_SERIES_INSTANCE]
-    about.Rows, about.Columns, about.SamplesPerPixel = integer(header, ROWS), integer(header, COLUMNS), 1
+    if pixels.samples > 1:
+        notes.append("SamplesPerPixel of colours, so without presentation state,")
+    about.Rows, about.Columns, about.SamplesPerPixel = pixels.rows, pixels.columns, pixels.samples
     directions = mending.orientation(_text(source, _ORIENTATION, sets))
     about.PatientOrientation = directions.split("\\") if directions else ""
     spacing_mm = numbers(header, _IMAGER_SPACING)
@@ -156,9 +189,9 @@ def _about(source: pydicom.Dataset, header: Header) -> tuple[pydicom.Dataset, li
 
 def _uid(source: pydicom.Dataset, tag: int) -> str:
     """A UID of the data set, else that of the file meta information."""
-    of_file = {SOP_CLASS: "MediaStorageSOPClassUID", SOP_INSTANCE: "MediaStorageSOPInstanceUID"}.get(tag, "")
-    meta: Any = getattr(source, "file_meta", None)
-    return mending.uid(_text(source, tag, [])) or mending.uid(str(getattr(meta, of_file, "") or ""))
+    meta = getattr(source, "file_meta", None) or pydicom.Dataset()
+    of_file = {SOP_CLASS: 0x00020002, SOP_INSTANCE: 0x00020003}.get(tag, tag)
+    return mending.uid(_text(source, tag, [])) or mending.uid(_text(meta, of_file, []))
 
 
 def _text(source: pydicom.Dataset, tag: int, sets: list[str]) -> str:

@@ -5,7 +5,7 @@ from io import BytesIO
 from pathlib import Path
 
 from hilum.findings.finding import Algorithm
-from hilum.findings.objects import Kind, to_dicom
+from hilum.findings.objects import Kind, check_kinds, to_dicom
 from hilum.findings.source import read_source
 from hilum.result import Result
 
@@ -23,7 +23,7 @@ def writer(algorithm: Algorithm, kinds: Collection[Kind]) -> Write:
     Raises:
         HilumError: highdicom is not installed.
     """
-    list(to_dicom([], [], algorithm, kinds))  # imports now what would keep the first study waiting
+    check_kinds(kinds)  # imports now what would keep the first study waiting
 
     def write(paths: Sequence[Path], results: Sequence[Result]) -> list[tuple[str, bytes]]:
         files = []

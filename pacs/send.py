@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pydicom
 
 from hilum.errors import HilumError
-from hilum.pacs.tls import client_tls
+from hilum.pacs.tls import tls_context
 
 # SOP classes of results (PS3.4 B.5)
 _STORAGE: Final = "1.2.840.10008.5.1.4.1.1."
@@ -97,7 +97,9 @@ class _DicomReceiver:
         for sop_class in _RESULTS:
             for syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian):
                 self._entity.add_requested_context(sop_class, syntax)
-        self._tls = (client_tls(identity.certificate, identity.authorities), host) if identity.tls else None
+        self._tls = (
+            (tls_context(identity.certificate, identity.authorities, server=False), host) if identity.tls else None
+        )
         self._bounds = bounds()
         self._association: Any = None
 

@@ -6,47 +6,27 @@ from pathlib import Path
 from hilum.errors import HilumError
 
 
-def server_tls(certificate: Path, authorities: Path | None) -> ssl.SSLContext:
-    """TLS for those who connect, who must show a certificate where `authorities` are given.
+def tls_context(certificate: Path | None, authorities: Path | None, *, server: bool) -> ssl.SSLContext:
+    """TLS of this end.
 
     Args:
-        certificate: PEM file of a certificate, its key, and what leads to its authority.
-        authorities: PEM file.
+        certificate: PEM file of a certificate, its key, and what leads to its authority; none is shown where None.
+        authorities: PEM file of those who vouch for the other side. Where None, a server asks nobody for a certificate,
+            and a client trusts the system's.
+        server: whether others connect; else the other side's certificate must name its host.
 
     Raises:
-        HilumError: one of them cannot be used.
+        HilumError: one of the files cannot be used.
     """
-    context = _context(ssl.Purpose.CLIENT_AUTH, certificate, authorities)
-    context.verify_mode = ssl.CERT_REQUIRED if authorities else ssl.CERT_NONE
-    return context
-
-
-def client_tls(certificate: Path | None, authorities: Path | None) -> ssl.SSLContext:
-    """TLS towards a receiver whose certificate must name its host.
-
-    Args:
-        certificate: as of `server_tls`; shown where it is asked for.
-        authorities: PEM file of those who vouch for the receiver; the system's where None.
-
-    Raises:
-        HilumError: one of them cannot be used.
-    """
-    return _context(ssl.Purpose.SERVER_AUTH, certificate, authorities)
-
-
-def _context(purpose: ssl.Purpose, certificate: Path | None, authorities: Path | None) -> ssl.SSLContext:
+    path = authorities
     try:
-        context = ssl.create_default_context(purpose, cafile=authorities)
-    except OSError as error:  # also of what the file holds
-        raise _cannot_be_used(authorities, error) from error
-    try:
-        if certificate:
-            context.load_cert_chain(certificate)
-    except OSError as error:
-        raise _cannot_be_used(certificate, error) from error
+        purpose = ssl.Purpose.CLIENT_AUTH if server else ssl.Purpose.SERVER_AUTH
+        context = ssl.create_default_context(purpose, cafile=path)
+        if server and authorities:
+            context.verify_mode = ssl.CERT_REQUIRED
+        if path := certificate:
+            context.load_cert_chain(path)
+    except OSError as error:  # also of what a file holds
+        reason = "no certificate with its key, in PEM" if isinstance(error, ssl.SSLError) else error.strerror
+        raise HilumError(f"{path}: cannot be used for TLS: {reason}") from error
     return context
-
-
-def _cannot_be_used(path: Path | None, error: OSError) -> HilumError:
-    reason = "no certificate with its key, in PEM" if isinstance(error, ssl.SSLError) else error.strerror
-    return HilumError(f"{path}: cannot be used for TLS: {reason}")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hilum import __version__
 from hilum.backend import Backend, backend_named
-from hilum.datasets.pictures import Radiograph, picture_name, read_radiograph
+from hilum.datasets.pictures import PackedPicture, Radiograph, picture_name, read_radiograph
 from hilum.detections import Detections
 from hilum.errors import HilumError
 from hilum.findings.finding import Algorithm
@@ -20,7 +20,7 @@ from hilum.result import Result, at_or_above, image_probability, no_detections
 from hilum.run import check_run, operating_confidence, run_config, run_digest
 from hilum.training.memory import keep_freed_memory
 
-Image = Path | str | NDArray[Any]
+Image = Path | str | PackedPicture | NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Predictor:
         """Find opacities; files are decoded ahead of the network, in constant memory.
 
         Args:
-            images: DICOM, JPEG, PNG, TIFF, BMP, WebP or JPEG 2000 files, or arrays (H, W), 8 or 16 bit; also a single
-                one.
+            images: DICOM, JPEG, PNG, TIFF, BMP, WebP or JPEG 2000 files, on disk or in a zip, or arrays (H, W), 8 or 16
+                bit; also a single one.
             confidence: keep boxes from here on; the operating point where None.
             batch_size: images that the network sees at once; it does not change what is found.
 
@@ -46,7 +46,7 @@ class Predictor:
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        one = isinstance(images, str | Path) or (
+        one = isinstance(images, str | Path | PackedPicture) or (
             isinstance(images, np.ndarray) and (images.ndim == 2 or (images.ndim == 3 and images.shape[2] in {1, 3}))
         )
         inputs = cast("Iterable[Image]", [images] if one else images)
@@ -60,7 +60,8 @@ class Predictor:
                     continue
                 every = next(found)
                 kept = _in_input(at_or_above(every, least), image.scale_xy)
-                yield Result(image_id, kept, image_probability(every), None, image.warning, image.description)
+                said = image.warning, image.description, image.size_wh
+                yield Result(image_id, kept, image_probability(every), None, *said)
 
 
 def predict_all(predictor: Predictor, paths: Sequence[Path]) -> list[Result]:
@@ -143,9 +144,15 @@ def _decode(image: Image) -> Radiograph | HilumError:
         return HilumError("cannot be read: damaged in a way that nothing here expects")
 
 
+def _name(image: Image, number: int) -> str:
+    if isinstance(image, PackedPicture):
+        return picture_name(image.name.rpartition("/")[2])
+    return picture_name(image) if isinstance(image, str | Path) else str(number)
+
+
 def _decoded(images: Iterable[Image], ahead: int) -> Iterator[tuple[str, Radiograph | HilumError]]:
     """Decoded in threads, so many ahead of what is asked for; here, where nothing is."""
-    named = ((picture_name(i) if isinstance(i, str | Path) else str(n), i) for n, i in enumerate(images))
+    named = ((_name(image, number), image) for number, image in enumerate(images))
     if not ahead:
         return ((image_id, _decode(image)) for image_id, image in named)
     from hilum.training.prefetch import loaded_ahead  # imports torch, which every backend has done by now

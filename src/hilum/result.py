@@ -1,5 +1,6 @@
 """What a detector says of one image: its boxes, and how likely the image shows an opacity at all."""
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
@@ -37,6 +38,7 @@ class Result:
         warning: why the answer may mean nothing: the image's tags say that it is no frontal chest radiograph, or its
             bones are black; else None.
         description: what a DICOM file says it shows, and which object it is; empty elsewhere.
+        size_wh: of the input in pixels, as stored; None where there was an error.
     """
 
     image_id: str
@@ -45,6 +47,33 @@ class Result:
     error: str | None = None
     warning: str | None = None
     description: Description = NOTHING_SAID
+    size_wh: tuple[int, int] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """What was found as JSON values: numbers, texts, lists and None.
+
+        Boxes are left, top, right, bottom in pixels of the input, by falling confidence. `problem` says why there is no
+        answer, and is None where there is one.
+        """
+        found, said = self.detections, self.description
+        probability = float(self.image_probability)
+        return {
+            "image_id": self.image_id,
+            "sop_instance_uid": said.sop_instance_uid or None,
+            "study_instance_uid": said.study_instance_uid or None,
+            "modality": said.modality or None,
+            "body_part": said.body_part or None,
+            "view": said.view or None,
+            "width": self.size_wh[0] if self.size_wh else None,
+            "height": self.size_wh[1] if self.size_wh else None,
+            "probability": None if math.isnan(probability) else probability,
+            "boxes": [
+                {"xyxy": box, "confidence": confidence}
+                for box, confidence in zip(found.xyxy.tolist(), found.confidence.tolist(), strict=True)
+            ],
+            "problem": self.error,
+            "warning": self.warning,
+        }
 
     def to_dicom(
         self,

@@ -28,7 +28,7 @@ from hilum.eval.prediction_journal import JOURNAL
 from hilum.files import locked
 from hilum.predict import Predictor
 
-FILES = ["about.json", "images.csv", "predictions.csv", "predictions.json"]
+FILES = ["about.json", "images.csv", "predictions.csv", "predictions.json", "results.jsonl"]
 BOXES = 60  # an image
 
 
@@ -82,8 +82,12 @@ def pictures(folder: Path, number: int) -> Path:
     return folder
 
 
+TIME = re.compile(rb'"time": "[0-9T:+-]{25}"')
+
+
 def written(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    """All files, without the time at which results were written."""
+    return {path.name: TIME.sub(b"", path.read_bytes()) for path in folder.rglob("*") if path.is_file()}
 
 
 def interrupt(backend: ManyBoxes, after: int, run: Path, source: Path, out: Path) -> None:

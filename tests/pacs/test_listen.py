@@ -17,7 +17,7 @@ from service import CT, DX
 from hilum.pacs import connection as connection_module
 from hilum.pacs import listen as listen_module
 from hilum.pacs.listen import STORED, Door, listening
-from hilum.pacs.tls import client_tls, server_tls
+from hilum.pacs.tls import tls_context
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 
@@ -147,9 +147,9 @@ def test_too_many_connections_are_refused_and_the_next_ones_taken(tmp_path, monk
 
 
 def test_a_silent_peer_does_not_keep_others_from_tls(tmp_path, certificates):
-    tls = server_tls(certificates / "hilum.pem", certificates / "authority.crt")
+    tls = tls_context(certificates / "hilum.pem", certificates / "authority.crt", server=True)
     with Listener(tmp_path / "incoming", tls=tls)() as listener, listener.connect():
-        context = client_tls(certificates / "archive.pem", certificates / "authority.crt")
+        context = tls_context(certificates / "archive.pem", certificates / "authority.crt", server=False)
         assert listener.echoes(tls_args=(context, "127.0.0.1"))
         assert not listener.echoes()
 

@@ -9,7 +9,7 @@ import pydicom
 import pytest
 from service import CR, CT, NAME, PATIENT
 
-from hilum.pacs.tls import client_tls
+from hilum.pacs.tls import tls_context
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # pynetdicom, of connections that fail
 
@@ -242,7 +242,9 @@ def test_tls_both_ways(service, make_study, number, certificates, tmp_path):
         hilum = service(*words, send=f"{archive.title}@127.0.0.1:{archive.port}")
         assert hilum.send(make_study(number)) == []  # without TLS
         authority = certificates / "authority.crt"
-        known, stranger = (client_tls(certificates / f"{name}.pem", authority) for name in ("archive", "stranger"))
+        known, stranger = (
+            tls_context(certificates / f"{name}.pem", authority, server=False) for name in ("archive", "stranger")
+        )
         assert hilum.send(make_study(number), tls_args=(stranger, "127.0.0.1")) == []
         assert hilum.send(make_study(number), tls_args=(known, "127.0.0.1")) == [0]
         wait_for_reports(archive, hilum, [number])
