@@ -28,6 +28,7 @@ class Orthanc:
     title = "ORTHANC"
 
     def __init__(self, folder: Path, **settings: Any) -> None:
+        folder = folder.resolve()
         folder.mkdir()
         self.http_port, self.port = free_port(), free_port()
         self.dicomweb = f"http://127.0.0.1:{self.http_port}/dicom-web"
