@@ -3,6 +3,7 @@
 import io
 import threading
 import time
+from pathlib import Path
 
 import orthanc
 import pydicom
@@ -70,12 +71,19 @@ def test_sent_again_a_study_is_not_answered_again(archive, service, make_study, 
     assert len(reports_of(archive, number)) == 1
 
 
-def test_an_archive_that_forwards_everything_gets_no_answer_to_an_answer(service, make_study, number, tmp_path):
+EVERYTHING = "function OnStoredInstance(id, tags, metadata)\n  SendToModality(id, 'hilum')\nend\n"
+OF_DOCS = (Path(__file__).parents[2] / "docs" / "pacs" / "forward.lua").read_text()
+
+
+@pytest.mark.parametrize(("script", "come_back"), [(EVERYTHING, 9), (OF_DOCS, 0)])
+def test_an_archive_that_forwards_what_it_stores_gets_no_answer_to_an_answer(
+    service, make_study, number, tmp_path, script, come_back
+):
     if orthanc.CANNOT:
         pytest.skip(orthanc.CANNOT)
-    script = tmp_path / "forward.lua"
-    script.write_text("function OnStoredInstance(id, tags, metadata)\n  SendToModality(id, 'hilum')\nend\n")
-    archive = orthanc.Orthanc(tmp_path / "orthanc", LuaScripts=[str(script)])
+    path = tmp_path / "forward.lua"
+    path.write_text(script)
+    archive = orthanc.Orthanc(tmp_path / "orthanc", LuaScripts=[str(path)])
     try:
         hilum = service("--results", "sr,pr,sc", send=f"{archive.title}@127.0.0.1:{archive.port}")
         modality = {"AET": "HILUM", "Host": "127.0.0.1", "Port": hilum.port}
@@ -84,7 +92,7 @@ def test_an_archive_that_forwards_everything_gets_no_answer_to_an_answer(service
         for each in studies:
             archive.post("/instances", make_study(each)[0])
         wait_for_reports(archive, hilum, studies)
-        hilum.wait_until(lambda: hilum.log.count(" not_looked_at ") == 9)
+        hilum.wait_until(lambda: hilum.log.count(" not_looked_at ") == come_back)
         assert archive.get("/statistics")["CountInstances"] == 12
         assert hilum.log.count(" answered ") == 3
     finally:
