@@ -58,7 +58,7 @@ def pacs(
     spool
         Folder of what waits. It holds radiographs of patients for a while.
     queue
-        Pictures and results that may wait; beyond, senders are told that there is no room.
+        Pictures that may wait until their results are sent; beyond, senders are told that there is no room.
     keep_free
         MiB of the spool's disk that stay free; else the same.
     key

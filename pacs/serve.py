@@ -28,7 +28,7 @@ from hilum.pacs.answers import Write
 from hilum.pacs.listen import CONTRADICTS, NO_ROOM, NOT_UNDERSTOOD, STORED, Door, Incoming, listening
 from hilum.pacs.log import ERROR, INFO, WARNING, tell
 from hilum.pacs.send import Receiver, RefusedError, UnavailableError
-from hilum.pacs.spool import MOST_ATTEMPTS, Answer, Spool, SpoolFullError, Study
+from hilum.pacs.spool import MOST_ATTEMPTS, Answer, Group, Spool, SpoolFullError
 from hilum.predict import Predictor
 from hilum.result import Result
 from hilum.run import write_json
@@ -126,34 +126,37 @@ class Service:
             self._spool.changed.wait(min(_TICK_SECONDS, _TICK_SECONDS if due_in is None else due_in))
 
     def _answer_what_is_due(self) -> None:
-        while studies := self._spool.due(self._quiet_seconds, _AT_ONCE):
-            if studies[0].attempts >= MOST_ATTEMPTS:
-                self._spool.set_aside(studies[0])
-                self._count("set_aside", ERROR, f"begun {MOST_ATTEMPTS} times without an end", study=studies[0].name)
+        self._spool.close(self._quiet_seconds)
+        while groups := self._spool.to_answer(_AT_ONCE):
+            if groups[0].attempts >= MOST_ATTEMPTS:
+                self._set_aside(groups[0], f"begun {MOST_ATTEMPTS} times without an end")
                 continue
-            with self._spool.begun(studies), ThreadPoolExecutor(1) as writing:
-                found = self._predictor.predict(
-                    [path for study in studies for path in study.paths], batch_size=_AT_ONCE
-                )
+            with self._spool.begun(groups), ThreadPoolExecutor(1) as writing:
+                found = self._predictor.predict([path for group in groups for path in group.paths], batch_size=_AT_ONCE)
                 answers = [
-                    writing.submit(self._answer, study, list(islice(found, len(study.paths)))) for study in studies
+                    writing.submit(self._answer, group, list(islice(found, len(group.paths)))) for group in groups
                 ]
                 for answer in answers:
                     answer.result()
+            self._spool.close(self._quiet_seconds)
 
-    def _answer(self, study: Study, results: Sequence[Result]) -> None:
+    def _answer(self, group: Group, results: Sequence[Result]) -> None:
         readable = []
-        for path, result in zip(study.paths, results, strict=True):
+        for path, result in zip(group.paths, results, strict=True):
             if result.error:
-                self._count("unreadable", ERROR, result.error, study=study.name)
+                self._count("unreadable", ERROR, result.error, study=group.study)
             else:
                 readable.append((path, result))
         paths = [path for path, _ in readable]
         written = self._write(paths, [result for _, result in readable]) if readable else []
-        self._spool.answer(study, paths, written)
+        self._spool.answer(group, paths, written)
         if written:
-            seconds = time.time() - study.arrived
-            self._count("answered", INFO, study=study.name, pictures=len(paths), results=len(written), seconds=seconds)
+            seconds = time.time() - group.arrived
+            self._count("answered", INFO, study=group.study, pictures=len(paths), results=len(written), seconds=seconds)
+
+    def _set_aside(self, group: Group, why: str) -> None:
+        self._spool.set_aside(group)
+        self._count("set_aside", ERROR, why, study=group.study)
 
     @contextmanager
     def _sending(self) -> Iterator[None]:
@@ -193,15 +196,15 @@ class Service:
         except UnavailableError as error:
             self._receiver_down_since = self._receiver_down_since or began
             wait = min(max(1.0, 2 * waited), _LONGEST_WAIT)
-            self._count("not_sent", WARNING, str(error), study=answer.study, again_in=wait)
+            self._count("not_sent", WARNING, str(error), study=answer.group.study, again_in=wait)
             return wait
         except RefusedError as error:
-            self._spool.set_aside(answer)
-            self._count("set_aside", ERROR, str(error), study=answer.study)
+            self._set_aside(answer.group, str(error))
             return 0.0
         self._receiver_down_since = None
+        took, seconds = time.time() - began, time.time() - answer.group.arrived
         self._spool.sent(answer)
-        self._count("sent", INFO, study=answer.study, took=time.time() - began, seconds=time.time() - answer.arrived)
+        self._count("sent", INFO, study=answer.group.study, took=took, seconds=seconds)
         return 0.0
 
     def _status(self) -> None:

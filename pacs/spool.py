@@ -1,68 +1,60 @@
-"""The spool: what has arrived and is not answered, what is answered and not sent. Its folders are the journal.
+"""The spool: pictures that were acknowledged and have no answer yet. Its folders are the journal.
 
-    incoming/              what is being received; nothing of it is acknowledged
-    pictures/STUDY/OBJECT  acknowledged, and not answered
-    results/ANSWER/        answered, and not sent: the results, and in `of.json` what they are of
-    aside/                 what the receiver refused, and what ended the program again and again; for people to look at
-    answered               what had its answer: `hilum.pacs.answered`
+    incoming/            what is being received; nothing of it is acknowledged
+    open/STUDY/OBJECT    studies to which pictures are still added
+    closed/GROUP/OBJECT  pictures that get one answer together, whatever comes later
+    results/             answers that wait to be sent; lost, they are made anew, and are the same
+    aside/GROUP          what the receiver refused, and what ended the program again and again; for people to look at
+    answered             what had its answer: `hilum.pacs.answered`
 
 Names are keyed hashes of UIDs. Every step is one rename, and is safe on the disk before the next one begins, so that
-whoever is killed between two of them finds out which was the last. What has no answer yet is found in `pictures`, for
-as long as its answer is not whole.
+whoever is killed between two of them finds out which was the last.
 """
 
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Condition
 from typing import Final
 
-from pydantic import with_config
-from typing_extensions import TypedDict
-
-from hilum.documents import MAX_RECORD_BYTES, RECORD, read_json
-from hilum.files import PARTIAL, make_durable, own_folder, remove, write_atomically
+from hilum.files import PARTIAL, make_durable, own_folder, remove
 from hilum.pacs.answered import Answered
 from hilum.pseudonyms import pseudonym
-from hilum.run import json_text
 
-_OF, _ATTEMPTS = "of.json", "attempts"
+_ATTEMPTS = "attempts"
 MOST_ATTEMPTS: Final = 5
-"""So often a study may have been begun, without an end, before it is set aside."""
-_STALE_SECONDS = 600  # nothing is added to a file for so long: whoever sent it is gone
+"""So often an answer may have been begun, without an end, before its pictures are set aside."""
+_MOST_ANSWERS: Final = 64  # that wait; the receiver is away, and no more are made
+_STALE_SECONDS: Final = 600  # nothing is added to a file for so long: whoever sent it is gone
 
 
 class SpoolFullError(Exception):
     """There is no place for another picture."""
 
 
-@with_config(RECORD)
-class _Of(TypedDict):
-    """What `of.json` says of an answer: whose it is, and since when its last picture waits, in seconds since 1970."""
-
-    study: str
-    arrived: float
-    objects: list[str]
-
-
 @dataclass(frozen=True)
-class Study:
-    """Pictures of a study that wait for one answer.
+class Group:
+    """Pictures of a study that get one answer.
 
     Attributes:
-        name: keyed hash of its UID.
-        paths: of its pictures.
+        folder: where they lie.
+        paths: of the pictures.
         arrived: when the last one came, in seconds since 1970.
         attempts: how often an answer was begun, and ended neither well nor by a wish.
     """
 
-    name: str
+    folder: Path
     paths: tuple[Path, ...]
     arrived: float
     attempts: int
+
+    @property
+    def study(self) -> str:
+        """Keyed hash of its UID."""
+        return self.folder.name.partition("-")[0]
 
 
 @dataclass(frozen=True)
@@ -70,21 +62,14 @@ class Answer:
     """Results that wait to be sent.
 
     Attributes:
-        folder: where they lie.
-        study: keyed hash of its UID.
-        arrived: as of `Study`.
-        objects: keyed hashes of the pictures they are of, and of themselves.
+        group: the pictures.
+        paths: of the results.
+        objects: keyed hashes of the pictures that they are of, and of themselves.
     """
 
-    folder: Path
-    study: str
-    arrived: float
-    objects: tuple[str, ...]
-
-    @property
-    def paths(self) -> list[Path]:
-        """Of the results."""
-        return sorted(self.folder.glob("*.dcm"))
+    group: Group
+    paths: tuple[Path, ...]
+    objects: frozenset[str]
 
 
 class Spool:
@@ -96,7 +81,7 @@ class Spool:
         Args:
             folder: made where it is missing; nobody else may read what is in it.
             key: of the hashes.
-            most_waiting: pictures and answers; beyond, nothing more is taken.
+            most_waiting: pictures; beyond, nothing more is taken.
             least_free_bytes: of the disk that stay free.
 
         Raises:
@@ -106,41 +91,27 @@ class Spool:
         self._key, self._most_waiting, self._least_free = key, most_waiting, least_free_bytes
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.folder = folder
-        self.incoming, self._pictures, self._results, self._aside = (
-            own_folder(folder, name) for name in ("incoming", "pictures", "results", "aside")
+        self.incoming, self._open, self._closed, self._results, self._aside = (
+            own_folder(folder, name) for name in ("incoming", "open", "closed", "results", "aside")
         )
         self.changed = Condition()
-        self._last: dict[str, float] = {}  # of each study that waits, when its last picture came
-        self._waiting: set[tuple[str, str]] = set()  # the study and the name of each picture
-        self._answers: dict[str, Answer] = {}  # by folder, in the order in which they are to be sent
-        self._no_answer_needed: set[str] = set()  # objects of these answers
-        for left in (*self.incoming.iterdir(), *folder.glob(f".*{PARTIAL}")):
-            remove(left)
+        self._names: dict[str, set[str]] = {}  # of the pictures of each open study
+        self._last: dict[str, float] = {}  # when the last one came
+        self._groups: dict[str, Group] = {}  # by name of the folder, the oldest first
+        self._answers: dict[str, Answer] = {}  # likewise
+        for place in (self.incoming, self._results):
+            _clear(place.iterdir())
+        _clear((*folder.glob(f".*{PARTIAL}"), *self._closed.glob(f"*{PARTIAL}")))
         self._answered = Answered(folder / "answered")
-        self._take_up_answers()
-        self._take_up_pictures()
+        for study in self._open.iterdir():
+            for path in study.glob("*.dcm"):
+                self._note(study.name, path.stem, path.stat().st_mtime)
+        for group in sorted(map(_group, self._closed.iterdir()), key=lambda group: group.arrived):
+            self._groups[group.folder.name] = group
 
-    def _take_up_answers(self) -> None:
-        found = []
-        for folder in self._results.iterdir():
-            if folder.name.endswith(PARTIAL):
-                remove(folder)
-                continue
-            of = read_json(folder / _OF, _Of, at_most=MAX_RECORD_BYTES, remedy="move its folder out of the spool")
-            found.append(Answer(folder, of["study"], of["arrived"], tuple(of["objects"])))
-        for answer in sorted(found, key=lambda answer: answer.arrived):
-            self._add(answer)
-
-    def _take_up_pictures(self) -> None:
-        for folder in self._pictures.iterdir():
-            for path in folder.glob("*.dcm"):
-                if self._is_known(path.stem):
-                    path.unlink()
-                else:
-                    self._waiting.add((folder.name, path.stem))
-                    self._last[folder.name] = max(self._last.get(folder.name, 0.0), path.stat().st_mtime)
-            if folder.name not in self._last:
-                remove(folder)
+    def _note(self, study: str, name: str, arrived: float) -> None:
+        self._names.setdefault(study, set()).add(name)
+        self._last[study] = max(self._last.get(study, 0.0), arrived)
 
     @property
     def room(self) -> bool:
@@ -151,13 +122,17 @@ class Spool:
     def figures(self) -> dict[str, float]:
         """What waits, for whoever watches."""
         with self.changed:
-            oldest = min([*self._last.values(), *(answer.arrived for answer in self._answers.values())], default=None)
+            oldest = min([*self._last.values(), *(group.arrived for group in self._groups.values())], default=None)
             return {
-                "pictures_waiting": len(self._waiting),
+                "pictures_waiting": self._waiting,
                 "answers_to_send": len(self._answers),
                 "oldest_seconds": 0.0 if oldest is None else round(max(0.0, time.time() - oldest), 1),
                 "set_aside": sum(1 for _ in self._aside.iterdir()),
             }
+
+    @property
+    def _waiting(self) -> int:
+        return sum(map(len, self._names.values())) + sum(len(group.paths) for group in self._groups.values())
 
     def name_of_study(self, uid: str) -> str:
         """Keyed hash of its UID."""
@@ -176,7 +151,7 @@ class Spool:
             name: keyed hash of the object's.
 
         Returns:
-            False where it had its answer, or is one.
+            False where its answer was sent or is on its way, and where it is an answer itself.
 
         Raises:
             SpoolFullError: too many wait, or the disk is almost full.
@@ -188,55 +163,60 @@ class Spool:
         with self.changed:
             if self._is_known(name):
                 return False
-            if (study, name) not in self._waiting and len(self._waiting) + len(self._answers) >= self._most_waiting:
+            if name not in self._names.get(study, ()) and self._waiting >= self._most_waiting:
                 raise SpoolFullError
-            folder = self._pictures / study
+            folder = self._open / study
             folder.mkdir(exist_ok=True)
             path.replace(folder / f"{name}.dcm")
             make_durable(folder)
-            make_durable(self._pictures)
-            self._waiting.add((study, name))
-            self._last[study] = time.time()
+            make_durable(self._open)
+            self._note(study, name, time.time())
             self.changed.notify_all()
         return True
 
-    def due(self, quiet_seconds: float, most_pictures: int) -> list[Study]:
-        """Studies to which nothing was added for so long, the oldest first.
+    def close(self, quiet_seconds: float) -> None:
+        """Close the studies to which nothing was added for so long."""
+        with self.changed:
+            for study, last in sorted(self._last.items(), key=lambda each: each[1]):
+                if 0 <= time.time() - last < quiet_seconds:  # negative where the clock was put back
+                    continue
+                folder = self._closed / f"{study}-{time.time_ns()}"
+                (self._open / study).replace(folder)
+                make_durable(self._closed)
+                make_durable(self._open)
+                self._groups[folder.name] = _group(folder)
+                del self._names[study], self._last[study]
+
+    def next_due_in(self, quiet_seconds: float) -> float | None:
+        """Seconds until `close` closes something; None where nothing is open. To be called with `changed` held."""
+        return max(0.0, min(self._last.values()) + quiet_seconds - time.time()) if self._last else None
+
+    def to_answer(self, most_pictures: int) -> list[Group]:
+        """Groups without an answer, the oldest first; none while so many answers wait that the receiver must be away.
 
         Those that were begun before come one by one, so that a picture that ends the program is known by it.
 
         Args:
-            quiet_seconds: since the last picture.
-            most_pictures: of all of them together; but at least one study.
+            most_pictures: of all of them together; but at least one group.
         """
-        now = time.time()
-        chosen: list[Study] = []
-        pictures = 0
         with self.changed:
-            quiet = [(last, study) for study, last in self._last.items() if not 0 <= now - last < quiet_seconds]
-            for arrived, name in sorted(quiet):
-                folder = self._pictures / name
-                paths = tuple(sorted(folder.glob("*.dcm")))
-                with suppress(FileNotFoundError):
-                    attempts = 0
-                    attempts = (folder / _ATTEMPTS).stat().st_size
-                pictures += len(paths)
-                if chosen and (attempts or chosen[0].attempts or pictures > most_pictures):
-                    break
-                chosen.append(Study(name, paths, arrived, attempts))
+            if len(self._answers) >= _MOST_ANSWERS:
+                return []
+            left = [group for name, group in self._groups.items() if name not in self._answers]
+        chosen = left[:1]
+        for group in left[1:]:
+            pictures = sum(len(each.paths) for each in (*chosen, group))
+            if chosen[0].attempts or group.attempts or pictures > most_pictures:
+                break
+            chosen.append(group)
         return chosen
 
-    def next_due_in(self, quiet_seconds: float) -> float | None:
-        """Seconds until `due` gives something; None where nothing waits. To be called with `changed` held."""
-        return max(0.0, min(self._last.values()) + quiet_seconds - time.time()) if self._last else None
-
     @contextmanager
-    def begun(self, studies: Sequence[Study]) -> Iterator[None]:
+    def begun(self, groups: Sequence[Group]) -> Iterator[None]:
         """Note that answers are begun; whoever is killed inside, or fails, leaves the note."""
-        notes = [self._pictures / study.name / _ATTEMPTS for study in studies]
-        for note in notes:
-            with note.open("ab") as file:
-                file.write(b".")
+        for group in groups:
+            with (group.folder / _ATTEMPTS).open("ab") as note:
+                note.write(b".")
         failed = False
         try:
             yield
@@ -245,73 +225,54 @@ class Spool:
             raise
         finally:
             if not failed:
-                for note in notes:
-                    note.unlink(missing_ok=True)
+                for group in groups:
+                    (group.folder / _ATTEMPTS).unlink(missing_ok=True)
 
-    def answer(self, study: Study, looked_at: Sequence[Path], results: Sequence[tuple[str, bytes]]) -> None:
-        """Put results in the place of pictures, for good once this returns.
+    def answer(self, group: Group, looked_at: Iterable[Path], results: Sequence[tuple[str, bytes]]) -> None:
+        """Have results wait to be sent.
 
         Args:
-            study: whose pictures need no answer any more.
-            looked_at: those of them that the results are of; the others may come again.
+            group: that they answer.
+            looked_at: the pictures that they are of; the others of the group may come again.
             results: the SOP Instance UID and the file of each; none where there is nothing to say.
 
         Raises:
             OSError: the disk does not take them.
         """
-        answer = self._written(study, looked_at, results) if results else None
+        folder = self._results / group.folder.name
+        remove(folder)
+        folder.mkdir(mode=0o700)
+        paths = tuple(folder / f"{number:03}.dcm" for number in range(len(results)))
+        for path, (_, content) in zip(paths, results, strict=True):
+            path.write_bytes(content)
+        own = (self.name_of_object(uid) for uid, _ in results)
+        answer = Answer(group, paths, frozenset((*(path.stem for path in looked_at), *own)))
+        if not results:
+            self.sent(answer)
+            return
         with self.changed:
-            if answer:
-                self._add(answer)
-            for path in study.paths:
-                path.unlink()
-                self._waiting.discard((study.name, path.stem))
-            if not any(name == study.name for name, _ in self._waiting):
-                del self._last[study.name]
-                remove(self._pictures / study.name)
+            self._answers[group.folder.name] = answer
             self.changed.notify_all()
-
-    def _written(self, study: Study, looked_at: Sequence[Path], results: Sequence[tuple[str, bytes]]) -> Answer:
-        pictures = [path.stem for path in looked_at]
-        folder = self._results / f"{study.name}-{pseudonym(self._key, 'answer', ' '.join(pictures))}"
-        objects = [*pictures, *(self.name_of_object(uid) for uid, _ in results)]
-        of: _Of = {"study": study.name, "arrived": study.arrived, "objects": objects}
-        partial = folder.with_name(folder.name + PARTIAL)
-        remove(partial)
-        partial.mkdir()
-        files = {f"{number:03}.dcm": content for number, (_, content) in enumerate(results)}
-        for name, content in (files | {_OF: json_text({**of}).encode()}).items():
-            write_atomically(partial / name, content, private=True)
-            make_durable(partial / name)
-        make_durable(partial)
-        partial.replace(folder)
-        make_durable(self._results)
-        return Answer(folder, study.name, study.arrived, tuple(objects))
 
     def next_answer(self) -> Answer | None:
         """The answer to send first. To be called with `changed` held."""
         return next(iter(self._answers.values()), None)
 
     def sent(self, answer: Answer) -> None:
-        """Let go of an answer that its receiver has.
+        """Let go of an answer that its receiver has, and of its pictures.
 
         Raises:
             OSError: the disk does not take it; it is sent once more then, which changes nothing.
         """
-        gone = answer.folder.with_name(answer.folder.name + PARTIAL)
-        self._let_go(answer, gone)
-        remove(gone)
+        self._answered.add(answer.objects)
+        folder = answer.group.folder
+        gone = folder.with_name(folder.name + PARTIAL)
+        self._let_go(answer.group, gone)
+        _clear((gone, self._results / folder.name))
 
-    def set_aside(self, what: Answer | Study) -> None:
-        """Lay an answer or the pictures of a study aside."""
-        place = self._aside / f"{what.study if isinstance(what, Answer) else what.name}-{time.time_ns()}"
-        if isinstance(what, Answer):
-            self._let_go(what, place)
-            return
-        with self.changed:
-            (self._pictures / what.name).replace(place)
-            self._waiting = {(study, name) for study, name in self._waiting if study != what.name}
-            del self._last[what.name]
+    def set_aside(self, group: Group) -> None:
+        """Lay the pictures of a group aside."""
+        self._let_go(group, self._aside / group.folder.name)
 
     def sweep(self) -> None:
         """Remove what was begun to be received and will not end: the library leaves it there."""
@@ -320,16 +281,27 @@ class Spool:
                 if time.time() - path.stat().st_mtime > _STALE_SECONDS:
                     path.unlink()
 
-    def _let_go(self, answer: Answer, place: Path) -> None:
-        self._answered.add(answer.objects)
+    def _let_go(self, group: Group, place: Path) -> None:
         with self.changed:
-            answer.folder.replace(place)
-            del self._answers[answer.folder.name]
-            self._no_answer_needed.difference_update(answer.objects)
-
-    def _add(self, answer: Answer) -> None:
-        self._answers[answer.folder.name] = answer
-        self._no_answer_needed.update(answer.objects)
+            group.folder.replace(place)
+            del self._groups[group.folder.name]
+            self._answers.pop(group.folder.name, None)
+            self.changed.notify_all()
 
     def _is_known(self, name: str) -> bool:
-        return name in self._no_answer_needed or name in self._answered
+        return (
+            name in self._answered
+            or any(name in answer.objects for answer in self._answers.values())
+            or any(path.stem == name for group in self._groups.values() for path in group.paths)
+        )
+
+
+def _group(folder: Path) -> Group:
+    paths = tuple(sorted(folder.glob("*.dcm")))
+    attempts = (folder / _ATTEMPTS).stat().st_size if (folder / _ATTEMPTS).exists() else 0
+    return Group(folder, paths, max((path.stat().st_mtime for path in paths), default=0.0), attempts)
+
+
+def _clear(places: Iterable[Path]) -> None:
+    for place in places:
+        remove(place)

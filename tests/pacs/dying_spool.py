@@ -47,10 +47,11 @@ def live(folder: Path, sent: Path) -> None:
             assert spool.receive(path, spool.name_of_study("1"), spool.name_of_object(uid)) or sent.exists()
             acknowledged.touch()
     while True:
-        for study in spool.due(0, 16):
-            with spool.begun([study]):
-                names = sorted(path.read_text() for path in study.paths)
-                spool.answer(study, study.paths, [("2." + ".".join(names), json.dumps(names).encode())])
+        spool.close(0)
+        for group in spool.to_answer(16):
+            with spool.begun([group]):
+                names = sorted(path.read_text() for path in group.paths)
+                spool.answer(group, group.paths, [("2." + ".".join(names), json.dumps(names).encode())])
         answer = spool.next_answer()
         if answer is None:
             return

@@ -24,7 +24,7 @@ def reports_of(archive, number):
 def wait_for_reports(archive, hilum, numbers, seconds=60):
     """Each study has its report, and the service knows that it was sent."""
     hilum.wait_until(lambda: all(reports_of(archive, each) for each in numbers), seconds)
-    hilum.wait_until(lambda: not list((hilum.spool / "results").iterdir()))
+    hilum.wait_until(lambda: not list((hilum.spool / "closed").iterdir()))
 
 
 def numbers_of(number, count):
@@ -43,7 +43,7 @@ def test_a_study_comes_back_with_one_report_and_what_lies_over_its_pictures(arch
     assert hilum.stop() == 143
     assert sorted(path.name for path in hilum.spool.iterdir() if path.is_file()) == ["answered", "key", "status.json"]
     assert not [
-        path for name in ("incoming", "pictures", "results", "aside") for path in (hilum.spool / name).iterdir()
+        path for name in ("incoming", "open", "closed", "results", "aside") for path in (hilum.spool / name).iterdir()
     ]
 
 
@@ -166,7 +166,7 @@ def test_a_full_queue_refuses_until_there_is_room(archive, service, make_study, 
 def test_a_full_disk_refuses(service, make_study, number):
     hilum = service("--keep-free", 1 << 30)
     assert hilum.send(make_study(number)) == []  # nor has it room for what is being sent
-    assert not list((hilum.spool / "pictures").iterdir())
+    assert not list((hilum.spool / "open").iterdir())
 
 
 @pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.slow)])

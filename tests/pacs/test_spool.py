@@ -10,7 +10,7 @@ import pytest
 
 from hilum.pacs import answered as answered_module
 from hilum.pacs.answered import Answered
-from hilum.pacs.spool import Spool, SpoolFullError
+from hilum.pacs.spool import MOST_ATTEMPTS, Group, Spool, SpoolFullError
 
 KEY = b"k" * 32
 
@@ -25,9 +25,14 @@ def put(spool: Spool, study: str, uid: str) -> bool:
     return spool.receive(path, spool.name_of_study(study), spool.name_of_object(uid))
 
 
+def groups(spool: Spool, quiet_seconds: float = 0) -> list[Group]:
+    spool.close(quiet_seconds)
+    return spool.to_answer(16)
+
+
 def answer_all(spool: Spool) -> None:
-    for study in spool.due(0, 16):
-        spool.answer(study, study.paths, [(f"9.{study.name}", b"report")])
+    for group in groups(spool):
+        spool.answer(group, group.paths, [(f"9.{group.study}", b"report")])
 
 
 def send_all(spool: Spool) -> list[bytes]:
@@ -50,7 +55,6 @@ def test_killed_at_every_file_operation_it_loses_nothing_and_answers_nothing_twi
         # Sent again it may be, as the same object; and no picture stands in two of them.
         different = {tuple(json.loads(line)) for line in life["sent"]}
         assert sorted(uid for names in different for uid in names) == ["1.2.1", "1.2.2"]
-    assert sum(len(set(life["sent"])) > 1 for life in lives) == 0
 
 
 def test_names_are_keyed_hashes(tmp_path):
@@ -69,10 +73,11 @@ def test_nobody_else_may_look_into_it(tmp_path):
     assert (tmp_path / "spool").stat().st_mode & 0o077 == 0
     put(spool, "1", "1.1")
     answer_all(spool)
-    assert all(path.stat().st_mode & 0o077 == 0 for path in (tmp_path / "spool" / "results").rglob("*.dcm"))
+    (answer,) = (tmp_path / "spool" / "results").iterdir()
+    assert answer.stat().st_mode & 0o077 == 0
 
 
-def test_a_study_is_due_when_nothing_was_added_for_a_while(tmp_path, monkeypatch):
+def test_a_study_is_closed_when_nothing_was_added_for_a_while(tmp_path, monkeypatch):
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now)
     spool = opened(tmp_path / "spool")
@@ -81,12 +86,14 @@ def test_a_study_is_due_when_nothing_was_added_for_a_while(tmp_path, monkeypatch
     put(spool, "2", "2.1")
     put(spool, "1", "1.2")
     now += 9
-    assert not spool.due(10, 16)
+    assert not groups(spool, 10)
     assert spool.next_due_in(10) == pytest.approx(1)
     now += 1
-    assert [len(study.paths) for study in spool.due(10, 16)] in ([1, 2], [2, 1])
+    assert sorted(len(group.paths) for group in groups(spool, 10)) == [1, 2]
+    assert spool.next_due_in(10) is None
+    put(spool, "3", "3.1")
     now -= 100  # a clock that was put back
-    assert len(spool.due(10, 16)) == 2
+    assert len(groups(spool, 10)) == 3
 
 
 def test_a_picture_again_is_the_same_picture(tmp_path):
@@ -94,13 +101,16 @@ def test_a_picture_again_is_the_same_picture(tmp_path):
     assert put(spool, "1", "1.1")
     assert put(spool, "1", "1.1")  # it waits, and takes its own place
     assert spool.figures["pictures_waiting"] == 1
+    spool.close(0)
+    assert not put(spool, "1", "1.1")  # its answer is to be made
     answer_all(spool)
-    assert not put(spool, "1", "1.1")  # its answer waits
-    send_all(spool)
-    assert not put(spool, "1", "1.1")  # its answer was sent
+    assert not put(spool, "1", "1.1")  # it waits to be sent
     assert not put(spool, "1", f"9.{spool.name_of_study('1')}")  # the answer itself comes back
+    send_all(spool)
+    assert not put(spool, "1", "1.1")  # it was sent
     spool = opened(tmp_path / "spool")
     assert not put(spool, "1", "1.1")
+    assert not put(spool, "1", f"9.{spool.name_of_study('1')}")
     assert put(spool, "1", "1.2")  # a late picture of the study gets an answer of its own
     answer_all(spool)
     assert len(send_all(spool)) == 1
@@ -109,22 +119,36 @@ def test_a_picture_again_is_the_same_picture(tmp_path):
 def test_a_picture_that_arrives_while_its_study_is_answered_waits_for_the_next_answer(tmp_path):
     spool = opened(tmp_path / "spool")
     put(spool, "1", "1.1")
-    (study,) = spool.due(0, 16)
+    (first,) = groups(spool)
     put(spool, "1", "1.2")
-    with spool.begun([study]):
-        spool.answer(study, study.paths, [("9.1", b"report")])
-    (left,) = spool.due(0, 16)
-    assert [path.read_bytes() for path in left.paths] == [b"1.2"]
-    assert left.attempts == 0
+    spool = opened(tmp_path / "spool")  # also where the first answer has to be made anew
+    (again,) = spool.to_answer(16)
+    assert again.paths == first.paths
+    spool.answer(again, again.paths, [("9.1", b"report")])
+    (second,) = groups(spool)
+    assert [path.read_bytes() for path in second.paths] == [b"1.2"]
 
 
 def test_a_picture_without_an_answer_may_come_again(tmp_path):
     spool = opened(tmp_path / "spool")
     put(spool, "1", "1.1")
-    (study,) = spool.due(0, 16)
-    spool.answer(study, [], [])
+    (group,) = groups(spool)
+    spool.answer(group, [], [])
     assert spool.figures["pictures_waiting"] == 0
     assert put(spool, "1", "1.1")
+
+
+def test_answers_that_wait_are_few_and_what_comes_then_waits_as_pictures(tmp_path, monkeypatch):
+    monkeypatch.setattr("hilum.pacs.spool._MOST_ANSWERS", 2)
+    spool = opened(tmp_path / "spool")
+    for study in "123":
+        put(spool, study, f"{study}.1")
+    answer_all(spool)
+    put(spool, "4", "4.1")
+    assert not groups(spool)
+    assert len(send_all(spool)) == 3
+    answer_all(spool)
+    assert len(send_all(spool)) == 1
 
 
 def test_beyond_its_bounds_nothing_more_is_taken(tmp_path):
@@ -135,7 +159,7 @@ def test_beyond_its_bounds_nothing_more_is_taken(tmp_path):
         put(spool, "3", "3.1")
     assert put(spool, "1", "1.1")  # takes no more room
     answer_all(spool)
-    with pytest.raises(SpoolFullError):  # as long as answers wait, too
+    with pytest.raises(SpoolFullError):  # as long as the answers are not sent, too
         put(spool, "3", "3.1")
     send_all(spool)
     assert put(spool, "3", "3.1")
@@ -143,19 +167,20 @@ def test_beyond_its_bounds_nothing_more_is_taken(tmp_path):
         put(opened(tmp_path / "full disk", least_free_bytes=1 << 60), "1", "1.1")
 
 
-def test_what_was_begun_comes_alone_and_in_the_end_not_at_all(tmp_path):
+def test_what_was_begun_comes_alone_and_is_told_how_often(tmp_path):
     folder = tmp_path / "spool"
     spool = opened(folder)
     put(spool, "1", "1.1")
     put(spool, "2", "2.1")
-    for _ in range(2):
-        with pytest.raises(RuntimeError), spool.begun(spool.due(0, 16)):
+    for attempts in range(MOST_ATTEMPTS):
+        begun = groups(spool)
+        assert [group.attempts for group in begun] == ([attempts] if attempts else [0, 0])
+        with pytest.raises(RuntimeError), spool.begun(begun[:1]):
             raise RuntimeError
         spool = opened(folder)
-        assert [study.attempts > 0 for study in spool.due(0, 16)] == [True]
-    with pytest.raises(KeyboardInterrupt), spool.begun(spool.due(0, 16)):  # by a wish
+    with pytest.raises(KeyboardInterrupt), spool.begun(groups(spool)):  # by a wish
         raise KeyboardInterrupt
-    assert sum(study.attempts for study in spool.due(0, 16)) in {0, 2}
+    assert [group.attempts for group in groups(opened(folder))] == [0, 0]
 
 
 def test_what_is_set_aside_stays_until_somebody_moves_it_back(tmp_path):
@@ -163,19 +188,19 @@ def test_what_is_set_aside_stays_until_somebody_moves_it_back(tmp_path):
     spool = opened(folder)
     put(spool, "1", "1.1")
     put(spool, "2", "2.1")
-    first, second = spool.due(0, 16)
+    first, _ = groups(spool)
     spool.set_aside(first)
-    spool.answer(second, second.paths, [("9.2", b"report")])
-    spool.set_aside(spool.next_answer())
-    spool = opened(folder)
-    assert not spool.due(0, 16)
+    answer_all(spool)
+    spool.set_aside(spool.next_answer().group)
     assert spool.next_answer() is None
+    spool = opened(folder)
+    assert not groups(spool)
     assert spool.figures["set_aside"] == 2
     for path in (folder / "aside").iterdir():
-        path.rename(folder / ("results" if (path / "of.json").exists() else "pictures") / path.name)
+        path.rename(folder / "closed" / path.name)
     spool = opened(folder)
-    assert len(spool.due(0, 16)) == 1
-    assert send_all(spool) == [b"report"]
+    answer_all(spool)
+    assert send_all(spool) == [b"report", b"report"]
 
 
 def test_what_is_half_received_is_removed(tmp_path, monkeypatch):
