@@ -124,7 +124,7 @@ def read_radiograph(source: Path | str | PackedPicture | NDArray[Any]) -> Radiog
     dataset = read_dicom(content)
     shown = render_dicom(dataset)
     description = describe(header_of(dataset))
-    warning = "; ".join(filter(None, [shown.note, _contradiction(description)]))
+    warning = "; ".join(filter(None, [shown.note, not_frontal_chest(description)]))
     return Radiograph(np.asarray(shown.pixels, np.uint8), shown.scale_xy, description, warning or None)
 
 
@@ -147,8 +147,8 @@ def _without_tags(pixels: NDArray[np.uint8]) -> Radiograph:
     return Radiograph(pixels, warning=warning)
 
 
-def _contradiction(said: Description) -> str | None:
-    """One line where a file says that it is no frontal chest radiograph."""
+def not_frontal_chest(said: Description) -> str | None:
+    """One line where a file says that it is no frontal chest radiograph; else None."""
     wrong = [
         f"{what} {value}"
         for what, value, expected in (

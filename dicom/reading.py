@@ -41,7 +41,7 @@ from hilum.dicom.jpeg import JpegStream
 from hilum.dicom.pixel_data import integer, jpeg_stream, pixel_format, stored_values
 from hilum.dicom.rendering import Display, Rendered, Stored, Window, render, window_without_view, with_square_pixels
 from hilum.errors import HilumError
-from hilum.files import read_regular
+from hilum.files import open_regular, read_regular
 
 _PIXEL_DATA = 0x7FE00010
 _NUMBERS = frozenset(  # US or SS
@@ -53,6 +53,7 @@ _DEFLATED = b"1.2.840.10008.1.2.1.99"
 
 MAX_BYTES = 1 << 29  # of a file, and of what a deflated one unpacks to
 _MAX_READS = 200_000  # a radiograph has some hundred elements, an enhanced multi-frame object some ten thousand
+_MAX_START = 1 << 22  # bytes in which `read_start` finds what it looks for
 _SMALL, _TIMES = 1 << 26, 20  # a deflated radiograph unpacks to two or three times its size
 _CUT_OR_DAMAGED = "a damaged or cut short DICOM file"
 _UNDECODED = "its pixel data cannot be decoded"
@@ -140,6 +141,26 @@ def _parsed(content: bytes, more_tags: Collection[int], *, force: bool) -> pydic
         end = len(content) if length == _UNDEFINED else start + length
         dataset.add(DataElement(_PIXEL_DATA, "OW" if vr == "OW" else "OB", content[start:end]))
     return dataset
+
+
+def read_start(path: Path, tags: Collection[int]) -> dict[int, str]:
+    """Some tags of a file with a preamble, which may be of any kind and size: nothing behind the last of them is read.
+
+    Raises:
+        HilumError: not a DICOM file, or damaged before it gets there. The message is the reason alone.
+        OSError: it is not there, or cannot be read.
+    """
+    with open_regular(path) as file:
+        content = file.read(_MAX_START)
+    if content[128:132] != b"DICM":
+        raise HilumError("not a DICOM file")
+    quiet_pydicom()
+    last = max(tags)
+    with _as_reason(_CUT_OR_DAMAGED):
+        wanted: list[BaseTag | int] = [Tag(tag) for tag in tags]
+        reader = _BoundedReader(_inflated(content))
+        dataset = read_partial(reader, lambda tag, *_: tag > last, specific_tags=wanted)
+        return {tag: _text(dataset, tag) for tag in tags if tag in dataset}
 
 
 def _check_kind(header: Header) -> None:
