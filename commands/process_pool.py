@@ -6,6 +6,8 @@ from concurrent.futures import Executor
 from contextlib import contextmanager
 from importlib import import_module
 
+_SAFE_PATH = "PYTHONSAFEPATH"
+
 
 @contextmanager
 def process_pool(workers: int | None, items: int | None, module: str) -> Iterator[Executor | None]:
@@ -19,11 +21,28 @@ def process_pool(workers: int | None, items: int | None, module: str) -> Iterato
 
     from hilum.converters.workers import end_with_parent
 
-    # Python would look for modules in the folder that the command is given in, which may have come from anybody.
-    os.environ["PYTHONSAFEPATH"] = "1"
-    with ProcessPoolExecutor(
-        count, mp_context=get_context("spawn"), initializer=end_with_parent, initargs=(os.getpid(),)
-    ) as executor:
+    with (
+        _without_this_folder(),
+        ProcessPoolExecutor(
+            count, mp_context=get_context("spawn"), initializer=end_with_parent, initargs=(os.getpid(),)
+        ) as executor,
+    ):
         for _ in range(count):
             executor.submit(import_module, module)
         yield executor
+
+
+@contextmanager
+def _without_this_folder() -> Iterator[None]:
+    """While it is open, processes that start do not take modules from the folder that the command is given in.
+
+    It may have come from anybody.
+    """
+    before = os.environ.get(_SAFE_PATH)
+    os.environ[_SAFE_PATH] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[_SAFE_PATH]
+        if before is not None:
+            os.environ[_SAFE_PATH] = before
