@@ -8,11 +8,15 @@ import pydicom
 from highdicom.sc import SCImage
 from numpy.typing import NDArray
 from pydicom.sr.codedict import codes
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
+from pydicom.valuerep import DS
 
+from hilum.dicom.reading import render_dicom
+from hilum.dicom.rendering import Rendered
 from hilum.findings.finding import RESEARCH, Algorithm, Finding, for_highdicom, summary
 
 _COLOUR = (230, 159, 0)  # RGB: Okabe and Ito's orange
+_LOSSY = {JPEGBaseline8Bit: "ISO_10918_1", JPEGExtended12Bit: "ISO_10918_1", JPEGLSNearLossless: "ISO_14495_1"}
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
@@ -28,11 +32,11 @@ def secondary_capture(findings: list[Finding], algorithm: Algorithm, place: dict
         HilumError: the picture cannot be read any more.
     """
     (finding,) = findings
-    image = for_highdicom(finding.image)
+    image, read = for_highdicom(finding.image), finding.image.read()
     directions = image.PatientOrientation
     capture = SCImage.from_ref_dataset(
         image,
-        drawn(finding, algorithm),
+        drawn(render_dicom(read), finding, algorithm),
         photometric_interpretation="RGB",
         bits_allocated=8,
         coordinate_system="PATIENT",
@@ -45,6 +49,7 @@ def secondary_capture(findings: list[Finding], algorithm: Algorithm, place: dict
     capture.ConversionType = "WSD"  # made by a workstation
     capture.BurnedInAnnotation = "YES"
     capture.DerivationDescription = f"hilum: boxes and words are burnt in; {RESEARCH}"
+    _say_lossy(capture, read)
     source = pydicom.Dataset()
     source.ReferencedSOPClassUID, source.ReferencedSOPInstanceUID = image.SOPClassUID, image.SOPInstanceUID
     purpose = codes.DCM.SourceImageForImageProcessingOperation
@@ -59,9 +64,20 @@ def secondary_capture(findings: list[Finding], algorithm: Algorithm, place: dict
     return capture
 
 
-def drawn(finding: Finding, algorithm: Algorithm) -> NDArray[np.uint8]:
+def _say_lossy(capture: pydicom.Dataset, source: pydicom.Dataset) -> None:
+    """What once lost something in compression says so for ever (PS3.3 C.7.6.1.1.5)."""
+    syntax = source.file_meta.TransferSyntaxUID
+    if syntax not in _LOSSY and str(source.get("LossyImageCompression", "")) != "01":
+        return
+    capture.LossyImageCompression = "01"
+    if syntax.is_encapsulated:
+        stored = source.Rows * source.Columns * source.BitsAllocated // 8
+        capture.LossyImageCompressionRatio = DS(max(stored / len(source.PixelData), 1), auto_format=True)
+        capture.LossyImageCompressionMethod = _LOSSY.get(syntax, "ISO_15444_1")
+
+
+def drawn(shown: Rendered, finding: Finding, algorithm: Algorithm) -> NDArray[np.uint8]:
     """(H, W, 3) RGB: the picture, boxes on it, and words on black below, where they hide nothing."""
-    shown = finding.image.rendered()
     grey = np.asarray(shown.pixels, np.uint8)
     width = grey.shape[1]
     line = max(1, round(max(grey.shape) / 400))

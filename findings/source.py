@@ -23,14 +23,15 @@ from hilum.dicom.header import (
     width_over_height,
 )
 from hilum.dicom.pixel_data import PixelFormat, pixel_format
-from hilum.dicom.reading import chosen_window, header_of, quiet_pydicom, read_dicom, render_dicom
-from hilum.dicom.rendering import Display, LookUpTable, Rendered, Rescale, Window
+from hilum.dicom.reading import chosen_window, header_of, quiet_pydicom, read_dicom
+from hilum.dicom.rendering import Display, LookUpTable, Rescale, Window
 from hilum.errors import HilumError
 from hilum.findings import mending
 from hilum.findings.mending import Rule
 from hilum.findings.uids import derived_uid
 
 _CHARACTER_SET, _SERIES_INSTANCE, _ORIENTATION, _IMAGER_SPACING = 0x00080005, 0x0020000E, 0x00200020, 0x00181164
+_LOSSY = 0x00282110  # Lossy Image Compression
 UNICODE: Final = "ISO_IR 192"
 # The allow-list: what of the patient and the study goes into an object that is stored beside the source. Those of the
 # first table are there also where the source has none of them (type 2 of PS3.3).
@@ -56,7 +57,7 @@ PATIENT_AND_STUDY: Final = (*_ALWAYS, *_IF_SAID)
 """Tags of what an object shares with its source."""
 
 _UIDS: Final = (SOP_CLASS, SOP_INSTANCE, STUDY_INSTANCE, _SERIES_INSTANCE)
-_ALLOWED: Final = frozenset({*_ALWAYS, *_IF_SAID, *_UIDS, _CHARACTER_SET, _ORIENTATION})
+_ALLOWED: Final = frozenset({*_ALWAYS, *_IF_SAID, *_UIDS, _CHARACTER_SET, _ORIENTATION, _LOSSY})
 _NAMES: Final = frozenset({0x00100010, 0x00080090})
 _PROJECTIONS: Final = frozenset({"CR", "DX", "IO", "MG", "PX", "RF", "RG", "XA"})  # told of by TID 1603
 
@@ -81,19 +82,11 @@ class SourceImage:
     width_over_height: float
     read: Callable[[], pydicom.Dataset] = field(repr=False)
 
-    def rendered(self) -> Rendered:
-        """The picture as hilum sees it.
-
-        Raises:
-            HilumError: it cannot be decoded, or read any more.
-        """
-        return render_dicom(self.read())
-
     def view(self) -> Window | LookUpTable | None:
         """The view that the file offers, else the window that hilum shows it with; None where it is shown as stored.
 
         Raises:
-            HilumError: as of `rendered`.
+            HilumError: it cannot be decoded, or read any more.
         """
         if self.display.voi is None and self.pixels.bits_stored <= 8 and self.display.modality == Rescale():
             return None

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pydicom
 from highdicom import sr
+from numpy.typing import NDArray
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
@@ -49,13 +50,21 @@ def structured_report(findings: list[Finding], algorithm: Algorithm, place: dict
 
 
 def _whole(finding: Finding, image: pydicom.Dataset, algorithm: Algorithm, number: int) -> Any:
-    """The group (TID 1501) of a picture as a whole, which is there also where nothing was found."""
+    """The group (TID 1501) of a picture as a whole, which is there also where nothing was found.
+
+    Its probability is inferred from the picture's whole area: OHIF gives up a report with a group without coordinates.
+    """
+    area = sr.CoordinatesForMeasurement(
+        graphic_type=sr.GraphicTypeValues.POLYLINE,
+        graphic_data=_corners(0, 0, *finding.image.size_wh),
+        source_image=sr.SourceImageForRegion.from_source_image(image),
+    )
     group = sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(
             algorithm.uid("picture", finding.image.sop_instance_uid), f"Picture {number}"
         ),
         source_images=[sr.SourceImageForMeasurementGroup.from_source_image(image)],
-        **_common(finding.percent, algorithm),
+        **_common(finding.percent, algorithm, area),
     )
     count = len(finding.boxes)
     boxes = f"{count or 'no'} box{'' if count == 1 else 'es'} at or above the operating point"
@@ -73,11 +82,10 @@ def _whole(finding: Finding, image: pydicom.Dataset, algorithm: Algorithm, numbe
 def _regions(finding: Finding, image: pydicom.Dataset, algorithm: Algorithm, number: int) -> list[Any]:
     """A group (TID 1410) a box, each with a tracking UID of its own."""
     groups = []
-    for at, ((left, top, right, bottom), percent) in enumerate(finding.boxes, start=1):
-        corners = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]
+    for at, (box, percent) in enumerate(finding.boxes, start=1):
         region = sr.ImageRegion(
             graphic_type=sr.GraphicTypeValues.POLYLINE,
-            graphic_data=np.array(corners, np.float64),
+            graphic_data=_corners(*box),
             source_image=sr.SourceImageForRegion.from_source_image(image),
         )
         tracking_uid = algorithm.uid("box", finding.image.sop_instance_uid, str(at))
@@ -91,7 +99,12 @@ def _regions(finding: Finding, image: pydicom.Dataset, algorithm: Algorithm, num
     return groups
 
 
-def _common(percent: float, algorithm: Algorithm) -> dict[str, Any]:
+def _corners(left: float, top: float, right: float, bottom: float) -> NDArray[np.float64]:
+    """(5, 2) columns and rows of a closed line; (0, 0) is the outer corner of the first pixel (PS3.3 C.18.6)."""
+    return np.array([(left, top), (right, top), (right, bottom), (left, bottom), (left, top)], np.float64)
+
+
+def _common(percent: float, algorithm: Algorithm, *areas: sr.CoordinatesForMeasurement) -> dict[str, Any]:
     identification = sr.AlgorithmIdentification(
         name=algorithm.name,
         version=f"hilum {algorithm.version}",
@@ -102,9 +115,12 @@ def _common(percent: float, algorithm: Algorithm) -> dict[str, Any]:
         ],
         manufacturer=MANUFACTURER,
     )
+    probability = sr.Measurement(
+        name=codes.DCM.Probability, value=percent, unit=codes.UCUM.Percent, referenced_coordinates=areas or None
+    )
     return {
         "finding_type": codes.DCM.Opacity,
         "finding_sites": [sr.FindingSite(codes.SCT.Lung)],
         "algorithm_id": identification,
-        "measurements": [sr.Measurement(name=codes.DCM.Probability, value=percent, unit=codes.UCUM.Percent)],
+        "measurements": [probability],
     }

@@ -149,6 +149,20 @@ def test_a_report_of_a_study_has_each_of_its_pictures(make_chest, make_result, o
     assert len(library[0].ContentSequence[0].ContentSequence) == 3
 
 
+def test_each_group_has_what_viewers_fail_without(make_chest, make_result, objects_of) -> None:
+    """OHIF reads a tracking UID and coordinates of every group, and the image library of every report."""
+    (report,) = objects_of([make_chest()], [make_result(BOX, OTHER)], kinds=("sr",))["sr"]
+    by_name = {item.ConceptNameCodeSequence[0].CodeValue: item for item in report.ContentSequence}
+    assert by_name["111028"].ContentSequence[0].ContentSequence[0].ReferencedSOPSequence
+    groups = by_name["126010"].ContentSequence
+    tracked = [item.UID for group in groups for item in group.ContentSequence if item.ValueType == "UIDREF"]
+    assert len(set(tracked)) == len(groups) == 3
+    for group, area in zip(groups, [(0, 0, 64, 48), BOX[:4], OTHER[:4]], strict=True):
+        (drawn,) = [element.value for element in group.iterall() if element.keyword == "GraphicData"]
+        left, top, right, bottom = area
+        assert list(drawn) == [left, top, right, top, right, bottom, left, bottom, left, top]
+
+
 @pytest.mark.parametrize("name", sorted(set(SOURCES) - {"wide pixels", "a sigmoid"}))  # DCMTK draws a sigmoid straight
 def test_a_viewer_shows_the_picture_with_the_overlay_as_hilum_sees_it(
     name: str, make_chest, make_picture, make_result, objects_of, tool, tmp_path: Path
@@ -198,6 +212,21 @@ def test_the_capture_is_the_picture_that_hilum_sees_with_boxes_on_it(
     assert coloured[20, 16:49].nonzero()[0].tolist() == [0, 32]  # 8.25 and 24 px, twice as wide
     assert (pixels[:48][~coloured] == seen[~coloured][:, None]).all()
     assert pixels[48:].any()
+
+
+def test_a_capture_of_a_picture_that_lost_something_says_so(
+    make_chest, make_dicom, make_jpeg, make_picture, make_result, objects_of, tool, tmp_path: Path
+) -> None:
+    pixels = make_picture(1)
+    source = make_dicom(pixels, jpeg=make_jpeg(pixels), StudyInstanceUID="2.25.7", SeriesInstanceUID="2.25.8")
+    made = objects_of([source], [make_result(BOX)], kinds=("sc",))
+    (capture,) = made["sc"]
+    assert (capture.LossyImageCompression, capture.LossyImageCompressionMethod) == ("01", "ISO_10918_1")
+    assert capture.LossyImageCompressionRatio > 1
+    said = tool("dciodvfy", "-new", written(tmp_path, made)["sc"])
+    assert not [line for line in said.splitlines() if line.startswith("Error")]
+    (whole,) = objects_of([make_chest()], [make_result(BOX)], kinds=("sc",))["sc"]
+    assert "LossyImageCompression" not in whole
 
 
 def test_of_a_grey_picture_in_colours_there_is_no_presentation_state(
