@@ -44,8 +44,9 @@ def main() -> None:
     script.write_text(FORWARD)
     archive = Orthanc(options.out / "orthanc", LuaScripts=[str(script.resolve())])
     log = options.out / "log"
-    service = start(options.run, options.out, archive, log)
+    service = None
     try:
+        service = start(options.run, options.out, archive, log)
         begun = time.perf_counter()
         for file in files:
             archive.post("/instances", file.read_bytes())
@@ -61,8 +62,9 @@ def main() -> None:
     except KeyboardInterrupt:
         pass
     finally:
-        service.terminate()
-        service.wait()
+        if service:
+            service.terminate()
+            service.wait()
         archive.stop()
 
 

@@ -59,6 +59,7 @@ def measure(work: Path, config: str, count: int, rounds: int, results: str) -> N
     """Interleave the two, print medians and ratios."""
     untrained(config, work / "run")
     files = generated(work, count)
+    find_little(work / "run", files)
     archive, service, bare = Orthanc(work / "orthanc"), Service(work, results), Bare(work / "run")
     service.start(f"{archive.title}@127.0.0.1:{archive.port}")
     try:
@@ -84,6 +85,18 @@ def measure(work: Path, config: str, count: int, rounds: int, results: str) -> N
     more = 1000 * (median(seconds["pacs alone"]) - median(seconds["bare alone"]))
     print(f"  {ratio:.2f} times as long as the bare backend, and {more:.0f} ms more for one study alone")
     print(f"  of them {written(work / 'run', files[0], results):.0f} ms for writing the results alone")
+
+
+def find_little(run: Path, files: list[Path]) -> None:
+    """Choose an operating point from which on random weights find at most a box in every other picture."""
+    import hilum
+    from hilum.run import write_json
+
+    found = hilum.load(run).predict(files, confidence=0.0)
+    confidences = sorted((float(each) for result in found for each in result.detections.confidence), reverse=True)
+    most = len(files) // 2
+    few = [each for each in confidences[:most] if each > confidences[min(most, len(confidences) - 1)]]
+    write_json(run / "operating_point.json", {"confidence": few[-1] if few else 1.0})
 
 
 def written(run: Path, file: Path, results: str) -> float:

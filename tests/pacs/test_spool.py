@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from hilum.errors import HilumError
 from hilum.pacs import answered as answered_module
 from hilum.pacs.answered import Answered
 from hilum.pacs.spool import MOST_ATTEMPTS, Group, Spool, SpoolFullError
@@ -236,3 +237,11 @@ def test_answers_are_remembered_for_a_month(tmp_path, monkeypatch):
     assert "0" * 16 not in answered
     assert "0" * 16 not in path.read_text()
     assert "1" * 16 in Answered(path)
+
+
+def test_nothing_is_written_through_a_link(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "spool").mkdir()
+    (tmp_path / "spool" / "results").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(HilumError, match="is a link"):
+        opened(tmp_path / "spool")
