@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Final, Literal, Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from hilum.config import Table, builds
-from hilum.errors import HilumError
+from hilum.errors import HilumError, first_line
 from hilum.training.settings import NetworkConfig, TrainSettings
 
 if TYPE_CHECKING:  # a config is read without torch
@@ -87,10 +87,8 @@ class GateConfig(NetworkConfig):
         try:
             return GateNetwork(self.model.name, outputs, self.model.dropout, self.image_size)
         except Exception as error:  # timm's networks check sizes with any exception
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise HilumError(
-                f"model.name: {self.model.name} cannot be built for image_size {self.image_size} ({reason})"
-            ) from error
+            where = f"model.name: {self.model.name} cannot be built for image_size {self.image_size}"
+            raise HilumError(f"{where} ({first_line(error)})") from error
 
     def starting_network(self) -> "GateNetwork":
         """The network that training starts with, which may be pretrained.

@@ -6,8 +6,6 @@ from concurrent.futures import Executor
 from contextlib import contextmanager
 from importlib import import_module
 
-_SAFE_PATH = "PYTHONSAFEPATH"
-
 
 @contextmanager
 def process_pool(workers: int | None, items: int | None, module: str) -> Iterator[Executor | None]:
@@ -20,9 +18,11 @@ def process_pool(workers: int | None, items: int | None, module: str) -> Iterato
     from multiprocessing import get_context
 
     from hilum.converters.workers import end_with_parent
+    from hilum.private_libraries import environment_variable
 
     with (
-        _without_this_folder(),
+        # Python would look for modules in the folder that the command is given in, which may have come from anybody.
+        environment_variable("PYTHONSAFEPATH", "1"),
         ProcessPoolExecutor(
             count, mp_context=get_context("spawn"), initializer=end_with_parent, initargs=(os.getpid(),)
         ) as executor,
@@ -30,19 +30,3 @@ def process_pool(workers: int | None, items: int | None, module: str) -> Iterato
         for _ in range(count):
             executor.submit(import_module, module)
         yield executor
-
-
-@contextmanager
-def _without_this_folder() -> Iterator[None]:
-    """While it is open, processes that start do not take modules from the folder that the command is given in.
-
-    It may have come from anybody.
-    """
-    before = os.environ.get(_SAFE_PATH)
-    os.environ[_SAFE_PATH] = "1"
-    try:
-        yield
-    finally:
-        del os.environ[_SAFE_PATH]
-        if before is not None:
-            os.environ[_SAFE_PATH] = before

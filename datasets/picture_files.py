@@ -186,7 +186,7 @@ def _check_directory(content: bytes) -> None:
 
 
 def _bmp(content: bytes) -> NDArray[Any]:
-    header, compression = struct.unpack_from("<I", content, 14)[0], struct.unpack_from("<I", content, 30)[0]
+    header, compression = struct.unpack_from("<I12xI", content, 14)
     if header >= _BMP_INFO_HEADER and compression not in _BMP_COMPRESSIONS:
         raise HilumError("a BMP of a compression that is not read; none is expected")
     from PIL.BmpImagePlugin import BmpImageFile

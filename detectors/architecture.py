@@ -206,9 +206,8 @@ def check_architecture(values: dict[str, Any], where: str, size: int = SIDE) -> 
         HilumError: it holds what it may not, or describes a network that is too large or cannot be built.
     """
     check(values, Architecture, where)
-    for side in sorted({SIDE, size}):
-        if problem := _problem_with_size(json.dumps(values), side):
-            raise HilumError(f"{where}: {problem}")
+    if problem := _problem_with_size(json.dumps(values), size):
+        raise HilumError(f"{where}: {problem}")
     return HEADS[values["head"][-1][2]]
 
 
@@ -217,8 +216,8 @@ def _problem_with_size(values: str, size: int) -> str | None:
     """What keeps a checked architecture from being built, found out without memory for it."""
     architecture = json.loads(values)
     try:
-        with quietly(), torch.device("meta"), _Counted(size), torch.inference_mode():
-            built(lambda: _show(tasks.parse_model(architecture, ch=1, verbose=False)[0].eval(), size))
+        with quietly(), torch.device("meta"), _Counted() as counted, torch.inference_mode():
+            built(lambda: _show(tasks.parse_model(architecture, ch=1, verbose=False)[0].eval(), size, counted))
     except HilumError as error:
         return str(error)
     except Exception as error:  # noqa: BLE001 - ultralytics checks little, so anything may come out of here
@@ -246,29 +245,37 @@ def first_line(error: Exception) -> str:
     return shown(lines[0], 160, quote=False) if lines else "it gives no reason"
 
 
-def _show(layers: Any, size: int) -> None:
-    """Show a picture to all layers but the head, which makes no larger tensors than it is given."""
-    seen: Any = torch.zeros(1, 1, size, size)
-    outputs: list[Any] = []
-    for layer in layers[:-1]:
-        if layer.f != -1:
-            numbers = layer.f
-            several = isinstance(numbers, list)
-            seen = [outputs[n] if n != -1 else seen for n in numbers] if several else outputs[numbers]
-        seen = layer(seen)
-        outputs.append(seen)
+def _show(layers: Any, size: int, counted: "_Counted") -> None:
+    """Show pictures to all layers but the head, which makes no larger tensors than it is given.
+
+    One is of the size that ultralytics itself shows a new network, which takes memory in earnest.
+    """
+    for side in sorted({SIDE, size}):
+        counted.size = side
+        seen: Any = torch.zeros(1, 1, side, side)
+        outputs: list[Any] = []
+        for layer in layers[:-1]:
+            if layer.f != -1:
+                numbers = layer.f
+                several = isinstance(numbers, list)
+                seen = [outputs[n] if n != -1 else seen for n in numbers] if several else outputs[numbers]
+            seen = layer(seen)
+            outputs.append(seen)
 
 
 class _Counted(TorchFunctionMode):
     """Counts what torch is asked for, the values that it gives, and what it multiplies for them.
 
+    Attributes:
+        size: side in pixels of the squares that it sees.
+
     Raises:
-        HilumError: more than any detector of ultralytics needs for squares of so many pixels a side.
+        HilumError: more than any detector of ultralytics needs for such squares.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._size, self._larger = size, max(1.0, size**2 / SIDE**2)
+        self.size = SIDE
         self._steps = self._values = self._products = 0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -283,13 +290,14 @@ class _Counted(TorchFunctionMode):
         if func in _MULTIPLY:
             seen = args[0].numel() if func is torch.conv_transpose2d else sizes[0]
             self._products += seen * args[1][0].numel()
+        larger = max(1.0, self.size**2 / SIDE**2)
         if (
-            max(sizes, default=0) > max(_MAX_VALUES_AT_ONCE, _MAX_VALUES_PER_PIXEL * self._size**2)
-            or self._values > _MAX_VALUES * self._larger
-            or self._products > _MAX_PRODUCTS * self._larger
+            max(sizes, default=0) > max(_MAX_VALUES_AT_ONCE, _MAX_VALUES_PER_PIXEL * self.size**2)
+            or self._values > _MAX_VALUES * larger
+            or self._products > _MAX_PRODUCTS * larger
             or self._steps > _MAX_STEPS
         ):
             raise HilumError(
-                f"describes a network that is larger, for pictures of {self._size} px, than any detector of ultralytics"
+                f"describes a network that is larger, for pictures of {self.size} px, than any detector of ultralytics"
             )
         return given

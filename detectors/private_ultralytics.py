@@ -23,7 +23,7 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
-from hilum.private_libraries import ultralytics_settings_in, without_ultralytics_settings
+from hilum.private_libraries import environment_variable, without_ultralytics_settings
 
 # ultralytics reads these once, while it is imported; its DDP workers inherit them.
 os.environ["YOLO_OFFLINE"] = "true"
@@ -115,7 +115,7 @@ def scratch(folder: Path) -> Iterator[None]:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:
-        with ultralytics_settings_in(str(folder)), patch.object(dist, "USER_CONFIG_DIR", folder):
+        with environment_variable("YOLO_CONFIG_DIR", str(folder)), patch.object(dist, "USER_CONFIG_DIR", folder):
             yield
     finally:
         shutil.rmtree(folder, ignore_errors=True)

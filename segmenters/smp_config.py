@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from pydantic import Field, ValidationInfo, model_validator
 
 from hilum.config import Table, builds
+from hilum.errors import first_line
 from hilum.segmenters.segmenter_config import SegmenterConfig
 
 if TYPE_CHECKING:  # a config is read without torch
@@ -99,7 +100,7 @@ class SMPConfig(SegmenterConfig):
                 output = network.eval()(torch.zeros(1, 1, self.image_size, self.image_size, device=device))
         except Exception as error:
             raise ValueError(
-                f"image_size: this model does not take {self.image_size} ({_first_line(error)}); an encoder of fixed "
+                f"image_size: this model does not take {self.image_size} ({first_line(error)}); an encoder of fixed "
                 f"size takes model.options.img_size: {self.image_size}, or dynamic_img_size: true"
             ) from error
         pixels = output if isinstance(output, torch.Tensor) else output[0]
@@ -117,8 +118,4 @@ class SMPConfig(SegmenterConfig):
             try:
                 return self.network()
             except Exception as error:
-                raise ValueError(f"model: cannot be built: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+                raise ValueError(f"model: cannot be built: {first_line(error)}") from error

@@ -22,19 +22,6 @@ import numpy as np
 
 SIDE = 1024
 BOXES, BOX_SHARES = (0, 1, 2, 3, 4), (0.7747, 0.0980, 0.1224, 0.0044, 0.0005)
-COLUMNS = (
-    "image_id",
-    "split",
-    "class",
-    "patient",
-    "sex",
-    "age_years",
-    "view",
-    "spacing_mm",
-    "width",
-    "height",
-    "sha256",
-)
 
 
 def main() -> None:
@@ -54,6 +41,7 @@ def write_folder(data: Path, images: int) -> None:
     import cv2
 
     from hilum.datasets.coco import boxes_to_coco, coco_json
+    from hilum.datasets.writing import METADATA
 
     rng = np.random.default_rng(0)
     for part in ("images", "annotations", "unlabelled/images"):
@@ -77,14 +65,14 @@ def write_folder(data: Path, images: int) -> None:
             ("PA", "AP")[rng.integers(2)],
             (0.143, 0.168)[rng.integers(2)],
         )
-        rows.append((image_id, splits[number], kind, patients[number], *tags, SIDE, SIDE, ""))
+        rows.append((image_id, splits[number], kind, patients[number], *tags, *[SIDE] * 4, ""))
     for split in ("train", "val", "holdout"):
         at = np.flatnonzero(splits == split).tolist()
         names = [f"image-{number:06d}.jpg" for number in at]
         coco = boxes_to_coco([n + 1 for n in at], names, [(SIDE, SIDE)] * len(at), [boxes[n].astype(float) for n in at])
         (data / "annotations" / f"{split}.json").write_text(coco_json(coco))
     with (data / "metadata.csv").open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([COLUMNS, *rows])
+        csv.writer(file).writerows([METADATA, *rows])
     (data / "conversion.json").write_text(json.dumps({"complete": True, "patients_known": True}))
 
 

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from hilum.errors import HilumError
+from hilum.errors import HilumError, first_line
 from hilum.training.checkpoint import check_archive
 
 _KEYS: Final = ("state_dict", "model_state_dict", "model")  # where training scripts put them, beside other things
@@ -38,8 +38,7 @@ def read_tensors(path: Path, key: str, choices: str) -> dict[str, Tensor]:
             else torch.load(path, map_location="cpu", weights_only=True)
         )
     except Exception as error:  # a damaged file may raise anything
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise HilumError(f"{key}: {path}: cannot be read as tensors ({reason})") from error
+        raise HilumError(f"{key}: {path}: cannot be read as tensors ({first_line(error)})") from error
     for inside in 2 * _KEYS:  # one can lie in another, in any order
         if isinstance(stored, dict) and isinstance(stored.get(inside), dict):
             stored = stored[inside]

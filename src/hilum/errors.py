@@ -25,3 +25,8 @@ class HilumError(Exception):
     def within(self, where: object) -> "HilumError":
         """The same problems, each with the place before it."""
         return HilumError(*(f"{where}: {line}" for line in self.args))
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception of another library says, its first line, for a line of ours; its name where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

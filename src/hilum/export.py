@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from hilum.backend import Backend
-from hilum.errors import HilumError
+from hilum.errors import HilumError, first_line
 from hilum.files import PARTIAL, remove, write_atomically
 from hilum.predict import load
 from hilum.run import (
@@ -159,7 +159,7 @@ def _to_onnx(network: nn.Module, example: Tensor, run: Path) -> tuple[bytes, boo
     except ImportError as error:
         raise HilumError('onnxscript (MIT) is missing: pip install "hilum[onnx]"') from error
     except Exception as error:  # whatever a network may do that cannot be exported
-        reason = (str(error.__cause__ or error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error.__cause__ or error)
         raise HilumError(f"{run}: its network cannot be exported: {reason}") from error
     if program is None:
         raise HilumError(f"{run}: its network cannot be exported")

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from typing import Any
 
-from hilum.errors import HilumError
+from hilum.errors import HilumError, first_line
 
 GROUP = "hilum.backends"
 CONFIGS = "hilum.configs"
@@ -65,7 +65,7 @@ def _usable(point: EntryPoint) -> type[Any]:
 
 def cannot_be_used(name: str, error: Exception) -> HilumError:
     """What to raise where the library of a backend is missing, or a plug-in is broken."""
-    return HilumError(f"backend '{name}' cannot be used: {_problem(error)}")
+    return HilumError(f"backend '{name}' cannot be used: {first_line(error)}")
 
 
 def found_backends() -> list[FoundBackend]:
@@ -76,17 +76,13 @@ def found_backends() -> list[FoundBackend]:
             _load(point)
             problem = None
         except Exception as error:  # noqa: BLE001 - a plug-in may fail in any way
-            problem = _problem(error)
+            problem = first_line(error)
         found.append(FoundBackend(point.name, _distribution(point), problem))
     return found
 
 
 def _distribution(point: EntryPoint) -> str:
     return point.dist.name if point.dist else "?"
-
-
-def _problem(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _load(point: EntryPoint) -> type[Any]:

@@ -39,16 +39,16 @@ def keep_private() -> None:
 
 
 @contextmanager
-def ultralytics_settings_in(folder: str) -> Iterator[None]:
-    """While it is open, ultralytics that is imported, or started, has its settings in this folder."""
-    before = os.environ.get("YOLO_CONFIG_DIR")
-    os.environ["YOLO_CONFIG_DIR"] = folder
+def environment_variable(name: str, value: str) -> Iterator[None]:
+    """While it is open, a variable is so in the environment: of this process, and of those that it starts."""
+    before = os.environ.get(name)
+    os.environ[name] = value
     try:
         yield
     finally:
-        del os.environ["YOLO_CONFIG_DIR"]
+        del os.environ[name]
         if before is not None:
-            os.environ["YOLO_CONFIG_DIR"] = before
+            os.environ[name] = before
 
 
 @contextmanager
@@ -67,7 +67,7 @@ def without_ultralytics_settings() -> Iterator[None]:
 
     with ExitStack() as stack:
         if "YOLO_CONFIG_DIR" not in os.environ:
-            stack.enter_context(ultralytics_settings_in(NOWHERE))
+            stack.enter_context(environment_variable("YOLO_CONFIG_DIR", NOWHERE))
             stack.enter_context(patch.object(Path, "mkdir", mkdir))
         logging.disable(logging.CRITICAL)
         stack.callback(logging.disable, disabled)
@@ -113,11 +113,8 @@ def _matplotlib(module: ModuleType) -> Iterator[None]:
         yield
         return
     # Its own settings; where it is told which, it makes no folder to look for others.
-    os.environ["MATPLOTLIBRC"] = str(Path(module.__file__ or "").parent / "mpl-data" / "matplotlibrc")
-    try:
+    with environment_variable("MATPLOTLIBRC", str(Path(module.__file__ or "").parent / "mpl-data" / "matplotlibrc")):
         yield
-    finally:
-        del os.environ["MATPLOTLIBRC"]
     vars(module).update(get_configdir=lambda: NOWHERE, get_cachedir=lambda: NOWHERE)
     unsaved = logging.getLogger("matplotlib.font_manager")
     unsaved.addFilter(lambda record: not str(record.msg).startswith("Could not save font_manager cache"))
@@ -133,8 +130,5 @@ def _dynamo(_: ModuleType) -> Iterator[None]:
     if key in os.environ:
         yield
         return
-    os.environ[key] = str(Path(__file__).parent)
-    try:
+    with environment_variable(key, str(Path(__file__).parent)):
         yield
-    finally:
-        del os.environ[key]

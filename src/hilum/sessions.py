@@ -106,8 +106,9 @@ def _check_graph(model: Any) -> None:
     if model.functions:
         raise HilumError("holds functions of its own, which are not run")
     tensors = [*graph.initializer, *(part for both in graph.sparse_initializer for part in (both.values, both.indices))]
+    is_known = import_onnx().defs.has
     for node in graph.node:
-        if node.domain not in {"", "ai.onnx"} or not import_onnx().defs.has(node.op_type):
+        if node.domain not in {"", "ai.onnx"} or not is_known(node.op_type):
             raise HilumError(f"uses '{node.op_type}' of '{node.domain}'; only operations of the ONNX standard are run")
         for attribute in node.attribute:
             if attribute.HasField("g") or attribute.graphs:

@@ -10,20 +10,7 @@ import numpy as np
 import pytest
 
 from hilum.datasets.coco import boxes_to_coco, coco_json
-
-COLUMNS = (
-    "image_id",
-    "split",
-    "class",
-    "patient",
-    "sex",
-    "age_years",
-    "view",
-    "spacing_mm",
-    "width",
-    "height",
-    "sha256",
-)
+from hilum.datasets.writing import METADATA
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
@@ -45,7 +32,7 @@ def browser():
 
 @pytest.fixture
 def make_dataset(tmp_path):
-    """A function: rows of metadata.csv (any of COLUMNS), each with `boxes` in pixels (left, top, width, height)."""
+    """A function: rows of metadata.csv (any of METADATA), each with `boxes` in pixels (left, top, width, height)."""
 
     def make(rows, *, left_out=(), name="data", pictures=True, **conversion) -> Path:
         folder = tmp_path / name
@@ -53,7 +40,7 @@ def make_dataset(tmp_path):
             (folder / part).mkdir(parents=True)
         full = []
         for number, given in enumerate(rows):
-            row = dict.fromkeys(COLUMNS, "") | {"image_id": f"image-{number:03d}", "split": "train"}
+            row = dict.fromkeys(METADATA, "") | {"image_id": f"image-{number:03d}", "split": "train"}
             full.append(row | {"width": 64, "height": 64, "boxes": []} | given)
         for split in ("train", "val", "holdout"):
             here = [(number, row) for number, row in enumerate(full, start=1) if row["split"] == split]
@@ -68,7 +55,7 @@ def make_dataset(tmp_path):
             pixels = np.full((row["height"], row["width"]), 128, np.uint8)
             cv2.imwrite(str(folder / "images" / f"{row['image_id']}.png"), pixels)
         with (folder / "metadata.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
+            writer = csv.DictWriter(file, METADATA, extrasaction="ignore")
             writer.writeheader()
             writer.writerows(full)
         with (folder / "left_out.csv").open("w", newline="", encoding="utf-8") as file:
