@@ -37,7 +37,8 @@ def pacs(
 ) -> int:
     """Receive radiographs from a PACS, find opacities, and send the results back, until interrupted.
 
-    What it does is told on standard error, a line an event, and summed up in SPOOL/status.json.
+    What it does is told on standard error, a line an event, and summed up in SPOOL/status.json. Interrupted, the same
+    command again goes on with what waits in the spool.
 
     Parameters
     ----------

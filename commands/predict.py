@@ -41,10 +41,13 @@ def predict(
     pictures: Annotated[int, Parameter(validator=validators.Number(gte=0))] = 24,
     batch_size: Positive = 16,
     dicom: str = "",
+    worklist: bool = True,
+    show_names: Annotated[bool, Parameter(negative="")] = False,
+    calibration: Path | None = None,
     identifiers: bool = True,
     overwrite: bool = False,
 ) -> int:
-    """Find opacities: COCO results, a CSV, JSON lines, a table of images, pictures with boxes, and DICOM objects.
+    """Find opacities: COCO results, tables, JSON lines, a worklist to look through, and DICOM objects.
 
     An image is named by its file, without the ending; images of one name by their path in IMAGES. Interrupted, the same
     command again goes on.
@@ -72,6 +75,12 @@ def predict(
     dicom
         Write DICOM objects into OUT/dicom for an archive to lay beside the pictures: any of sr, a structured report of
         each study; pr, a presentation state, and sc, a capture with boxes burnt in, of each picture; with commas.
+    worklist
+        Write OUT/worklist.html, the likeliest first, with all pictures beside it in OUT/worklist.
+    show_names
+        Call images by their names there, which may be those of people, and not only by numbers.
+    calibration
+        What `hilum evaluate RUN DATA --json FILE` wrote: the worklist then tells how often such a probability is right.
     identifiers
         Write into images.csv and results.jsonl what leads back to a person: the path of each image, and the UIDs of
         DICOM files.
@@ -79,11 +88,14 @@ def predict(
         Replace predictions of another run or of other images, too.
     """
     from hilum.commands.dicom_objects import kinds_named, write_objects
+    from hilum.commands.worklist import write_page, write_pictures
     from hilum.converters.source import UNPACKED
+    from hilum.eval.calibration import read_calibration
     from hilum.eval.prediction_journal import PredictionJournal
     from hilum.eval.predictions_folder import write_predictions
     from hilum.files import locked, remove
     from hilum.findings.finding import Algorithm
+    from hilum.pages.worklist import Made, Pictures
     from hilum.predict import load
     from hilum.run import run_digest
     from hilum.source_digest import source_digest
@@ -101,6 +113,9 @@ def predict(
     about |= source.about | {"of_run": run_digest(run), "of_images": source.digest()}
     if not overwrite:
         _check_replaces(out, about)
+    measured = read_calibration(calibration, about["of_run"]) if calibration else None
+    made = Made(len(paths), about["run"], __version__, least, measured, show_names) if worklist else None
+    shown, numbers = Pictures(out, about["of_images"]), source.coco_ids or range(1, len(paths) + 1)
     made_with = {**about, "code": source_digest(), "identifiers": identifiers}
     out.mkdir(parents=True, exist_ok=True)
     with (
@@ -111,7 +126,8 @@ def predict(
             complain(f"{out}: goes on after {journal.done:,} of {len(paths):,} images")
         left = slice(journal.done, None)
         with bar("predicting") as progress:
-            stream = predictor.predict(source.pictures[left], confidence=confidence, batch_size=batch_size)
+            look = write_pictures(shown, numbers, journal.done) if made else None
+            stream = predictor.predict(source.pictures[left], confidence=confidence, batch_size=batch_size, look=look)
             for path, name, result in zip(paths[left], names[left], stream, strict=True):
                 journal.add(_named(result, name, identifiers=identifiers))
                 progress(journal.done, len(paths))
@@ -124,6 +140,7 @@ def predict(
         all_drawn = _draw(out / "pictures", source, pictures, journal.results())
         algorithm = Algorithm(about["run"], __version__, about["of_run"], least)
         all_drawn &= write_objects(out, source.pictures, paths, journal.results, algorithm, kinds, at)
+        all_drawn &= write_page(shown, numbers, source.pictures, journal.results, made)
         journal.remove()
         remove(out / UNPACKED)
     read = journal.done - journal.failed

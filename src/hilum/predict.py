@@ -1,6 +1,6 @@
 """The one predict interface over all backends: anything that is a radiograph in, one Result for each, in order."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -21,6 +21,7 @@ from hilum.run import check_run, operating_confidence, run_config, run_digest
 from hilum.training.memory import keep_freed_memory
 
 Image = Path | str | PackedPicture | NDArray[Any]
+Look = Callable[[int, Radiograph], None]
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,12 @@ class Predictor:
     confidence: float
 
     def predict(
-        self, images: Image | Iterable[Image], *, confidence: float | None = None, batch_size: int = 16
+        self,
+        images: Image | Iterable[Image],
+        *,
+        confidence: float | None = None,
+        batch_size: int = 16,
+        look: Look | None = None,
     ) -> Iterator[Result]:
         """Find opacities; files are decoded ahead of the network, in constant memory.
 
@@ -40,6 +46,8 @@ class Predictor:
                 bit; also a single one.
             confidence: keep boxes from here on; the operating point where None.
             batch_size: images that the network sees at once; it does not change what is found.
+            look: called with the position of each input that could be read, from 0, and its picture, in the threads
+                that read ahead, before its result is there.
 
         Yields:
             Exactly one Result an input, in order; a bad file gives one with `error`.
@@ -51,7 +59,7 @@ class Predictor:
         )
         inputs = cast("Iterable[Image]", [images] if one else images)
         least = self.confidence if confidence is None else confidence
-        for batch in _batches(_decoded(inputs, 0 if one else 2 * batch_size), batch_size):
+        for batch in _batches(_decoded(inputs, 0 if one else 2 * batch_size, look), batch_size):
             read = [image.pixels for _, image in batch if isinstance(image, Radiograph)]
             found = iter(self.backend.predict_batch(read))
             for image_id, image in batch:
@@ -150,14 +158,24 @@ def _name(image: Image, number: int) -> str:
     return picture_name(image) if isinstance(image, str | Path) else str(number)
 
 
-def _decoded(images: Iterable[Image], ahead: int) -> Iterator[tuple[str, Radiograph | HilumError]]:
+def _decoded(
+    images: Iterable[Image], ahead: int, look: Look | None = None
+) -> Iterator[tuple[str, Radiograph | HilumError]]:
     """Decoded in threads, so many ahead of what is asked for; here, where nothing is."""
-    named = ((_name(image, number), image) for number, image in enumerate(images))
+
+    def read(item: tuple[int, Image]) -> Radiograph | HilumError:
+        number, image = item
+        decoded = _decode(image)
+        if look and isinstance(decoded, Radiograph):
+            look(number, decoded)
+        return decoded
+
+    numbered = enumerate(images)
     if not ahead:
-        return ((image_id, _decode(image)) for image_id, image in named)
+        return ((_name(item[1], item[0]), read(item)) for item in numbered)
     from hilum.training.prefetch import loaded_ahead  # imports torch, which every backend has done by now
 
-    return ((name, image) for (name, _), image in loaded_ahead(named, lambda item: _decode(item[1]), 4, ahead))
+    return ((_name(image, number), decoded) for (number, image), decoded in loaded_ahead(numbered, read, 4, ahead))
 
 
 def _batches(
