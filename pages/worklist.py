@@ -54,7 +54,6 @@ _MARKS = (
     "marks.csv reads them as labels"
 )
 _NUMBERS = "those of the column coco_id of images.csv, which tells names; none is on this page"
-_MEANS = "<small>probability that it shows an opacity; boxes at the operating point</small>"
 _NAMES = "those of images.csv; they may be those of people"
 
 
@@ -171,13 +170,13 @@ def _page(pictures: Pictures, made: Made, with_boxes: int, unread: int) -> Page:
     if made.calibration:
         measured = sum(each.images for each in made.calibration.bins)
         told = (
-            f"What is said of a probability was measured on {many(measured, 'image')}. Where opacities are more or less "
-            "frequent than there, it is another."
+            f"What is said of a probability was measured on {many(measured, 'image')}. Where opacities are more or "
+            "less frequent than there, it is another."
         )
     else:
         told = (
             "A probability is the detector's own word. How often it is right was not measured: hilum evaluate RUN DATA "
-            "--json FILE does that, and hilum predict --calibration FILE tells it here."
+            "--json FILE does that, hilum predict --calibration FILE tells it here."
         )
     rows = [*_KEYS, ("marks", _MARKS), ("names", _NAMES) if made.named else ("numbers", _NUMBERS)]
     section = Section(
@@ -229,7 +228,7 @@ def _widget(pictures: Pictures, made: Made) -> str:
 <option value="unsure">unsure</option></select></label>
 <label>Order <select id="order"><option value="likely">likeliest first</option>
 <option value="unlikely">least likely first</option><option value="listed">by number</option></select></label>
-<label>Find <input type="search" id="find" placeholder="{"number or name" if made.named else "number"}"></label>
+<label>Find <input type="search" id="find" placeholder="{"number, name" if made.named else "number"}"></label>
 </div>
 <div class="status"><p id="count" role="status"></p><output id="tally"></output>
 <button type="button" id="save">Save marks as CSV</button>
@@ -250,7 +249,7 @@ def _card(number: int, result: Result, pictures: Pictures, side: int, made: Made
         frame, alt = '<span class="unread">picture could not be read</span>', f"image {number}, which could not be read"
     else:
         boxes = many(len(result.detections), "box", "boxes") if len(result.detections) else "no box"
-        lines.append(f'<span class="chance">{decimal(result.image_probability)} &middot; {boxes}{_MEANS}</span>')
+        lines.append(f'<span class="chance">{decimal(result.image_probability)} &middot; {boxes}</span>')
         if made.calibration and (words := made.calibration.words(result.image_probability)):
             lines.append(f"<span>{escape(words)}</span>")
         if result.warning:

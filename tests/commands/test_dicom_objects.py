@@ -84,6 +84,11 @@ def written(out: Path) -> dict[str, bytes]:
     return {path.relative_to(out).as_posix(): TIMES.sub(b"", path.read_bytes()) for path in paths}
 
 
+def _without_digest(files: dict[str, bytes]) -> dict[str, bytes]:
+    digest = json.loads(files["about.json"])["of_images"]
+    return {name.replace(digest, ""): content.replace(digest.encode(), b"") for name, content in files.items()}
+
+
 def zipped(folder: Path, path: Path, method: int = zipfile.ZIP_DEFLATED) -> Path:
     with zipfile.ZipFile(path, "w", method) as archive:
         for file in sorted(folder.rglob("*")):
@@ -250,7 +255,8 @@ def test_a_zip_is_read_in_place_as_its_folder_is(
     assert [line["boxes"] != [] for line in lines(out)] == [True, False, True, False]
     assert not (out / ".unpacked").exists()
     if not nested:
-        assert {**written(out), "about.json": b""} == {**written(tmp_path / "whole"), "about.json": b""}
+        # These bear a digest of the images, which come from another place.
+        assert _without_digest(written(out)) == _without_digest(written(tmp_path / "whole"))
 
 
 def test_of_a_zip_objects_come_too_and_it_goes_on(backend: OneBox, run: Path, source: Path, tmp_path: Path) -> None:
