@@ -31,7 +31,7 @@ class Calibration:
         for each in self.bins:
             if (each.low <= probability < each.high or probability == each.high == 1) and each.images >= _LEAST_IMAGES:
                 shown = round(each.observed * each.images)
-                return f"of {each.images:,} images measured at such a probability, {shown:,} showed an opacity"
+                return f"opacity in {shown:,} of {each.images:,} measured"
         return ""
 
 

@@ -170,8 +170,8 @@ def _page(pictures: Pictures, made: Made, with_boxes: int, unread: int) -> Page:
     if made.calibration:
         measured = sum(each.images for each in made.calibration.bins)
         told = (
-            f"What is said of a probability was measured on {many(measured, 'image')}. Where opacities are more or "
-            "less frequent than there, it is another."
+            f"{many(measured, 'image')} were measured, in ten groups by probability: each image tells how many of its "
+            "group showed an opacity. Where opacities are more or less frequent than there, it is another share."
         )
     else:
         told = (

@@ -196,9 +196,9 @@ def test_a_calibrated_probability_is_told_in_words(run: Path, source: Path, tmp_
     file.write_text(json.dumps(figures(run)))
     predict(run, source, tmp_path / "out", calibration=file)
     text = page(tmp_path / "out")
-    assert text.count("of 40 images measured at such a probability, 31 showed an opacity") == 1
-    assert "of 19" not in text  # too few
-    assert "measured on 59 images" in text
+    assert text.count("opacity in 31 of 40 measured") == 1
+    assert "of 19 " not in text  # too few
+    assert "59 images were measured" in text
 
 
 @pytest.mark.usefixtures("backend")
