@@ -1,9 +1,12 @@
 """`hilum predict` writes worklist.html: nothing on it identifies unasked, and it keeps to its folder."""
 
+import base64
 import csv
+import hashlib
 import json
 import re
 from collections.abc import Sequence
+from html.parser import HTMLParser
 from pathlib import Path
 
 import cv2
@@ -15,7 +18,9 @@ from supervision import Detections
 import hilum.predict as predict_module
 from hilum.commands.predict import IN_PART, predict
 from hilum.errors import HilumError
+from hilum.pages.worklist import Made, Pictures, write_worklist
 from hilum.predict import Predictor
+from hilum.result import Result
 from hilum.run import run_digest
 
 LINK = re.compile(r'data-src="([^"]+)"')
@@ -103,6 +108,44 @@ def test_asked_for_names_are_there_as_text(run: Path, source: Path, tmp_path: Pa
     assert "&lt;b&gt;&amp;bright" in text
     assert "<b>" not in text
     assert "may be those of people" in text
+
+
+EVIL = "\"'><script>alert(1)</script><!-- cards --><img src=x onerror=alert(1)>&amp;"
+
+
+class Tags(HTMLParser):
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+
+def test_hostile_names_are_text_and_no_script_runs_but_its_own(tmp_path: Path) -> None:
+    pages = []
+    for name in (EVIL, "harmless"):
+        out = tmp_path / str(len(pages))
+        found = Detections(xyxy=np.array([[1.0, 2, 5, 6]]), confidence=np.array([0.5]), class_id=np.zeros(1, int))
+        result = Result(name, found, 0.5, None, name, size_wh=(24, 32))
+        pictures = Pictures(out, "0" * 16)
+        pictures.write(1, np.zeros((32, 24), np.uint8))
+        failed = Result(name, Detections.empty(), float("nan"), name)
+        write_worklist(pictures, [(1, result), (2, failed)], Made(2, name, name, 0.5, named=True))
+        pages.append(page(out))
+    evil, harmless = (Tags(text).tags for text in pages)
+    assert [(tag, attributes.keys()) for tag, attributes in evil] == [
+        (tag, attributes.keys()) for tag, attributes in harmless
+    ]
+    assert not [name for _, attributes in evil for name in attributes if name.startswith("on")]
+    assert [tag for tag, attributes in evil if "src" in attributes] == ["img"]
+    (script,) = re.findall(r"<script>(.*?)</script>", pages[0], re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = next(each["content"] for _, each in evil if each.get("http-equiv") == "Content-Security-Policy")
+    assert policy == (
+        f"default-src 'none'; img-src data: 'self' file:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    )
 
 
 def test_interrupted_and_again_it_ends_with_the_same_page(

@@ -65,6 +65,10 @@ class Orthanc:
                 raise RuntimeError((self._folder / "orthanc.log").read_text()[-2000:])
             time.sleep(0.05)
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def _answers(self) -> bool:
         try:
             self.get("/system")
