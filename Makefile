@@ -18,6 +18,7 @@ demo-pacs: $(VENV)/.installed  ## studies come into an Orthanc, and reports of h
 	@test -e demo/pacs/run/environment.json || $(BIN)/hilum train sample/unet demo/pacs/data demo/pacs/run train.epochs=6
 	$(BIN)/python speed/demo_pacs.py demo/pacs/run demo/pacs/kaggle/stage_2_train_images demo/pacs/shown
 	$(BIN)/hilum predict demo/pacs/run demo/pacs/shown/studies demo/pacs/found --dicom sr,pr,sc
+	@echo "demo/pacs/found/worklist.html shows them in a browser"
 
 test: $(VENV)/.installed  ## the tests, without the slow ones
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not gpu" -n auto --dist loadscope

@@ -65,7 +65,7 @@ def main() -> None:
         if service:
             service.terminate()
             service.wait()
-        archive.stop()
+        archive.kill()
 
 
 def studies(images: Path, out: Path, count: int) -> list[Path]:

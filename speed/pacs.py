@@ -82,7 +82,7 @@ def measure(work: Path, config: str, count: int, rounds: int, results: str) -> N
     finally:
         service.stop()
         bare.stop()
-        archive.stop()
+        archive.kill()
     machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     print(f"{datetime.now(UTC):%Y-%m-%d}, {machine}; {config}, {count} studies, {rounds} rounds, results {results}")
     for name, values in seconds.items():

@@ -18,7 +18,7 @@ def archive(tmp_path_factory) -> Iterator[orthanc.Orthanc]:
         pytest.skip(orthanc.CANNOT)
     started = orthanc.Orthanc(tmp_path_factory.mktemp("archive") / "orthanc")
     yield started
-    started.stop()
+    started.kill()
 
 
 @pytest.fixture(scope="session")

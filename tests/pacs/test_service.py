@@ -96,7 +96,7 @@ def test_an_archive_that_forwards_what_it_stores_gets_no_answer_to_an_answer(
         assert archive.get("/statistics")["CountInstances"] == 12
         assert hilum.log.count(" answered ") == 3
     finally:
-        archive.stop()
+        archive.kill()
 
 
 def test_what_is_no_frontal_chest_radiograph_is_taken_and_not_looked_at(archive, service, make_study, number):
@@ -156,7 +156,7 @@ def test_who_calls_another_title_or_is_not_allowed_is_turned_away(service, make_
 
 
 def test_a_full_queue_refuses_until_there_is_room(archive, service, make_study, number):
-    hilum = service("--queue", 2, quiet=3)
+    hilum = service("--queue", 2, quiet=2)
     studies = numbers_of(number, 3)
     assert [status for each in studies for status in hilum.send(make_study(each))] == [0, 0, 0xA700]
     hilum.send_until_taken(make_study(studies[2]))
@@ -209,7 +209,7 @@ def test_while_the_archive_is_down_answers_wait(service, make_study, number, tmp
             wait_for_reports(archive, hilum, studies[: 5 * kill + 5])
         assert [len(reports_of(archive, each)) for each in studies] == [1] * len(studies)
     finally:
-        archive.stop()
+        archive.kill()
 
 
 @pytest.mark.parametrize("count", [10, pytest.param(200, marks=pytest.mark.slow)])
@@ -257,4 +257,4 @@ def test_tls_both_ways(service, make_study, number, certificates, tmp_path):
         assert hilum.send(make_study(number), tls_args=(known, "127.0.0.1")) == [0]
         wait_for_reports(archive, hilum, [number])
     finally:
-        archive.stop()
+        archive.kill()
