@@ -4,10 +4,12 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
 import pydicom
+from numpy.typing import NDArray
 from pydicom.uid import SecondaryCaptureImageStorage
 
-from hilum.findings.source import SourceImage
+from hilum.findings.source import UNICODE, SourceImage
 from hilum.findings.uids import derived_uid
 
 MANUFACTURER: Final = "hilum"
@@ -53,18 +55,27 @@ class Finding:
     warning: str | None
     position: int
 
+    @property
+    def count(self) -> str:
+        """How many boxes, in words."""
+        return f"{len(self.boxes) or 'no'} box{'' if len(self.boxes) == 1 else 'es'}"
+
+
+def outline(left: float, top: float, right: float, bottom: float) -> NDArray[np.float64]:
+    """(5, 2) columns and rows of a closed line; (0, 0) the outer corner of the first pixel (PS3.3 C.18.6)."""
+    return np.array([(left, top), (right, top), (right, bottom), (left, bottom), (left, top)], np.float64)
+
 
 def summary(finding: Finding, algorithm: Algorithm) -> str:
     """A line to lie over a picture, of characters that any viewer has."""
     name = long_string(algorithm.name).encode("ascii", "replace").decode()
-    count = len(finding.boxes)
-    boxes = f"{count or 'no'} box{'' if count == 1 else 'es'} from {100 * algorithm.confidence:.4g} % on"
+    boxes = f"{finding.count} from {100 * algorithm.confidence:.4g} % on"
     return f"hilum, {name}: opacity {finding.percent:.0f} %, {boxes}; {RESEARCH}"
 
 
 def character_set(about: pydicom.Dataset, algorithm: Algorithm) -> str | None:
     """Unicode where a text needs it."""
-    return None if "SpecificCharacterSet" not in about and algorithm.name.isascii() else "ISO_IR 192"
+    return None if "SpecificCharacterSet" not in about and algorithm.name.isascii() else UNICODE
 
 
 def long_string(text: str) -> str:

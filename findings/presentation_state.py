@@ -9,7 +9,7 @@ from highdicom import VOILUT, ModalityLUT, ModalityLUTTransformation, Presentati
 from highdicom.color import CIELabColor
 
 from hilum.dicom.rendering import LookUpTable, Rescale, Window
-from hilum.findings.finding import RESEARCH, Algorithm, Finding, for_highdicom, summary
+from hilum.findings.finding import RESEARCH, Algorithm, Finding, for_highdicom, outline, summary
 from hilum.findings.source import SourceImage
 
 _COLOUR = CIELabColor.from_rgb(230, 159, 0)  # Okabe and Ito's orange, told from white by the colour-blind
@@ -56,12 +56,12 @@ def _boxes(finding: Finding, algorithm: Algorithm) -> list[pr.GraphicObject]:
     return [
         pr.GraphicObject(
             graphic_type=pr.GraphicTypeValues.POLYLINE,
-            graphic_data=np.array([(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]),
+            graphic_data=outline(*box),
             units=pr.AnnotationUnitsValues.PIXEL,
             tracking_id=f"opacity {at}",
             tracking_uid=algorithm.uid("box", finding.image.sop_instance_uid, str(at)),
         )
-        for at, ((left, top, right, bottom), _) in enumerate(finding.boxes, start=1)
+        for at, (box, _) in enumerate(finding.boxes, start=1)
     ]
 
 
@@ -105,8 +105,7 @@ def _look_up(image: SourceImage) -> dict[str, Any]:
         window = pr.SoftcopyVOILUTTransformation(voi.centre, voi.width, voi_lut_function=function)
         transformations["voi_lut_transformations"] = [window]
     elif voi is not None and voi.first >= 0:
-        values = VOILUT(
-            voi.first, np.rint(voi.shown().entries * 0xFFFF).astype(np.uint16)
-        )  # as many bits as all can read
+        # As many bits as all can read.
+        values = VOILUT(voi.first, np.rint(voi.shown().entries * 0xFFFF).astype(np.uint16))
         transformations["voi_lut_transformations"] = [pr.SoftcopyVOILUTTransformation(voi_luts=[values])]
     return transformations

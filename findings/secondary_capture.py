@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pydicom
 from highdicom.sc import SCImage
+from highdicom.sr import CodedConcept
 from numpy.typing import NDArray
 from pydicom.sr.codedict import codes
 from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
@@ -52,14 +53,8 @@ def secondary_capture(findings: list[Finding], algorithm: Algorithm, place: dict
     _say_lossy(capture, read)
     source = pydicom.Dataset()
     source.ReferencedSOPClassUID, source.ReferencedSOPInstanceUID = image.SOPClassUID, image.SOPInstanceUID
-    purpose = codes.DCM.SourceImageForImageProcessingOperation
-    code = pydicom.Dataset()
-    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = (
-        purpose.value,
-        purpose.scheme_designator,
-        purpose.meaning,
-    )
-    source.PurposeOfReferenceCodeSequence = [code]
+    purpose = CodedConcept.from_code(codes.DCM.SourceImageForImageProcessingOperation)
+    source.PurposeOfReferenceCodeSequence = [purpose]
     capture.SourceImageSequence = [source]
     return capture
 

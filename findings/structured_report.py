@@ -7,14 +7,12 @@ those that DICOM lists.
 
 from typing import Any
 
-import numpy as np
 import pydicom
 from highdicom import sr
-from numpy.typing import NDArray
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
-from hilum.findings.finding import MANUFACTURER, RESEARCH, Algorithm, Finding, for_highdicom
+from hilum.findings.finding import MANUFACTURER, RESEARCH, Algorithm, Finding, for_highdicom, outline
 
 _XR = Code("43468-8", "LN", "XR unspecified body region")  # of CID 100
 
@@ -56,7 +54,7 @@ def _whole(finding: Finding, image: pydicom.Dataset, algorithm: Algorithm, numbe
     """
     area = sr.CoordinatesForMeasurement(
         graphic_type=sr.GraphicTypeValues.POLYLINE,
-        graphic_data=_corners(0, 0, *finding.image.size_wh),
+        graphic_data=outline(0, 0, *finding.image.size_wh),
         source_image=sr.SourceImageForRegion.from_source_image(image),
     )
     group = sr.MeasurementsAndQualitativeEvaluations(
@@ -66,13 +64,8 @@ def _whole(finding: Finding, image: pydicom.Dataset, algorithm: Algorithm, numbe
         source_images=[sr.SourceImageForMeasurementGroup.from_source_image(image)],
         **_common(finding.percent, algorithm, area),
     )
-    count = len(finding.boxes)
-    boxes = f"{count or 'no'} box{'' if count == 1 else 'es'} at or above the operating point"
-    said = [
-        f"For {RESEARCH}.",
-        f"{boxes}.".capitalize(),
-        *([f"Warning: {finding.warning}."] if finding.warning else []),
-    ]
+    said = [f"For {RESEARCH}.", f"{finding.count.capitalize()} at or above the operating point."]
+    said += [f"Warning: {finding.warning}."] if finding.warning else []
     group[0].ContentSequence.append(
         sr.TextContentItem(codes.DCM.Comment, " ".join(said), sr.RelationshipTypeValues.CONTAINS)
     )
@@ -85,7 +78,7 @@ def _regions(finding: Finding, image: pydicom.Dataset, algorithm: Algorithm, num
     for at, (box, percent) in enumerate(finding.boxes, start=1):
         region = sr.ImageRegion(
             graphic_type=sr.GraphicTypeValues.POLYLINE,
-            graphic_data=_corners(*box),
+            graphic_data=outline(*box),
             source_image=sr.SourceImageForRegion.from_source_image(image),
         )
         tracking_uid = algorithm.uid("box", finding.image.sop_instance_uid, str(at))
@@ -97,11 +90,6 @@ def _regions(finding: Finding, image: pydicom.Dataset, algorithm: Algorithm, num
         )
         groups.append(group)
     return groups
-
-
-def _corners(left: float, top: float, right: float, bottom: float) -> NDArray[np.float64]:
-    """(5, 2) columns and rows of a closed line; (0, 0) is the outer corner of the first pixel (PS3.3 C.18.6)."""
-    return np.array([(left, top), (right, top), (right, bottom), (left, bottom), (left, top)], np.float64)
 
 
 def _common(percent: float, algorithm: Algorithm, *areas: sr.CoordinatesForMeasurement) -> dict[str, Any]:

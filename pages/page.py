@@ -166,7 +166,6 @@ class Page:
 def page_html(page: Page) -> str:
     """Render a page; the same page gives the same bytes."""
     contents = "".join(f'<li><a href="#part-{n}">{escape(p.title)}</a></li>' for n, p in enumerate(page.parts, 1))
-    nav = f'<nav aria-label="Contents"><ol>{contents}</ol></nav>' if len(page.parts) > 1 else ""
     figures = "".join(f"<div><dt>{escape(what)}</dt><dd>{escape(number)}</dd></div>" for number, what in page.figures)
     parts = "".join(
         f'<section class="part"><h2 id="part-{number}">{escape(part.title)}</h2>'
@@ -197,7 +196,7 @@ def page_html(page: Page) -> str:
 <body>
 <header><h1>{escape(page.title)}</h1><p class="summary">{escape(page.summary)}</p>
 <dl class="figures">{figures}</dl>
-{nav}</header>
+<nav aria-label="Contents"><ol>{contents}</ol></nav></header>
 <main>
 {parts}</main>
 <footer>{footer}</footer>
