@@ -1,13 +1,18 @@
 """`hilum benchmark`: several configs side by side."""
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hilum.commands.arguments import CONFIG_OR_RUN, DATA, check_order
 from hilum.commands.options import Positive
 from hilum.commands.pictures import picture_paths
 from hilum.commands.terminal import complain, say, table
 from hilum.errors import HilumError
+
+if TYPE_CHECKING:
+    from hilum.config import ExperimentConfig
 
 
 def benchmark(
@@ -44,7 +49,6 @@ def benchmark(
     from hilum.comparison.against import compare_benchmarks
     from hilum.comparison.benchmark import benchmark as run
     from hilum.comparison.tables import difference_table, score_table, table_rows
-    from hilum.config import load_config
     from hilum.datasets.folder import Dataset
     from hilum.pages.report import write_report
     from hilum.run import write_json
@@ -52,20 +56,7 @@ def benchmark(
     if not configs and against is None:
         raise HilumError("no config given; for example: hilum benchmark DATA resnet unet yolo26n")
     check_order("benchmark", (DATA, data), *((CONFIG_OR_RUN, config) for config in configs))
-    # All configs are read before anything is trained: a typing error in the last shall not cost the first's hours.
-    runs = {config for config in configs if _is_run(config)}
-    names = [
-        Path(config).absolute().name
-        if config in runs
-        else (Path(config).stem if Path(config).is_file() else config.replace("/", "-"))
-        for config in configs
-    ]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise HilumError(f"config '{twice[0]}' is given twice, or two files share this name; name each once")
-    loaded = {
-        name: Path(config) if config in runs else load_config(config, trust=trust)
-        for name, config in zip(names, configs, strict=True)
-    }
+    loaded = _load(configs, trust=trust)
     dataset = Dataset.open(data)
     if loaded:
         options = ["--out", str(out), "--seeds", str(seeds), *(["--dicom", str(dicom)] if dicom else [])]
@@ -84,6 +75,28 @@ def benchmark(
         write_json(
             out / "against.json", {"against": against.name, "differences": [each.dump() for each in differences]}
         )
+
+
+def _load(configs: Sequence[str], *, trust: bool) -> "dict[str, ExperimentConfig | Path]":
+    """The configs, and the folders of runs, by name.
+
+    All are read before anything is trained: a typing error in the last shall not cost the first's hours.
+    """
+    from hilum.config import load_config
+
+    runs = {config for config in configs if _is_run(config)}
+    names = [
+        Path(config).absolute().name
+        if config in runs
+        else (Path(config).stem if Path(config).is_file() else config.replace("/", "-"))
+        for config in configs
+    ]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise HilumError(f"config '{twice[0]}' is given twice, or two files share this name; name each once")
+    return {
+        name: Path(config) if config in runs else load_config(config, trust=trust)
+        for name, config in zip(names, configs, strict=True)
+    }
 
 
 def _is_run(source: str) -> bool:

@@ -25,6 +25,7 @@ from hilum.printable import as_text
 
 if TYPE_CHECKING:  # `hilum --help` is to be quick
     from hilum.datasets.pictures import PackedPicture
+    from hilum.eval.prediction_journal import PredictionJournal
     from hilum.result import Result
 
 IN_PART = 3
@@ -88,7 +89,7 @@ def predict(
         Replace predictions of another run or of other images, too.
     """
     from hilum.commands.dicom_objects import kinds_named, write_objects
-    from hilum.commands.worklist import write_page, write_pictures
+    from hilum.commands.worklist import Worklist
     from hilum.converters.source import UNPACKED
     from hilum.eval.calibration import read_calibration
     from hilum.eval.prediction_journal import PredictionJournal
@@ -115,7 +116,8 @@ def predict(
         _check_replaces(out, about)
     measured = read_calibration(calibration, about["of_run"]) if calibration else None
     made = Made(len(paths), about["run"], __version__, least, measured, show_names) if worklist else None
-    shown, numbers = Pictures(out, about["of_images"]), source.coco_ids or range(1, len(paths) + 1)
+    numbers = source.coco_ids or range(1, len(paths) + 1)
+    page = Worklist(Pictures(out, about["of_images"]), numbers, source.pictures, made)
     made_with = {**about, "code": source_digest(), "identifiers": identifiers}
     out.mkdir(parents=True, exist_ok=True)
     with (
@@ -124,15 +126,9 @@ def predict(
     ):
         if journal.done:
             complain(f"{out}: goes on after {journal.done:,} of {len(paths):,} images")
-        left = slice(journal.done, None)
-        with bar("predicting") as progress:
-            look = write_pictures(shown, numbers, journal.done) if made else None
-            stream = predictor.predict(source.pictures[left], confidence=confidence, batch_size=batch_size, look=look)
-            for path, name, result in zip(paths[left], names[left], stream, strict=True):
-                journal.add(_named(result, name, identifiers=identifiers))
-                progress(journal.done, len(paths))
-                if note := result.error or result.warning:
-                    complain(f"{path}: {note}")
+        left, look = source.pictures[journal.done :], page.look(journal.done)
+        stream = predictor.predict(left, confidence=confidence, batch_size=batch_size, look=look)
+        _write_down(journal, paths, names, stream, identifiers=identifiers)
         places = picture_places(paths, images) if identifiers else None
         at = datetime.now().astimezone()
         write_predictions(out, journal.results(), source.coco_ids, about, places, at)
@@ -140,7 +136,7 @@ def predict(
         all_drawn = _draw(out / "pictures", source, pictures, journal.results())
         algorithm = Algorithm(about["run"], __version__, about["of_run"], least)
         all_drawn &= write_objects(out, source.pictures, paths, journal.results, algorithm, kinds, at)
-        all_drawn &= write_page(shown, numbers, source.pictures, journal.results, made)
+        all_drawn &= page.write(journal.results())
         journal.remove()
         remove(out / UNPACKED)
     read = journal.done - journal.failed
@@ -199,6 +195,19 @@ def _open(images: Path, split: Split, out: Path) -> _Source:
         what = "lists no image" if source.coco_ids is None else f"the {split} split has no image"
         raise HilumError(f"{images}: {what}")
     return source
+
+
+def _write_down(
+    journal: "PredictionJournal", paths: Sequence[Path], names: Sequence[str], stream: Iterable["Result"], **named: bool
+) -> None:
+    """Add the results of all images that the journal has not yet, as they come, and tell what was not right."""
+    left = slice(journal.done, None)
+    with bar("predicting") as progress:
+        for path, name, result in zip(paths[left], names[left], stream, strict=True):
+            journal.add(_named(result, name, **named))
+            progress(journal.done, len(paths))
+            if note := result.error or result.warning:
+                complain(f"{path}: {note}")
 
 
 def _check_replaces(out: Path, about: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """`hilum split`: split a dataset folder anew, or say what leaks in it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -90,21 +91,7 @@ def split(
         "--keep-shared": keep_shared or None,
         "--overwrite": overwrite or None,
     }
-    options = {key: value for key, value in every.items() if value is not None}
-    kinds = [key for key in ("--folds", "--stage1", "--report", "--holdout-list") if key in options]
-    if len(kinds) > 1:
-        raise HilumError(f"{' and '.join(kinds)}: each makes a split of its own; give one of them")
-    what = "--check" if check else kinds[0] if kinds else "a split by shares"
-    fitting = {
-        "--check": set[str](),
-        "a split by shares": {"--by", "--shares"},
-        "--folds": {"--by"},
-        "--stage1": {"--val-share", "--keep-shared"},
-        "--report": {"--val-share"},
-        "--holdout-list": {"--val-list", "--keep-shared"} | ({"--val-share"} if val_list is None else set()),
-    }[what] | ({"--overwrite", what} if not check else set())
-    if wrong := [key for key in options if key not in fitting]:
-        raise HilumError(f"{', '.join(wrong)}: does not go with {what}; see hilum split --help")
+    _check_options([key for key, value in every.items() if value is not None], check=check)
     if shares and not (min(shares) > 0 and abs(sum(shares) - 1) < 1e-6):
         raise HilumError(f"--shares {' '.join(map(str, shares))}: expected three numbers above 0 that add up to 1")
     if check:
@@ -130,6 +117,29 @@ def split(
     for folder in resplit(data, name, kind, seed=seed, patients=patients, out=out, overwrite=overwrite):
         dataset = Dataset.open(folder)
         _print_leaks(dataset, check_dataset(dataset))
+
+
+_KINDS = ("--folds", "--stage1", "--report", "--holdout-list")
+_FITTING = {
+    "--check": (),
+    "a split by shares": ("--overwrite", "--by", "--shares"),
+    "--folds": ("--overwrite", "--by"),
+    "--stage1": ("--overwrite", "--val-share", "--keep-shared"),
+    "--report": ("--overwrite", "--val-share"),
+    "--holdout-list": ("--overwrite", "--val-share", "--val-list", "--keep-shared"),
+}
+"""What goes with each kind of split."""
+
+
+def _check_options(options: Sequence[str], *, check: bool) -> None:
+    """Refuse options that do not go together."""
+    kinds = [key for key in _KINDS if key in options]
+    if len(kinds) > 1:
+        raise HilumError(f"{' and '.join(kinds)}: each makes a split of its own; give one of them")
+    what = "--check" if check else kinds[0] if kinds else "a split by shares"
+    fitting = {what, *_FITTING[what]} - ({"--val-share"} if "--val-list" in options else set())
+    if wrong := [key for key in options if key not in fitting]:
+        raise HilumError(f"{', '.join(wrong)}: does not go with {what}; see hilum split --help")
 
 
 def _print_leaks(data: Any, leaks: dict[str, Any]) -> None:

@@ -31,6 +31,11 @@ class _Tried:
     val_score: float
     parameters: Parameters | None
 
+    def choice(self) -> FoldChoice:
+        """What was chosen, as it is told."""
+        parameters = self.parameters and self.parameters.model_dump(mode="json")
+        return FoldChoice(confidence=float(self.answer.least), val_score=self.val_score, parameters=parameters)
+
 
 def ablation(
     folds: Sequence[tuple[Path, Dataset]],
@@ -81,14 +86,7 @@ def ablation(
                 **{what: figure.interval() for what, figure in figures.items()},
                 added=None if previous is None else (figures["score"] - previous).interval(),
                 ap_competition=coco_ap(truth, answer.boxes_xywh, answer.confidence, iou_thresholds=IOU_THRESHOLDS),
-                folds=tuple(
-                    FoldChoice(
-                        confidence=float(each.answer.least),
-                        val_score=each.val_score,
-                        parameters=each.parameters and each.parameters.model_dump(mode="json"),
-                    )
-                    for each in of_folds
-                ),
+                folds=tuple(each.choice() for each in of_folds),
             )
         )
         previous = figures["score"]

@@ -4,18 +4,16 @@ Whatever takes long is kept below the benchmark's folder as soon as it is there,
 what it was made from: the same command again goes on where it was interrupted, and does again only what has changed.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
 
 from hilum import __version__
-from hilum.comparison.cost import Cost, describe_machine, measure_cost
+from hilum.comparison.cost import Cost, describe_machine
+from hilum.comparison.kept import cost_of, predicted
 from hilum.comparison.pairwise import compare_groups
 from hilum.comparison.pictures import choose_images, draw_comparison
 from hilum.comparison.results import RESULTS, SCORE, About, Entry, Machine, MaskFigures, Results, SplitMade
@@ -23,24 +21,20 @@ from hilum.comparison.tables import table_csv, table_markdown, table_rows
 from hilum.config import ExperimentConfig
 from hilum.datasets.boxes import xyxy_to_xywh
 from hilum.datasets.folder import Dataset, Split
-from hilum.documents import MAX_RECORD_BYTES, read_json
+from hilum.documents import read_json
 from hilum.ensemble.composed import check_origin
 from hilum.errors import HilumError
 from hilum.eval.answer import Answer, Threshold, everywhere, image_thresholds, nothing
 from hilum.eval.baselines import average_boxes, empty_mask
 from hilum.eval.bootstrap import Resampled
 from hilum.eval.measures import Measures, measure
-from hilum.eval.predictions import read_answer
-from hilum.eval.predictions_folder import read_about, write_predictions
 from hilum.files import refuse_links, write_atomically
 from hilum.predict import Predictor, load, predict_all
 from hilum.run import (
     CONFIG,
     ENVIRONMENT,
-    OPERATING_POINT,
     is_complete,
     json_text,
-    network_files,
     read_environment,
     read_operating_point,
     run_config,
@@ -53,13 +47,6 @@ from hilum.training.log import read_log
 AVERAGE = "two average boxes"
 NOTHING = "nothing predicted"
 CHOSEN_ON_VAL = "epochs, operating points and thresholds were chosen on val"
-
-
-class _KeptCost(TypedDict):
-    """A run's `cost.json`: what it cost, and what was measured for that."""
-
-    of: dict[str, Any]
-    cost: Cost
 
 
 @dataclass(frozen=True)
@@ -138,12 +125,12 @@ def benchmark(
         kept = out / "predictions" / name
         predictor = _trained(name, config, data, run, tell)
         answers = {
-            split.name: _predicted(predictor, run, data, split, kept / split.name, name, tell)
+            split.name: predicted(predictor, run, data, split, kept / split.name, name, tell)
             for split in (val, holdout)
         }
         thresholds: Mapping[str, Threshold] = image_thresholds(val, answers["val"])
         tell(f"{name}: is measured")
-        cost = _cost(predictor, run, holdout, dicoms, kept / "cost.json", cost_seconds)
+        cost = cost_of(predictor, run, holdout, dicoms, kept / "cost.json", cost_seconds)
         measures = measure(holdout, answers["holdout"], thresholds)
         measured.append(Measured(name, group, answers["holdout"], measures, run, _about(config, run, cost)))
     results = _dated(results_of(data, holdout, val, measured, seeds, command), out / RESULTS)
@@ -244,54 +231,6 @@ def _other_code(run: Path) -> str:
     if (code := about.get("code")) == source_digest():
         return ""
     return f", trained by other code of hilum {about.get('hilum')} (digest {code or 'unknown'}, now {source_digest()})"
-
-
-def _predicted(
-    predictor: Predictor, run: Path, data: Dataset, split: Split, folder: Path, name: str, tell: Callable[[str], None]
-) -> Answer:
-    """The run's answer on a split: read where it has been predicted, predicted and kept where not."""
-    about = {
-        "run": name,
-        "weights": _digest(network_files(run)[-1]),
-        "operating_point": _digest(run / OPERATING_POINT),
-        "confidence": predictor.confidence,
-        "split": split.name,
-        "data_fingerprint": data.fingerprint,
-        "hilum": __version__,
-        "code": source_digest(),
-    }
-    if (folder / "images.csv").is_file() and read_about(folder) == about:
-        return read_answer(folder, split)[0]
-    tell(f"{name}: predicts {len(split)} images of {split.name}")
-    write_predictions(folder, predict_all(predictor, split.paths), split.coco_ids, about)
-    return read_answer(folder, split)[0]
-
-
-def _cost(predictor: Predictor, run: Path, split: Split, dicoms: Sequence[Path], path: Path, seconds: float) -> Cost:
-    of = {
-        "weights": _digest(network_files(run)[-1]),
-        "machine": describe_machine(),
-        "seconds": seconds,
-        "dicoms": _names_and_sizes(dicoms),
-        "code": source_digest(),
-    }
-    if path.is_file():
-        kept = read_json(path, _KeptCost, at_most=MAX_RECORD_BYTES, remedy="delete it, and it is measured anew")
-        if kept["of"] == of:
-            return kept["cost"]
-    cost = measure_cost(predictor, run, split.paths, dicoms, seconds=seconds)
-    write_json(path, {"of": of, "cost": asdict(cost)})
-    return cost
-
-
-def _names_and_sizes(paths: Sequence[Path]) -> str:
-    listed = [f"{path.name}\0{path.stat().st_size if path.exists() else None}" for path in paths]
-    return hashlib.sha256("\n".join(listed).encode()).hexdigest()[:16]
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def results_of(

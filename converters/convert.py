@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -83,7 +84,7 @@ def convert(
         raise HilumError("16 bits do not go into a JPEG: leave the format out, or say png")
     # Workers, on other machines perhaps, run in folders of their own; the journal knows pictures by their folder.
     work = _Work(out.absolute(), rendering, executor, progress)
-    try:
+    with _told(out):
         refuse_links(out, *target.FOLDERS, UNPACKED)
         with target.lock(out):  # until the last file: whoever gets the lock finds a dataset, or what nobody writes to
             begun = target.check(out, overwrite=overwrite)
@@ -103,6 +104,14 @@ def convert(
             shutil.rmtree(out / UNPACKED, ignore_errors=True)
             (out / JOURNAL).unlink(missing_ok=True)
             write_atomically(out / MARKER, json.dumps(record, indent=1) + "\n")
+    return record
+
+
+@contextmanager
+def _told(out: Path) -> Iterator[None]:
+    """Say in one line what the machine, and no file of the source, put an end to."""
+    try:
+        yield
     except OSError as error:
         raise HilumError(
             f"{error.filename or out}: {error.strerror or error}; the same command again goes on"
@@ -111,7 +120,6 @@ def convert(
         raise HilumError(f"{out}: out of memory; try --workers 1, and the same command again goes on") from error
     except BrokenProcessPool as error:
         raise HilumError(f"{out}: a worker process died, out of memory perhaps; try --workers 1") from error
-    return record
 
 
 @dataclass(frozen=True)

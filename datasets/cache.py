@@ -1,6 +1,5 @@
 """Decode and resize a dataset folder's pictures once, into a file of uint8 squares that is mapped into memory."""
 
-import fcntl
 import hashlib
 import io
 import os
@@ -22,7 +21,7 @@ from hilum.datasets.folder import SPLITS, Dataset, SplitName
 from hilum.datasets.letterbox import Letterbox
 from hilum.datasets.pictures import read_picture
 from hilum.errors import HilumError
-from hilum.files import open_to_append
+from hilum.files import locked, open_to_append
 from hilum.printable import printable
 
 if TYPE_CHECKING:
@@ -134,20 +133,19 @@ def _serves(path: Path, header: bytes, pictures: Sequence[Path], size: int) -> b
 def _build(path: Path, header: bytes, pictures: Sequence[Path], size: int) -> None:
     """Append squares to a hidden file, whose length so tells how far a killed process came; rename it when whole."""
     partial = path.with_name(f".{path.name}.part")
-    with open_to_append(partial) as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # where two trainings start at once, one builds and the other waits
+    with locked(path.parent, busy=None):  # where two trainings start at once, one builds and the other waits
         if _is_whole(path, header, len(pictures) * size**2):
-            partial.unlink(missing_ok=True)
             return
-        file.seek(0)
-        if file.read(len(header)) != header:
-            file.truncate(0)
-            file.write(header)
-            file.flush()
-        done = (os.fstat(file.fileno()).st_size - len(header)) // size**2
-        file.truncate(len(header) + done * size**2)
-        _append(file.fileno(), path, pictures, size, done)
-        partial.replace(path)
+        with open_to_append(partial) as file:
+            file.seek(0)
+            if file.read(len(header)) != header:
+                file.truncate(0)
+                file.write(header)
+                file.flush()
+            done = (os.fstat(file.fileno()).st_size - len(header)) // size**2
+            file.truncate(len(header) + done * size**2)
+            _append(file.fileno(), path, pictures, size, done)
+            partial.replace(path)
     for other in path.parent.iterdir():
         if other.name.removeprefix(".").startswith(f"{size}-") and other != path:
             other.unlink(missing_ok=True)  # of pictures that are no more

@@ -15,8 +15,6 @@ if TYPE_CHECKING:  # a config is read without torch
     from hilum.datasets.folder import Split
     from hilum.detectors.torchvision_network import DetectionNetwork
 
-_BFLOAT16_FROM_PX = 128
-
 
 class Model(Table):
     """The network.
@@ -79,16 +77,6 @@ class TorchvisionConfig(SquareConfig):
             raise ValueError(
                 "train.freeze_batchnorm: random weights come with no statistics to keep; set it to false, or give "
                 "model.weights"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _has_a_top_of_several_pixels(self) -> Self:
-        # Where a convolution of stride 2 sees one pixel, oneDNN's gradient of its weights in bfloat16 is not finite.
-        if self.train.precision == "bfloat16" and self.image_size < _BFLOAT16_FROM_PX:
-            raise ValueError(
-                f"train.precision: bfloat16 needs an image_size of {_BFLOAT16_FROM_PX} or more, not {self.image_size}: "
-                "the top of the pyramid would be a single pixel; say float32"
             )
         return self
 

@@ -1,6 +1,6 @@
 """torchvision's detectors for square grey pictures: one class, anchors that are given, no resizing inside."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final, cast
 
@@ -157,6 +157,17 @@ class DetectionNetwork(nn.Module):
         self._two_stages, self._has_anchors = two_stages, architecture != "fcos_resnet50_fpn"
         # Faster R-CNN's and SSD's class 0 is the background; the sigmoids of the other two need none.
         self._label = 0 if architecture in {"retinanet_resnet50_fpn_v2", "fcos_resnet50_fpn"} else 1
+
+    def compile_backbone(self) -> None:
+        """Have the backbone and its pyramid compiled for training; what is validated stays as it is."""
+        backbone: Any = self.detector.backbone
+        plain: Callable[[Tensor], Any] = backbone.forward
+        compiled: Callable[[Tensor], Any] = torch.compile(plain)
+
+        def forward(pictures: Tensor) -> Any:
+            return compiled(pictures) if backbone.training else plain(pictures)
+
+        backbone.forward = forward
 
     @property
     def anchors(self) -> Anchors:

@@ -17,7 +17,8 @@ from hilum.eval.figures import Bounds, Curve, Curves, Figures, Froc, ImagePoint,
 from hilum.eval.froc import FROC_RATES, RankedBoxes, froc_curve, froc_statistic, rank_boxes
 from hilum.eval.image_level import image_ratios, ranking_statistic, reliability_curve
 from hilum.eval.mistakes import Mistakes, sort_mistakes, totals
-from hilum.eval.strata import Strata, age_group, compare_strata
+from hilum.eval.strata import Strata, compare_strata
+from hilum.eval.strata_labels import age_group
 from hilum.eval.triage import positives_read, triage, triage_statistic
 from hilum.eval.weighted_ap import coco_ap_statistic
 

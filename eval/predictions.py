@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -21,6 +21,7 @@ from hilum.eval.submission import Predictions, image_name, reaches_out, read_sub
 
 _Names = Callable[[Any], str | None]
 _AGAIN = "predict again"
+_NONE: Final = (np.zeros((0, 4)), np.zeros(0))
 
 
 class _Predicted(BaseModel):
@@ -73,55 +74,24 @@ def read_answer(
         for each in splits
         for name, (w, h) in zip(each.image_ids, each.sizes_wh.tolist(), strict=True)
     }
-    problems = Problems(str(source))
-    about: dict[str, Any] = {}
-    probability: dict[str, float] | None = None
-    parts = {RESULTS, TABLE, IMAGES, ABOUT}  # a folder's numbers are its own, so its files are read together
-    if source.is_dir() or (source.name in parts and (source.parent / IMAGES).is_file()):
-        folder = source if source.is_dir() else source.parent
-        if not (folder / IMAGES).is_file():
-            raise HilumError(f"{folder}: neither a run nor a predictions folder: {IMAGES} is missing")
-        about = read_about(folder)
-        names, probability = _read_images(folder / IMAGES, problems)
-        boxes = _read_coco(folder / RESULTS, _names(names, ()), sizes, problems)
-        none = (np.zeros((0, 4)), np.zeros(0))
-        known = {name: boxes.get(name, none) for name in names.values()}
-        lines = problems.lines()
-    elif source.suffix.lower() == ".json":
-        numbers = {n: name for each in splits for n, name in zip(each.coco_ids, each.image_ids, strict=True)}
-        known = _read_coco(source, _names(numbers, sizes), sizes, problems)
-        lines = problems.lines()
-    elif source.suffix.lower() == ".csv":
-        known, lines = read_submission(source, sizes)
-    else:
-        raise HilumError(f"{source}: expected a run, a predictions folder, COCO results (.json) or a submission (.csv)")
-
-    made_on = about.get("split")
+    numbers = {n: name for each in splits for n, name in zip(each.coco_ids, each.image_ids, strict=True)}
+    known, probability, about, lines = _read(source, sizes, numbers)
     missing = [image_id for image_id in split.image_ids if image_id not in known]
     if missing and len(missing) == len(split):
-        hint = f"; they are of its {made_on} split" if made_on not in {None, split.name} else ""
-        stranger = next((image_id for image_id in known if image_id not in sizes), None)
-        other = next((line for line in lines if "not among" in line), lines[0] if lines else "")
-        first = (
-            f" (it holds {shown(stranger, quote=False)}, which is not)" if stranger else f" ({other})" if other else ""
-        )
         raise HilumError(
-            f"{source}: none of the {len(split)} images of the {split.name} split, such as {split.image_ids[0]}, "
-            f"number {split.coco_ids[0]}, is in it{hint}{first}"
+            _of_none(source, split, [name for name in known if name not in sizes], about.get("split"), lines)
         )
     of_images = {name: boxes for name, (boxes, _) in known.items() if name in sizes}
     lines += question_units(str(source), list(of_images.values()), [sizes[name] for name in of_images])
     if missing:
-        named = ", ".join(missing[:MOST_LINES]) + (
-            f" and {len(missing) - MOST_LINES} more" if len(missing) > MOST_LINES else ""
-        )
+        more = f" and {len(missing) - MOST_LINES} more" if len(missing) > MOST_LINES else ""
         lines.append(
             f"{source}: {len(missing)} of {len(split)} images of the {split.name} split are not in it; they count as "
-            f"predicted without a box: {named}"
+            f"predicted without a box: {', '.join(missing[:MOST_LINES])}{more}"
         )
     if strangers := len(known.keys() - sizes.keys()):
         lines.append(f"{source}: {strangers} images are not in the {split.name} split and were passed over")
-    pairs = [known.get(image_id, (np.zeros((0, 4)), np.zeros(0))) for image_id in split.image_ids]
+    pairs = [known.get(image_id, _NONE) for image_id in split.image_ids]
     confidence = [values for _, values in pairs]
     given = least is None and about.get("confidence") is not None
     if least is None:
@@ -141,6 +111,47 @@ def read_answer(
         probabilities = np.array([probability.get(image_id, math.nan) for image_id in split.image_ids], np.float64)
     answer = Answer([boxes for boxes, _ in pairs], confidence, least, probabilities, len(missing), given)
     return answer, lines
+
+
+def _read(
+    source: Path, sizes_wh: Mapping[str, tuple[int, int]], numbers: Mapping[int, str]
+) -> tuple[Predictions, dict[str, float] | None, dict[str, Any], list[str]]:
+    """What a source holds: boxes and probabilities by image, what a folder says of itself, and what was not right.
+
+    Args:
+        source: as `read_answer` takes it.
+        sizes_wh: the images that are looked at, and their sizes.
+        numbers: their names by their number in a COCO file.
+    """
+    problems = Problems(str(source))
+    parts = {RESULTS, TABLE, IMAGES, ABOUT}  # a folder's numbers are its own, so its files are read together
+    if source.is_dir() or (source.name in parts and (source.parent / IMAGES).is_file()):
+        folder = source if source.is_dir() else source.parent
+        if not (folder / IMAGES).is_file():
+            raise HilumError(f"{folder}: neither a run nor a predictions folder: {IMAGES} is missing")
+        about = read_about(folder)
+        names, probability = _read_images(folder / IMAGES, problems)
+        boxes = _read_coco(folder / RESULTS, _names(names, ()), sizes_wh, problems)
+        return {name: boxes.get(name, _NONE) for name in names.values()}, probability, about, problems.lines()
+    if source.suffix.lower() == ".json":
+        boxes = _read_coco(source, _names(numbers, sizes_wh), sizes_wh, problems)
+        return boxes, None, {}, problems.lines()
+    if source.suffix.lower() == ".csv":
+        boxes, lines = read_submission(source, sizes_wh)
+        return boxes, None, {}, lines
+    raise HilumError(f"{source}: expected a run, a predictions folder, COCO results (.json) or a submission (.csv)")
+
+
+def _of_none(source: Path, split: Split, strangers: Iterable[str], made_on: Any, lines: Sequence[str]) -> str:
+    """What to say of a source that has no image of the split."""
+    hint = f"; they are of its {made_on} split" if made_on not in {None, split.name} else ""
+    other = next((line for line in lines if "not among" in line), lines[0] if lines else "")
+    stranger = next(iter(strangers), None)
+    first = f" (it holds {shown(stranger, quote=False)}, which is not)" if stranger else f" ({other})" if other else ""
+    return (
+        f"{source}: none of the {len(split)} images of the {split.name} split, such as {split.image_ids[0]}, "
+        f"number {split.coco_ids[0]}, is in it{hint}{first}"
+    )
 
 
 def _read_images(path: Path, problems: Problems) -> tuple[dict[int, str], dict[str, float]]:
@@ -216,57 +227,76 @@ def _read_coco(path: Path, find: _Names, sizes_wh: Mapping[str, tuple[int, int]]
         problems.add("categories", f"{path}: every box has category_id {opacity}; taken for opacity, which is 1")
     found: dict[str, list[tuple[list[float], float]]] = {}
     for number, entry in enumerate(entries, start=1):
-        where = f"{path}, entry {number}"
-        try:
-            box, score, image = [float(value) for value in entry["bbox"]], float(entry["score"]), entry["image_id"]
-            fine = (
-                len(box) == 4
-                and all(map(math.isfinite, [*box, score]))
-                and -LARGEST_PX <= min(box) <= max(box) <= LARGEST_PX
-                and isinstance(image, int | float | str)
-                and not isinstance(image, bool)
-            )
-        except (KeyError, TypeError, ValueError, OverflowError):
-            fine = False
-        if not fine:
-            problems.add(
-                "entries that are not COCO results",
-                f"{where}: expected image_id, bbox [x, y, width, height] in pixels and score, finite numbers; left out",
-            )
-            continue
-        try:
-            name = find(image)
-        except HilumError as error:
-            raise HilumError(f"{where}: {error}") from error
-        if name is None:
-            problems.add(
-                "boxes of images that are not among those looked at",
-                f"{where}: image_id {shown(image, quote=False)} is not among those looked at; left out",
-            )
-            continue
-        where = f"{where} ({name})"
-        if (category := _category(entry, opacity)) != opacity:
-            problems.add(
-                "boxes of other categories", f"{where}: category_id {category}, where {opacity} is opacity; left out"
-            )
-            continue
-        if min(box[2:]) <= 0:
-            problems.add(
-                "boxes without a size",
-                f"{where}: width {box[2]:g} and height {box[3]:g} are not both above 0; left out",
-            )
-            continue
-        if not 0 <= score <= 1:
-            problems.add("scores outside 0..1", f"{where}: score {score:g} is outside 0..1; kept as it is")
-        if name in sizes_wh and reaches_out(box, sizes_wh[name]):
-            width, height = sizes_wh[name]
-            written = shown(entry["bbox"], quote=False)
-            problems.add(
-                "boxes that reach out of their image",
-                f"{where}: bbox {written} reaches out of the {width} x {height} image; kept as it is",
-            )
-        found.setdefault(name, []).append((box, score))
+        if read := _read_entry(entry, f"{path}, entry {number}", opacity, find, sizes_wh, problems):
+            name, box, score = read
+            found.setdefault(name, []).append((box, score))
     return {name: _arrays(boxes) for name, boxes in found.items()}
+
+
+def _read_entry(
+    entry: Any,
+    where: str,
+    opacity: Any,
+    find: _Names,
+    sizes_wh: Mapping[str, tuple[int, int]],
+    problems: Problems,
+) -> tuple[str, list[float], float] | None:
+    """The image's name, the box (x, y, width, height) and its score; None where it is left out, which is said."""
+    if (values := _values(entry)) is None:
+        problems.add(
+            "entries that are not COCO results",
+            f"{where}: expected image_id, bbox [x, y, width, height] in pixels and score, finite numbers; left out",
+        )
+        return None
+    box, score, image = values
+    try:
+        name = find(image)
+    except HilumError as error:
+        raise HilumError(f"{where}: {error}") from error
+    if name is None:
+        problems.add(
+            "boxes of images that are not among those looked at",
+            f"{where}: image_id {shown(image, quote=False)} is not among those looked at; left out",
+        )
+        return None
+    where = f"{where} ({name})"
+    if (category := _category(entry, opacity)) != opacity:
+        problems.add(
+            "boxes of other categories", f"{where}: category_id {category}, where {opacity} is opacity; left out"
+        )
+        return None
+    if min(box[2:]) <= 0:
+        problems.add(
+            "boxes without a size",
+            f"{where}: width {box[2]:g} and height {box[3]:g} are not both above 0; left out",
+        )
+        return None
+    if not 0 <= score <= 1:
+        problems.add("scores outside 0..1", f"{where}: score {score:g} is outside 0..1; kept as it is")
+    if name in sizes_wh and reaches_out(box, sizes_wh[name]):
+        width, height = sizes_wh[name]
+        written = shown(entry["bbox"], quote=False)
+        problems.add(
+            "boxes that reach out of their image",
+            f"{where}: bbox {written} reaches out of the {width} x {height} image; kept as it is",
+        )
+    return name, box, score
+
+
+def _values(entry: Any) -> tuple[list[float], float, int | float | str] | None:
+    """The box, its score and the image of an entry; None where they are not what COCO results hold."""
+    try:
+        box, score, image = [float(value) for value in entry["bbox"]], float(entry["score"]), entry["image_id"]
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
+    fine = (
+        len(box) == 4
+        and all(map(math.isfinite, [*box, score]))
+        and -LARGEST_PX <= min(box) <= max(box) <= LARGEST_PX
+        and isinstance(image, int | float | str)
+        and not isinstance(image, bool)
+    )
+    return (box, score, image) if fine else None
 
 
 def _category(entry: Any, default: Any) -> Any:

@@ -34,6 +34,7 @@ from hilum.eval.bootstrap import (
 from hilum.eval.competition import image_scores
 from hilum.eval.image_level import checked_probability, ranking_statistic
 from hilum.eval.matching import match_boxes
+from hilum.eval.strata_labels import BOX_SIZES, box_count_group, box_size_group
 
 SCORE = "competition score"
 SENSITIVITY = "sensitivity"
@@ -42,12 +43,6 @@ FALSE_ALARMS = "images with a false positive"
 AUROC = "AUROC"
 LEVEL = 0.95
 """Of the intervals."""
-
-BOX_SIZE_LIMITS = (0.045, 0.085)
-"""Shares of the image's area; about the terciles of the challenge's 9,555 training boxes (0.0439 and 0.0850)."""
-
-_BOX_SIZES = ("small", "medium", "large")
-_OLDEST = 120  # years; the challenge has ages up to 155, which are typing errors
 
 Array = NDArray[np.float64]
 
@@ -105,49 +100,6 @@ class _Comparison:
     n_strata: int
     inside: _Side
     outside: _Side
-
-
-def age_group(age: str) -> str:
-    """Returns "<20", "20-39", "40-59", "60-79" or "80+" for an age in years; "" for what is none, or above 120.
-
-    Examples:
-        >>> [age_group(age) for age in ("7", "039", "40", "80.5", "155", "")]
-        ['<20', '20-39', '40-59', '80+', '', '']
-    """
-    try:
-        years = float(age)
-    except ValueError:
-        return ""
-    if not 0 <= years <= _OLDEST:
-        return ""
-    return ("<20", "20-39", "40-59", "60-79", "80+")[min(int(years // 20), 4)]
-
-
-def box_size_group(boxes_xywh: NDArray[Any], size_wh: ArrayLike) -> list[str]:
-    """Returns "small", "medium" or "large" for each box, (N,), by its share of the image's area.
-
-    Args:
-        boxes_xywh: (N, 4) in pixels.
-        size_wh: Width and height of the image in pixels.
-
-    Examples:
-        >>> box_size_group(np.array([[0, 0, 20, 20], [0, 0, 25, 20], [50, 50, 40, 40]]), (100, 100))
-        ['small', 'medium', 'large']
-    """
-    width, height = np.asarray(size_wh, dtype=np.float64)
-    boxes = np.asarray(boxes_xywh, dtype=np.float64).reshape(-1, 4)
-    sizes = np.searchsorted(BOX_SIZE_LIMITS, boxes[:, 2] * boxes[:, 3] / (width * height), side="right")
-    return [_BOX_SIZES[size] for size in sizes]
-
-
-def box_count_group(n_boxes: int) -> str:
-    """Returns "1", "2" or "3 or more"; "" for none.
-
-    Examples:
-        >>> [box_count_group(n) for n in range(5)]
-        ['', '1', '2', '3 or more', '3 or more']
-    """
-    return "" if n_boxes < 1 else str(n_boxes) if n_boxes < 3 else "3 or more"
 
 
 def compare_strata(
@@ -223,13 +175,13 @@ def compare_strata(
             comparisons, patients, figures, differences, strict=True
         )
     )
-    # The two strata of a factor are the two sides of one question.
-    questions = sum(
-        0.5 if comparison.n_strata == 2 else 1
-        for comparison, difference in zip(comparisons, differences, strict=True)
-        if difference is not None
-    )
-    return Strata(round(questions), LEVEL, gaps)
+    return Strata(_questions(comparisons, differences), LEVEL, gaps)
+
+
+def _questions(comparisons: Sequence[_Comparison], differences: Sequence[Resampled | None]) -> int:
+    """How many questions were asked: the two strata of a factor are the two sides of one."""
+    asked = (one for one, difference in zip(comparisons, differences, strict=True) if difference is not None)
+    return round(sum(0.5 if one.n_strata == 2 else 1 for one in asked))
 
 
 def _comparisons(
@@ -297,17 +249,17 @@ def _by_box_size(
 ) -> list[_Comparison]:
     if sizes_wh.shape != (len(truth_xywh), 2):
         raise ValueError(f"sizes_wh: expected the shape ({len(truth_xywh)}, 2), got {sizes_wh.shape}")
-    boxes, found = (np.zeros((len(_BOX_SIZES), len(truth_xywh))) for _ in range(2))
+    boxes, found = (np.zeros((len(BOX_SIZES), len(truth_xywh))) for _ in range(2))
     for image, (truth, match) in enumerate(zip(truth_xywh, matches, strict=True)):
         if len(truth):
-            sizes = np.array([_BOX_SIZES.index(size) for size in box_size_group(truth, sizes_wh[image])])
+            sizes = np.array([BOX_SIZES.index(size) for size in box_size_group(truth, sizes_wh[image])])
             np.add.at(boxes[:, image], sizes, 1)
             np.add.at(found[:, image], sizes[match[match >= 0]], 1)
     present = np.flatnonzero(boxes.sum(axis=1))
     return [
         _Comparison(
             "box size",
-            _BOX_SIZES[size],
+            BOX_SIZES[size],
             SENSITIVITY,
             len(present),
             _Side(found[size], boxes[size]),

@@ -78,31 +78,13 @@ def read_submission(
     for line, values in lines:
         if not any(value.strip() for value in values):
             continue
-        row = f"{path.name}, row {line}"
         written = values[id_column].strip() if id_column < len(values) else ""
-        if not written:
-            problems.add("rows without an id", f"{row}: no {COLUMNS[0]}; row skipped")
-            continue
-        image_id = image_name(written, sizes_wh)
-        row = f"{row} ({image_id})"
-        if sizes_wh is not None and image_id not in sizes_wh:
-            problems.add("rows of other images", f"{row}: is not among the images to score; row skipped")
-            continue
-        if image_id in row_of:
-            problems.add(
-                "rows of images that were there already",
-                f"{row}: was in row {row_of[image_id]} already; row skipped",
-            )
-            continue
-        if string_column >= len(values):
-            problems.add(f"rows without {COLUMNS[1]}", f"{row}: no {COLUMNS[1]} column; row skipped")
-            continue
-        words = values[string_column].split()
-        if len(words) % 5:
-            problems.add(
-                "rows with a wrong number of values",
-                f"{row}: {len(words)} values, expected five a box; row skipped",
-            )
+        image_id = image_name(written, sizes_wh) if written else ""
+        row = f"{path.name}, row {line}" + (f" ({image_id})" if image_id else "")
+        cell = values[string_column] if string_column < len(values) else None
+        if problem := _row_problem(image_id, cell, sizes_wh, row_of):
+            kind, reason = problem
+            problems.add(kind, f"{row}: {reason}; row skipped")
             continue
         if image_id != written:
             problems.add("ids that are paths", f"{row}: the id is '{written}'; read without the rest")
@@ -113,8 +95,32 @@ def read_submission(
             )
         row_of[image_id] = line
         size_wh = None if sizes_wh is None else sizes_wh[image_id]
-        predictions[image_id] = _boxes(words, row, size_wh, problems)
+        predictions[image_id] = _boxes((cell or "").split(), row, size_wh, problems)
     return predictions, problems.lines()
+
+
+def _row_problem(
+    image_id: str, cell: str | None, sizes_wh: Mapping[str, object] | None, row_of: Mapping[str, int]
+) -> tuple[str, str] | None:
+    """The kind of problem for which a row is skipped, and what it is; None where it can be read.
+
+    Args:
+        image_id: of the row, or "" where it has none.
+        cell: the boxes; None where the row ends before them.
+        sizes_wh: the images to score; None for any.
+        row_of: the rows of the images that were there already.
+    """
+    if not image_id:
+        return "rows without an id", f"no {COLUMNS[0]}"
+    if sizes_wh is not None and image_id not in sizes_wh:
+        return "rows of other images", "is not among the images to score"
+    if image_id in row_of:
+        return "rows of images that were there already", f"was in row {row_of[image_id]} already"
+    if cell is None:
+        return f"rows without {COLUMNS[1]}", f"no {COLUMNS[1]} column"
+    if (count := len(cell.split())) % 5:
+        return "rows with a wrong number of values", f"{count} values, expected five a box"
+    return None
 
 
 def image_name(written: str, known: Mapping[str, object] | None = None) -> str:

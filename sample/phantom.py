@@ -13,14 +13,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from hilum.sample.placing import Field, Placing, field, step
+
 SIZE_PX = 1024
 _SOFT = 256  # soft tissue has no detail finer than 4 px
 _FINE = 512
 NORMAL = "Normal"
 NOT_NORMAL = "No Lung Opacity / Not Normal"
 OPACITY = "Lung Opacity"
-
-Field = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def draw_phantom(anatomy: Anatomy, view: str, kind: str, rng: np.random.Generato
         rng: source of everything else.
     """
     portable = view == "AP"
-    placing = _Placing.draw(rng, portable=portable)
+    placing = Placing.draw(rng, portable=portable)
     u, v = placing.grid(_SOFT)
     lungs, air = _lungs(u, v, anatomy, portable=portable)
     soft = _body(u, v, anatomy, rng)
@@ -94,54 +94,6 @@ def draw_phantom(anatomy: Anatomy, view: str, kind: str, rng: np.random.Generato
     image = cv2.resize(soft, (_FINE, _FINE), interpolation=cv2.INTER_CUBIC)
     image += cv2.GaussianBlur(lines, (0, 0), 1.6 if portable else 1.1)
     return Phantom(_film(image, view, rng), boxes)
-
-
-@dataclass(frozen=True)
-class _Placing:
-    """Where the person stands: maps the picture to `u` (across, 0 at the spine) and `v` (down, 0..1)."""
-
-    centre: float
-    top: float
-    scale: float
-    tilt_rad: float
-
-    @classmethod
-    def draw(cls, rng: np.random.Generator, *, portable: bool) -> "_Placing":
-        spread = 1.6 if portable else 1.0
-        return cls(
-            centre=0.5 + rng.normal(0, 0.015) * spread,
-            top=rng.normal(0, 0.02) * spread,
-            scale=rng.uniform(0.86, 1.04) if portable else rng.uniform(0.94, 1.06),
-            tilt_rad=float(rng.normal(0, 0.02) * spread),
-        )
-
-    def grid(self, size: int) -> tuple[Field, Field]:
-        axis = ((np.arange(size, dtype=np.float32) + 0.5) / size).astype(np.float32)
-        return self.to_body(axis[None, :], axis[:, None])
-
-    def to_body(self, x: Field, y: Field) -> tuple[Field, Field]:
-        """Shares of the picture to body coordinates; `u` is +-1 at the picture's edges where scale is 1."""
-        cos, sin = np.float32(np.cos(self.tilt_rad)), np.float32(np.sin(self.tilt_rad))
-        dx, dy = (x - np.float32(self.centre)), (y - np.float32(0.5 + self.top))
-        across, down = cos * dx + sin * dy, cos * dy - sin * dx
-        return _field(across * np.float32(2 / self.scale)), _field(down / np.float32(self.scale) + np.float32(0.5))
-
-    def to_picture(self, points_uv: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Body coordinates (N, 2) to shares of the picture (N, 2)."""
-        across, down = points_uv[:, 0] * self.scale / 2, (points_uv[:, 1] - 0.5) * self.scale
-        cos, sin = np.cos(self.tilt_rad), np.sin(self.tilt_rad)
-        return np.stack([cos * across - sin * down + self.centre, sin * across + cos * down + 0.5 + self.top], axis=1)
-
-
-def _field(values: NDArray[np.floating]) -> Field:
-    """The type checker's float32: NumPy's own promotion rules are not in its stubs. Nothing is copied."""
-    return np.asarray(values, np.float32)
-
-
-def _step(distance: NDArray[np.floating], width: float) -> Field:
-    """0 below -width/2, 1 above width/2, smooth between."""
-    t = np.clip(distance / np.float32(width) + np.float32(0.5), 0, 1)
-    return _field(t * t * (3 - 2 * t))
 
 
 def _lung_edges(anatomy: Anatomy, side: int) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
@@ -171,8 +123,8 @@ def _lungs(u: Field, v: Field, anatomy: Anatomy, *, portable: bool) -> tuple[Fie
         middle = (inner + outer) / 2
         dome = np.float32(0.075) * (1 - ((across - middle) / np.float32(0.36)) ** 2)
         base = np.float32(bottom) - np.clip(dome, -0.05, 1) - v
-        part = _step(across - inner, 0.05) * _step(outer - across, 0.05) * _step(base, 0.03)
-        part *= _step(t + np.float32(0.02), 0.08)
+        part = step(across - inner, 0.05) * step(outer - across, 0.05) * step(base, 0.03)
+        part *= step(t + np.float32(0.02), 0.08)
         crisp += part
         depth = np.clip((across - inner) * (outer - across) / ((outer - inner) ** 2 / 4 + np.float32(1e-3)), 0, 1)
         air += part * (np.float32(0.45) + np.float32(0.55) * np.sqrt(depth))
@@ -181,13 +133,11 @@ def _lungs(u: Field, v: Field, anatomy: Anatomy, *, portable: bool) -> tuple[Fie
 
 def _body(u: Field, v: Field, anatomy: Anatomy, rng: np.random.Generator) -> Field:
     width = np.float32(anatomy.body_width)
-    shoulders = _step(
-        v - np.float32(0.12) - np.float32(0.16) * np.clip((np.abs(u) - 0.3), 0, 1) / np.float32(0.7), 0.12
-    )
-    neck = _step(np.float32(0.24) - np.abs(u), 0.20)
-    trunk = _step(width - np.abs(u) + np.float32(0.12) * _step(np.float32(0.45) - v, 0.3), 0.12)
+    shoulders = step(v - np.float32(0.12) - np.float32(0.16) * np.clip((np.abs(u) - 0.3), 0, 1) / np.float32(0.7), 0.12)
+    neck = step(np.float32(0.24) - np.abs(u), 0.20)
+    trunk = step(width - np.abs(u) + np.float32(0.12) * step(np.float32(0.45) - v, 0.3), 0.12)
     body = np.maximum(shoulders * trunk, neck * np.float32(0.72))
-    bulk = np.float32(0.60) + np.float32(0.34) * _step(v - np.float32(anatomy.lung_bottom - 0.02), 0.35)
+    bulk = np.float32(0.60) + np.float32(0.34) * step(v - np.float32(anatomy.lung_bottom - 0.02), 0.35)
     # The beam crosses less of the body near its sides.
     bulk = bulk * (1 - np.float32(0.28) * np.clip(np.abs(u) / width, 0, 1) ** 3)
     spine = np.exp(-(((u - np.float32(anatomy.spine_bend) * np.sin(v * 6)) / np.float32(0.085)) ** 2))
@@ -198,8 +148,8 @@ def _body(u: Field, v: Field, anatomy: Anatomy, rng: np.random.Generator) -> Fie
             distance = ((u * side - np.float32(0.5)) / np.float32(0.36)) ** 2 + (
                 (v - np.float32(0.66)) / np.float32(0.16)
             ) ** 2
-            image += np.float32(anatomy.breast) * _step(1 - distance, 0.5) * body
-    return _field(image + np.float32(rng.uniform(0.0, 0.03)))
+            image += np.float32(anatomy.breast) * step(1 - distance, 0.5) * body
+    return field(image + np.float32(rng.uniform(0.0, 0.03)))
 
 
 def _heart(u: Field, v: Field, anatomy: Anatomy, *, enlarge: float) -> Field:
@@ -213,10 +163,10 @@ def _heart(u: Field, v: Field, anatomy: Anatomy, *, enlarge: float) -> Field:
     aorta = ((u - np.float32(0.07)) / np.float32(0.13)) ** 2 + (
         (v - np.float32(anatomy.lung_top + 0.20)) / np.float32(0.10)
     ) ** 2
-    return _field(np.maximum(_step(1 - egg, 0.5), np.float32(0.6) * _step(1 - aorta, 0.8)))
+    return field(np.maximum(step(1 - egg, 0.5), np.float32(0.6) * step(1 - aorta, 0.8)))
 
 
-def _polyline(canvas: Field, placing: _Placing, points_uv: NDArray[np.floating], width_px: int, value: float) -> None:
+def _polyline(canvas: Field, placing: Placing, points_uv: NDArray[np.floating], width_px: int, value: float) -> None:
     """Add a line given in body coordinates; `width_px` on the fine grid."""
     points = np.round(placing.to_picture(points_uv) * _FINE * 8).astype(np.int32)
     left, top = np.clip(points.min(axis=0) // 8 - width_px, 0, _FINE)
@@ -228,7 +178,7 @@ def _polyline(canvas: Field, placing: _Placing, points_uv: NDArray[np.floating],
     canvas[top:bottom, left:right] += layer.astype(np.float32) * np.float32(value / 255)
 
 
-def _draw_bones(canvas: Field, placing: _Placing, anatomy: Anatomy, rng: np.random.Generator) -> None:
+def _draw_bones(canvas: Field, placing: Placing, anatomy: Anatomy, rng: np.random.Generator) -> None:
     strength = rng.uniform(0.05, 0.10)  # bone over lung; below the diaphragm it hardly shows
     reach = anatomy.lung_width * 1.05
     for side in (-1, 1):
@@ -245,7 +195,7 @@ def _draw_bones(canvas: Field, placing: _Placing, anatomy: Anatomy, rng: np.rand
         _polyline(canvas, placing, collar, 13, strength * 1.3)
 
 
-def _draw_vessels(canvas: Field, placing: _Placing, anatomy: Anatomy, rng: np.random.Generator) -> None:
+def _draw_vessels(canvas: Field, placing: Placing, anatomy: Anatomy, rng: np.random.Generator) -> None:
     hilum_v = (anatomy.lung_top + anatomy.lung_bottom) / 2 - 0.03
     for side in (-1, 1):
         for angle in rng.uniform(-1.3, 1.4, size=9):
@@ -260,7 +210,7 @@ def _draw_vessels(canvas: Field, placing: _Placing, anatomy: Anatomy, rng: np.ra
 
 
 def _opacities(
-    lungs: Field, placing: _Placing, anatomy: Anatomy, rng: np.random.Generator
+    lungs: Field, placing: Placing, anatomy: Anatomy, rng: np.random.Generator
 ) -> tuple[Field, NDArray[np.int64]]:
     """Soft, cloudy consolidations inside the lungs, and the boxes a reader would put around them."""
     count = int(rng.choice([1, 2, 3, 4], p=[0.435, 0.5434, 0.0198, 0.0018]))
@@ -288,7 +238,7 @@ def _opacities(
         radius = (
             2 * np.hypot((x - np.float32(cx)) / np.float32(width), (y - np.float32(cy)) / np.float32(height)) / wobble
         )
-        shape = _step((1 - radius).astype(np.float32), rng.uniform(0.25, 0.6)) * lungs
+        shape = step((1 - radius).astype(np.float32), rng.uniform(0.25, 0.6)) * lungs
         seen = (shape > 0.5) & ~taken
         rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
         if len(rows) < 9 or len(columns) < 9:  # under 36 px: smaller than any labelled box
@@ -316,27 +266,27 @@ def _other_findings(u: Field, v: Field, lungs: Field, anatomy: Anatomy, rng: np.
             for _ in range(int(rng.integers(1, 5))):
                 cu, cv = side * rng.uniform(0.2, 0.5), rng.uniform(0.2, 0.62)
                 distance = (u - np.float32(cu)) ** 2 + (2 * (v - np.float32(cv))) ** 2
-                image += np.float32(rng.uniform(0.1, 0.3)) * _step(np.float32(0.025**2) - distance, 0.0008)
+                image += np.float32(rng.uniform(0.1, 0.3)) * step(np.float32(0.025**2) - distance, 0.0008)
         elif finding == "band":
             slope, height = rng.uniform(-0.4, 0.4), rng.uniform(0.45, 0.65)
             distance = np.abs(v - np.float32(height) - np.float32(slope) * (u - np.float32(side * 0.35)))
-            near = _step(np.float32(0.2) - np.abs(u - np.float32(side * 0.35)), 0.1)
-            image += np.float32(rng.uniform(0.1, 0.22)) * _step(np.float32(0.008) - distance, 0.008) * near * lungs
+            near = step(np.float32(0.2) - np.abs(u - np.float32(side * 0.35)), 0.1)
+            image += np.float32(rng.uniform(0.1, 0.22)) * step(np.float32(0.008) - distance, 0.008) * near * lungs
         elif finding == "cap":
             distance = ((u - np.float32(side * 0.27)) / np.float32(0.14)) ** 2 + (
                 (v - np.float32(anatomy.lung_top + 0.02)) / np.float32(0.03)
             ) ** 2
-            image += np.float32(0.25) * _step(1 - distance, 0.6) * lungs
+            image += np.float32(0.25) * step(1 - distance, 0.6) * lungs
         elif finding == "effusion":
             line = np.float32(anatomy.lung_bottom - rng.uniform(0.02, 0.07)) - np.float32(0.25) * np.clip(
                 u * side - 0.35, 0, 1
             )
-            image += np.float32(0.45) * _step(v - line, 0.05) * _step(u * side, 0.1) * lungs
+            image += np.float32(0.45) * step(v - line, 0.05) * step(u * side, 0.1) * lungs
         elif finding == "device":
             box = np.maximum(
                 np.abs(u - np.float32(side * 0.45)) / np.float32(0.09), np.abs(v - np.float32(0.2)) / 0.045
             )
-            image += np.float32(0.45) * _step((1 - box).astype(np.float32), 0.15)
+            image += np.float32(0.45) * step((1 - box).astype(np.float32), 0.15)
         else:
             image += np.float32(0.07) * _texture(rng, _SOFT, cells=64) * lungs
     return image

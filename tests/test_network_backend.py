@@ -21,7 +21,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "unet": {"backend": "unet", "image_size": 32, "model": {"start_channels": 2, "depth": 2}},
     "torchvision": {
         "backend": "torchvision",
-        "image_size": 128,
+        "image_size": 64,
         "model": {"architecture": "fcos_resnet50_fpn", "backbone": "mobilenet_v3_small", "channels": 64},
     },
     "gate": {"backend": "gate", "image_size": 64, "model": {"name": "test_resnet"}},
@@ -58,6 +58,26 @@ def test_all_are_compiled(values: dict[str, Any], dataset: Path, tmp_path: Path)
         losses.append(read_log(run)[0]["train_loss"])
     assert np.isfinite(losses[1])
     assert losses[1] == pytest.approx(losses[0], rel=0.2)  # dropout draws other numbers
+
+
+def test_of_torchvision_the_backbone_is_compiled_for_training(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shapes: list[torch.Size] = []
+
+    def compiled(forward: Any) -> Any:
+        return lambda pictures: shapes.append(pictures.shape) or forward(pictures)
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    losses = []
+    for ema in (0.0, 0.9):
+        settings = {"epochs": 1, "batch_size": 16, "compile": True, "ema": ema}
+        run = tmp_path / str(ema)
+        train(check_config({**KINDS["torchvision"], "train": settings}, "test"), Dataset.open(dataset), run)
+        losses.append(read_log(run)[0]["train_loss"])
+    images = len(Dataset.open(dataset).split("train"))
+    assert sum(shape[0] for shape in shapes) == 2 * images  # none of val
+    assert losses[0] == losses[1]
 
 
 def test_without_a_decay_keras_adam_keeps_what_older_checkpoints_hold() -> None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from hilum.training.distributed import (
 )
 from hilum.training.log import EpochLog
 from hilum.training.memory import keep_freed_memory
+from hilum.training.precision import computes_in_bfloat16
 from hilum.training.prefetch import loaded_ahead, pinned, workers_for
 from hilum.training.schedule import SCHEDULES
 from hilum.training.settings import TrainSettings
@@ -74,6 +76,7 @@ def fit(
     loss: Callable[..., Tensor],
     validate: Callable[[nn.Module], Mapping[str, float]],
     frozen: Sequence[nn.Module] = (),
+    compiled: Callable[[Callable[[Any], Any]], Callable[[Any], Any]] = torch.compile,
 ) -> None:
     """Train, keep the epoch with the highest validation score in the run's `weights.safetensors`, and log each epoch.
 
@@ -97,6 +100,7 @@ def fit(
             takes.
         validate: figures of a network in evaluation mode, for the log; of `val_score`, higher is better.
         frozen: parts of the network that stay in evaluation mode.
+        compiled: what is called in training -> the same, compiled, where the settings ask for it.
 
     Raises:
         HilumError: the loss is not finite, or the checkpoint cannot be resumed.
@@ -106,10 +110,10 @@ def fit(
     average = MovingAverage(network, settings.ema) if settings.ema and is_rank_zero() else None
     judged = network if average is None else average.network
     done, best, best_epoch = _resume(run, network, optimizer, average)
+    bfloat16 = computes_in_bfloat16(settings.precision, network)
     model: Callable[[Any], Any] = averaging_gradients(network)
     if settings.compile:
-        model = torch.compile(model)
-    bfloat16 = device.type == "cuda" if settings.precision == "auto" else settings.precision == "bfloat16"
+        model = compiled(model)
     if device.type == "cpu":
         keep_freed_memory()
     else:
@@ -117,6 +121,17 @@ def fit(
     log = EpochLog(run, epochs, done=done, tensorboard=settings.tensorboard) if is_rank_zero() else None
     if is_rank_zero() and best_epoch == done > 0:
         save_weights(judged, run)  # the kill may have come between this epoch's checkpoint and its weights
+
+    def learn(numbers: Numbers, count: float, loaded: Iterable[Any]) -> Tensor:
+        batch = prepare(*loaded)
+        with whole_batch_here(numbers):
+            # The gradients are averaged over processes; so weighted they become those of the whole batch's loss.
+            weight = count * world_size() / len(numbers)
+            value = step(model, optimizer, loss, *batch, bfloat16=bfloat16, weight=weight)
+        if average is not None:
+            average.update(network)
+        return value
+
     for epoch in range(done, epochs):
         if patience and epoch - best_epoch >= patience:
             if log:
@@ -129,23 +144,7 @@ def fit(
         network.train()
         for module in frozen:
             module.eval()
-        total, images = torch.zeros((), device=device), 0
-        shares = ((numbers, *shard(numbers)) for numbers in batches(epoch))
-
-        def ready(share: tuple[Numbers, Numbers, float], epoch: int = epoch) -> tuple[Any, ...]:
-            return tuple(pinned(part, device) for part in load(epoch, share[1]))
-
-        for (numbers, _, count), loaded in loaded_ahead(shares, ready, workers_for(device)):
-            batch = prepare(*(_to(part, device) for part in loaded))
-            with whole_batch_here(numbers):
-                # The gradients are averaged over processes; so weighted they become those of the whole batch's loss.
-                weight = count * world_size() / len(numbers)
-                value = step(model, optimizer, loss, *batch, bfloat16=bfloat16, weight=weight)
-            if average is not None:
-                average.update(network)
-            total += value * count  # no .item(): it would wait for the GPU at every step
-            images += len(numbers)
-        train_loss = float(all_sum(total)) / max(images, 1)
+        train_loss = _learn_epoch(learn, batches(epoch), partial(load, epoch), device)
         if not math.isfinite(train_loss):
             raise HilumError(f"{run}: the loss is not finite in epoch {epoch + 1}; try a lower train.learning_rate")
         figures = broadcast(_figures(validate, judged) if is_rank_zero() else None)
@@ -155,21 +154,31 @@ def fit(
             continue
         # Logged first: a resumed run drops lines after its checkpoint, but could not add one that is missing.
         log.epoch(epoch + 1, train_loss=train_loss, learning_rate=learning_rate, **figures)
-        save_checkpoint(
-            {
-                "network": network.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "average": None if average is None else average.state_dict(),
-                "epochs": epoch + 1,
-                "best": best,
-                "best_epoch": best_epoch,
-            },
-            run,
-        )
+        save_checkpoint(_state(network, optimizer, average, epochs=epoch + 1, best=best, best_epoch=best_epoch), run)
         if best_epoch == epoch + 1:
             save_weights(judged, run)
     if log:
         log.close()
+
+
+def _learn_epoch(
+    learn: Callable[[Numbers, float, Iterable[Any]], Tensor],
+    batches: Iterable[Numbers],
+    load: Callable[[Numbers], tuple[Any, ...]],
+    device: torch.device,
+) -> float:
+    """Learn from this process's share of each batch; the mean loss over the images of all processes."""
+    total, images = torch.zeros((), device=device), 0
+    shares = ((numbers, *shard(numbers)) for numbers in batches)
+
+    def ready(share: tuple[Numbers, Numbers, float]) -> tuple[Any, ...]:
+        return tuple(pinned(part, device) for part in load(share[1]))
+
+    for (numbers, _, count), loaded in loaded_ahead(shares, ready, workers_for(device)):
+        value = learn(numbers, count, [_to(part, device) for part in loaded])
+        total += value * count  # no .item(): it would wait for the GPU at every step
+        images += len(numbers)
+    return float(all_sum(total)) / max(images, 1)
 
 
 def step(
@@ -189,6 +198,18 @@ def step(
     (value * weight).backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     return value.detach()
+
+
+def _state(
+    network: nn.Module, optimizer: torch.optim.Optimizer, average: MovingAverage | None, **progress: float
+) -> dict[str, Any]:
+    """What a checkpoint holds."""
+    return {
+        "network": network.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "average": None if average is None else average.state_dict(),
+        **progress,
+    }
 
 
 def _resume(

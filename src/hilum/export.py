@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -92,13 +92,7 @@ def export(run: Path, kind: Format, out: Path, *, overwrite: bool = False) -> fl
         for name in (CONFIG, OPERATING_POINT):
             shutil.copy(run / name, partial / name)
         _write_network(content, kind, partial)
-        about = {
-            "format": kind,
-            "sha256": {name: digest((partial / name).read_bytes()) for name in FORMATS[kind]},
-            "parameters": parameter_count(run),
-            "versions": {name: version(name) for name in _MADE_BY[kind]},
-        }
-        write_json(partial / ENVIRONMENT, {**read_environment(run), EXPORTED: about})
+        write_json(partial / ENVIRONMENT, {**read_environment(run), EXPORTED: _about(run, kind, partial)})
         difference = _difference(load_exported(partial), example, expected, sorts=sorts)
         if difference is not None and not difference <= _TOLERANCE:
             raise HilumError(
@@ -111,6 +105,16 @@ def export(run: Path, kind: Format, out: Path, *, overwrite: bool = False) -> fl
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return difference
+
+
+def _about(run: Path, kind: Format, written: Path) -> dict[str, Any]:
+    """What is noted of an exported network whose files are written."""
+    return {
+        "format": kind,
+        "sha256": {name: digest((written / name).read_bytes()) for name in FORMATS[kind]},
+        "parameters": parameter_count(run),
+        "versions": {name: version(name) for name in _MADE_BY[kind]},
+    }
 
 
 def _check_free(out: Path, run: Path, *, overwrite: bool) -> None:

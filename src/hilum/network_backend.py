@@ -1,7 +1,7 @@
 """A backend that is one network: trained, loaded and asked here, once for all of them."""
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final, Self, final
 
@@ -103,6 +103,11 @@ class NetworkBackend(Backend):
         modules = self._network.modules() if self._config.train.freeze_batchnorm else ()
         return [module for module in modules if isinstance(module, _BatchNorm)]
 
+    def compiled(self, model: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """What is called in training, compiled: the network, or what averages its gradients over processes."""
+        compiled: Callable[[Any], Any] = torch.compile(model)
+        return compiled
+
     def take_operating_point(self, run: Path) -> None:
         """Take over what `hilum tune` chose for a run."""
 
@@ -151,6 +156,7 @@ class NetworkBackend(Backend):
             loss=backend.loss,
             validate=lambda judged: cls(judged, config).validate(squares["val"], val),
             frozen=backend.frozen(),
+            compiled=backend.compiled,
         )
         wait()  # for the weights, which the first process stores
         return cls.load(run)

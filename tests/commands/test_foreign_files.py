@@ -15,8 +15,8 @@ import torch
 
 from hilum.__main__ import main
 from hilum.cli import app
-from hilum.comparison import benchmark as benchmark_module
 from hilum.comparison import cost
+from hilum.comparison import kept as kept_module
 from hilum.comparison.benchmark import benchmark
 from hilum.comparison.peak_memory import PeakMemory
 from hilum.config import check_config, dump_config
@@ -516,7 +516,7 @@ def test_the_benchmark_keeps_costs_and_believes_no_wrong_one(place: Path, monkey
     assert kept["cost"]["peak_memory"]["gpu_bytes"] is None  # NaN
     load(place / "run")
     measured: list[object] = []
-    monkeypatch.setattr(benchmark_module, "measure_cost", lambda *_, **__: measured.append(1))
+    monkeypatch.setattr(kept_module, "measure_cost", lambda *_, **__: measured.append(1))
     again = benchmark(data, {"run": place / "run"}, out, tell=lambda _: None, cost_seconds=0.0)
     assert not measured
     cost_again = again.measured[-1].about.cost

@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from hilum.comparison import benchmark as benchmark_module
-from hilum.comparison import cost
+from hilum.comparison import cost, kept
 from hilum.comparison.against import compare_benchmarks
 from hilum.comparison.benchmark import AVERAGE, NOTHING, Benchmark, benchmark, predict_split
 from hilum.comparison.peak_memory import PeakMemory
@@ -128,8 +128,8 @@ def test_again_it_reuses_runs_predictions_and_costs(
 ) -> None:
     out, _ = done
     before = {path: path.stat().st_mtime_ns for part in ("runs", "predictions") for path in out.glob(f"{part}/**/*")}
-    monkeypatch.setattr(benchmark_module, "predict_all", None)  # would be called
-    monkeypatch.setattr(benchmark_module, "measure_cost", None)
+    monkeypatch.setattr(kept, "predict_all", None)  # would be called
+    monkeypatch.setattr(kept, "measure_cost", None)
     told: list[str] = []
     text = (out / "results.json").read_text()
     run(dataset, out, told, command="hilum benchmark DATA")
@@ -171,14 +171,15 @@ def test_runs_of_other_code_are_reused_and_told_and_what_is_cheap_is_made_again(
     assert "- small unet was trained by other code, unknown." in (out / "table.md").read_text()
     assert found.results.code == now
 
-    monkeypatch.setattr(benchmark_module, "source_digest", lambda: "another")
+    for module in (benchmark_module, kept):
+        monkeypatch.setattr(module, "source_digest", lambda: "another")
     costs = []
 
     def count(*arguments: Any, **options: Any) -> cost.Cost:
         costs.append(arguments)
         return cost.measure_cost(*arguments, **options)
 
-    monkeypatch.setattr(benchmark_module, "measure_cost", count)
+    monkeypatch.setattr(kept, "measure_cost", count)
     told.clear()
     run(dataset, out, told)
     assert sum("predicts" in line for line in told) == 4
@@ -191,9 +192,9 @@ def test_costs_are_of_these_files(tmp_path: Path) -> None:
     one, other = tmp_path / "a.dcm", tmp_path / "b.dcm"
     one.write_bytes(b"12")
     other.write_bytes(b"12")
-    keys = [benchmark_module._names_and_sizes(paths) for paths in ([one], [other], [one, other], [])]
+    keys = [kept._names_and_sizes(paths) for paths in ([one], [other], [one, other], [])]
     one.write_bytes(b"123")
-    assert len({*keys, benchmark_module._names_and_sizes([one])}) == 5
+    assert len({*keys, kept._names_and_sizes([one])}) == 5
 
 
 def test_the_digest_is_of_names_and_bytes(tmp_path: Path) -> None:

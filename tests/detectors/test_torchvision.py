@@ -439,14 +439,3 @@ def test_damaged_weights_are_named(trained: Any, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_bytes((trained[1] / "config.yaml").read_bytes())
     with pytest.raises(HilumError, match="not finite; train again"):
         TorchvisionDetector.load(tmp_path)
-
-
-def test_bfloat16_is_refused_where_the_top_of_the_pyramid_is_one_pixel():
-    values = {
-        "backend": "torchvision",
-        "model": {"architecture": "fcos_resnet50_fpn"},
-        "train": {"precision": "bfloat16"},
-    }
-    assert check_config({**values, "image_size": 128}, "a").train.precision == "bfloat16"
-    with pytest.raises(HilumError, match="bfloat16 needs an image_size of 128 or more, not 96"):
-        check_config({**values, "image_size": 96}, "a")

@@ -9,7 +9,8 @@ import pytest
 from hilum.eval import strata
 from hilum.eval.competition import competition_score, match_counts
 from hilum.eval.image_level import auroc
-from hilum.eval.strata import age_group, box_count_group, box_size_group, compare_strata
+from hilum.eval.strata import compare_strata
+from hilum.eval.strata_labels import age_group, box_count_group, box_size_group
 
 NONE = np.empty((0, 4))
 FACTORS = {"view": ["AP", "PA", ""], "age": ["20-39", "40-59", "60-79"]}

@@ -160,7 +160,7 @@ def few_resamples() -> None:
 @contextmanager
 def costs_nothing() -> Iterator[None]:
     """While it is open, a benchmark does not measure time and memory, which takes its time."""
-    for name in ("cost", "benchmark"):
+    for name in ("cost", "kept"):
         importlib.import_module(f"hilum.comparison.{name}")
     from hilum.comparison.cost import Cost, Latency, Throughput
     from hilum.comparison.peak_memory import PeakMemory
