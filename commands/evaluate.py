@@ -36,7 +36,7 @@ def evaluate(
     from hilum.run import write_json
 
     check_order("evaluate", (ANSWERS, predictions), (TRUTH, data))
-    if data.is_file():
+    if data.is_file() or data.suffix.lower() == ".csv":
         _on_marks(predictions, data, confidence, json)
         return
     results, problems = run(predictions, Dataset.open(data), split, confidence)

@@ -84,6 +84,8 @@ def test_marks_are_of_predictions_as_they_are(found: Path, tmp_path: Path) -> No
     file = marks(tmp_path, {1: "1", 6: "0"})
     with pytest.raises(HilumError, match="predict with another --confidence"):
         evaluate(found, file, confidence=0.1)
+    with pytest.raises(HilumError, match=r"nowhere\.csv: "):
+        evaluate(found, tmp_path / "nowhere.csv")
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.yaml").write_text("")
     with pytest.raises(HilumError, match=r"not a predictions folder, images\.csv is missing"):

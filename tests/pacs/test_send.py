@@ -14,6 +14,7 @@ from hilum.pacs.send import Identity, RefusedError, UnavailableError, receiver_a
 
 PRESENTATION_STATE = "1.2.840.10008.5.1.4.1.1.11.1"
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+QUICKLY = {"poll_interval": 0.01}  # seconds after which a server sees that it is to end
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 
 
@@ -36,7 +37,8 @@ def node(answer=0, *, sop_class=SECONDARY_CAPTURE, title="ARCHIVE", syntaxes=("1
     entity = AE(title)
     entity.require_called_aet = True
     entity.add_supported_context(sop_class, list(syntaxes))
-    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, store)])
+    server = entity.make_server(("127.0.0.1", 0), evt_handlers=[(evt.EVT_C_STORE, store)])
+    threading.Thread(target=server.serve_forever, kwargs=QUICKLY, daemon=True).start()
     try:
         yield server.server_address[1], taken
     finally:
@@ -65,7 +67,7 @@ def web(status, content=b"{}", **headers):
             pass
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, kwargs=QUICKLY, daemon=True).start()
         yield server.server_address[1], asked
         server.shutdown()
 

@@ -215,7 +215,7 @@ def test_a_web_server_can_show_it(page, view):
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=page.parent))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
         view.goto(f"http://127.0.0.1:{server.server_port}/worklist.html")
         view.locator(".open").first.click()
@@ -240,10 +240,10 @@ def test_on_a_phone_and_without_script(page, browser, view):
 
 
 def test_memory_does_not_grow_with_the_number_of_pictures(worklist, tmp_path):
-    page = worklist(600)
+    page = worklist(300)
     pictures = Pictures(page.parent, DIGEST)
     peaks = []
-    for count in (100, 600):
+    for count in (50, 300):
         tracemalloc.start()
         write_worklist(pictures, results(count), Made(10_000, "a run", "0", LEAST))
         peaks.append(tracemalloc.get_traced_memory()[1])
