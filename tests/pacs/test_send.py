@@ -4,9 +4,11 @@ import contextlib
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from socketserver import TCPServer
 
 import pytest
 from pynetdicom import AE, evt
+from pynetdicom.transport import ThreadedAssociationServer
 from service import CT
 
 from hilum.errors import HilumError
@@ -37,14 +39,21 @@ def node(answer=0, *, sop_class=SECONDARY_CAPTURE, title="ARCHIVE", syntaxes=("1
     entity = AE(title)
     entity.require_called_aet = True
     entity.add_supported_context(sop_class, list(syntaxes))
-    server = entity.make_server(("127.0.0.1", 0), evt_handlers=[(evt.EVT_C_STORE, store)])
+    handlers = [(evt.EVT_C_STORE, store)]
+    server = entity.make_server(
+        ("127.0.0.1", 0),
+        contexts=entity.supported_contexts,
+        evt_handlers=handlers,
+        server_class=ThreadedAssociationServer,
+    )
     threading.Thread(target=server.serve_forever, kwargs=QUICKLY, daemon=True).start()
     try:
         yield server.server_address[1], taken
     finally:
         for association in server.active_associations:
             association.abort()
-        server.shutdown()
+        TCPServer.shutdown(server)  # the library's own looks for it in a list that `start_server` fills
+        server.server_close()
 
 
 @contextlib.contextmanager
