@@ -65,6 +65,7 @@ class TestUNetInONNXRuntime(InONNXRuntime, test_ours.TestUNet):
     pass
 
 
+@pytest.mark.slow
 class TestYOLOInOpenVINO(InOpenVINO, test_ours.TestYOLO):
     pass
 

@@ -131,6 +131,12 @@ def page(found, tmp_path_factory):
     return path
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Nothing in the place of each figure, for tests of what is said."""
+    monkeypatch.setattr("hilum.pages.report_figures.to_svg", lambda figure: b'<svg viewBox="0 0 1 1"/>')
+
+
 def test_the_page_tells_the_figures(page, found):
     text = words(page)
     for entry in found.results.entries:
@@ -231,6 +237,7 @@ def test_figures_that_are_not_there_are_dashes(found, tmp_path):
     assert "What it costs" not in words(tmp_path / "report.html")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_page_bears_the_date_of_its_results(page, found, tmp_path):
     date = found.results.date
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", date)
@@ -247,6 +254,7 @@ def test_that_nothing_could_be_chosen_on_val_is_told(found):
     assert "No image of val shows opacity" not in " ".join(cautions(found.results, []))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_without_any_config(data, split, tmp_path):
     write_report(tmp_path / "report.html", make_benchmark(data, split, {}))
     text = words(tmp_path / "report.html")
@@ -254,6 +262,7 @@ def test_without_any_config(data, split, tmp_path):
     assert AVERAGE in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_several_seeds_and_what_flatters(data, split, tmp_path):
     groups = {"many": [shifted(split, share=0.7, seed=seed) for seed in range(3)]}
     benchmark = make_benchmark(data, split, groups, pretraining="checkpoint.pt")
@@ -278,6 +287,7 @@ def test_no_two_of_thirty_configs_look_alike():
     assert len({each.colour for each in looks[:7]}) == 7
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_config_without_a_box_is_said_to_be_no_detector(data, split, tmp_path):
     classifier = replace(nothing(split), probability=np.linspace(0, 1, len(split)))
     groups = {"gate": [classifier], "good": [shifted(split, share=0.9, seed=1)]}
@@ -349,6 +359,7 @@ def test_a_config_alone_and_against_two_average_boxes():
     assert "b (+0.05 [\N{MINUS SIGN}0.10, +0.30]) is not shown" in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_training_time_is_rounded_before_it_is_split_and_sorted_by_its_seconds(data, split, tmp_path):
     groups = {"long": [shifted(split, share=0.7, seed=1)]}
     benchmark = make_benchmark(data, split, groups, cost=replace(COST, training_seconds=119.6))
@@ -356,6 +367,7 @@ def test_training_time_is_rounded_before_it_is_split_and_sorted_by_its_seconds(d
     assert '<td class=number data-value="120">2:00</td>' in (tmp_path / "report.html").read_text()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_on_how_many_images_the_report_measured_is_told(data, split, tmp_path):
     groups = {"unet": [shifted(split, share=0.7, seed=1)]}
     images = len(data.split("val"))
@@ -366,6 +378,7 @@ def test_on_how_many_images_the_report_measured_is_told(data, split, tmp_path):
         assert (text in words(tmp_path / "report.html")) == any(text in line for line in notes(found.results)) == told
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_images_of_no_patient_and_other_code_are_told(found, tmp_path):
     without = changed(found, images_without_patient=2)
     told = cautions(without.results, series_of(found))
@@ -422,6 +435,7 @@ def test_pictures_fit_whatever_they_show(found, split, tmp_path, monkeypatch):
     assert sum(map(len, gallery._pictures(split, range(len(split))))) < 310_000
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_picture_that_cannot_be_read(found, split, tmp_path):
     gone = replace(split, paths=(tmp_path / "gone.png", *split.paths[1:]))
     write_report(tmp_path / "report.html", replace(found, holdout=gone))

@@ -53,7 +53,7 @@ def config(model=None, **changes):
         ("Unet", "tu-swin_tiny_patch4_window7_224", {"img_size": 128}),
     ],
 )
-@pytest.mark.parametrize("image_loss", [0, 0.3])
+@pytest.mark.parametrize("image_loss", [pytest.param(0, marks=pytest.mark.slow), 0.3])
 def test_any_decoder_over_any_encoder(architecture, encoder, options, image_loss):
     """Masks are as large as the image, and images judged."""
     values = {"architecture": architecture, "encoder": encoder, "options": options}

@@ -35,13 +35,17 @@ def _assert_same(runs: list[Path], *, rel: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "losses", [("iou_bce",), pytest.param(("iou", "bce", "tversky", "dice_bce", "focal"), marks=pytest.mark.slow)]
+    ("losses", "counts"),
+    [
+        (("iou_bce",), (1, 2)),
+        pytest.param(("iou_bce", "iou", "bce", "tversky", "dice_bce", "focal"), (1, 2, 3), marks=pytest.mark.slow),
+    ],
 )
-def test_two_and_three_processes_learn_as_one(tmp_path: Path, losses: tuple[str, ...]) -> None:
-    names = [f"{loss}-{count}" for loss in losses for count in (1, 2, 3)]
+def test_several_processes_learn_as_one(tmp_path: Path, losses: tuple[str, ...], counts: tuple[int, ...]) -> None:
+    names = [f"{loss}-{count}" for loss in losses for count in counts]
     _started(sys.executable, Path(__file__).with_name("sharing.py"), tmp_path, *names)
     for loss in losses:
-        runs = [tmp_path / f"{loss}-{count}" for count in (1, 2, 3)]
+        runs = [tmp_path / f"{loss}-{count}" for count in counts]
         _assert_same(runs, rel=1e-4)
         assert read_log(runs[0])[0]["train_loss"] != read_log(runs[0])[2]["train_loss"]
 
