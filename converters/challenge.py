@@ -27,13 +27,11 @@ def find(request: Request) -> Source | None:
     """The challenge, where the files are laid out as Kaggle's download; its tables are read.
 
     Raises:
-        HilumError: its tables or pictures are missing, damaged, or not of each other; or a key was given.
+        HilumError: its tables or pictures are missing, damaged, or not of each other.
     """
     layout = kaggle_layout(request.files)
     if layout is None:
         return None
-    if request.key is not None:
-        raise HilumError(f"{request.key}: a key is for trees without Kaggle's layout; the challenge's ids are public")
     return _Challenge(layout, request)
 
 

@@ -33,6 +33,7 @@ from hilum.datasets.folder import people
 from hilum.datasets.left_out import LeftOut, write_left_out
 from hilum.datasets.record import CONVERSION as MARKER
 from hilum.datasets.splits import split_by_group
+from hilum.datasets.tables import SAFE_ID
 from hilum.datasets.writing import METADATA, write_metadata, write_splits
 from hilum.datasets.yolo import data_yaml
 from hilum.errors import HilumError
@@ -131,9 +132,11 @@ class _Work:
     executor: Executor | None
     progress: Progress
 
-    def pictures(self, records: Sequence[Record], *, key: bytes | None) -> Iterator[tuple[Record, Picture]]:
+    def pictures(
+        self, records: Sequence[Record], *, key: bytes | None, picture_files: bool
+    ) -> Iterator[tuple[Record, Picture]]:
         """Convert the files of all records, in order; what an interrupted run has decoded is not decoded again."""
-        convert_some = partial(convert_pictures, rendering=self.rendering, key=key)
+        convert_some = partial(convert_pictures, rendering=self.rendering, key=key, picture_files=picture_files)
         with Journal(self.out, self.rendering) as journal:
             jobs = [self._job(record, journal) for record in records]
             size = _CHUNK if self.executor else 1
@@ -170,6 +173,10 @@ def _find(source: Path, out: Path, patients: Path | None, key: Path | None, tell
             tell(f"{source}: {entry.file}: {entry.reason}")
     request = Request(source, out, files, not_listed, patients, key, tell)
     found = next(filter(None, (find(request) for find in FINDERS)))
+    if patients is not None and not found.patients_known:
+        raise HilumError(f"{patients}: a patient map is for images that have labels, and {source} has none of them")
+    if key is not None and not found.private:
+        raise HilumError(f"{key}: a key is for trees without labels; the ids of {source} are public")
     if not found.private and (out / SOURCES).exists():
         raise HilumError(f"{out / SOURCES}: is of a tree of patients; give a new folder")
     return found
@@ -181,6 +188,7 @@ def _convert_source(source: Source, work: _Work, seed: int) -> dict[str, Any]:
     if not source.private:
         (out / KEY).unlink(missing_ok=True)  # of a tree whose conversion failed or was given up: it has named nothing
     records = list(source.records())
+    _check_ids(records)
     images, unlabelled = _convert_pictures(source, records, work)
     source.left_out += source.compare({image.picture.image_id: len(image.boxes_xywh) for image in images})
     left_out = [source.public(entry) for entry in source.left_out]
@@ -189,7 +197,7 @@ def _convert_source(source: Source, work: _Work, seed: int) -> dict[str, Any]:
         if not (out / SOURCES).exists():
             (out / KEY).unlink(missing_ok=True)  # else no other source could be converted to this folder
         reasons = Counter(entry.reason for entry in left_out).most_common(3)
-        said = "; ".join(f"{count} x {reason}" for reason, count in reasons)
+        said = "; ".join(f"{count} x {reason}" for reason, count in reasons) or "the source gives labels to none"
         what = "labelled picture" if source.labelled else "picture"
         raise HilumError(f"no {what} among the {len(records)} files could be converted: {said}")
     for name, text in source.private_files().items():
@@ -217,11 +225,23 @@ def _convert_source(source: Source, work: _Work, seed: int) -> dict[str, Any]:
     }
 
 
+def _check_ids(records: Sequence[Record]) -> None:
+    """Refuse ids that lead out of the folder, or to another picture's file on systems that know no case."""
+    seen = set[tuple[bool, str]]()
+    for record in records:
+        if not SAFE_ID.fullmatch(record.image_id):
+            raise HilumError(f"{record.image_id!r}: no image id: letters, digits, '.', '_' and '-' are expected")
+        place = record.labelled, record.image_id.casefold()
+        if place in seen:
+            raise HilumError(f"{record.image_id!r}: two pictures of this id; give each one of its own")
+        seen.add(place)
+
+
 def _convert_pictures(source: Source, records: Sequence[Record], work: _Work) -> tuple[list[_Labelled], list[Picture]]:
     """The labelled pictures and the others; what is wrong with one goes to what the source left out."""
     images: list[_Labelled] = []
     unlabelled: list[Picture] = []
-    for record, picture in work.pictures(records, key=source.key):
+    for record, picture in work.pictures(records, key=source.key, picture_files=source.picture_files):
         if picture.note is not None:
             source.left_out.append(LeftOut("note", record.image_id, record.file.name, None, picture.note))
         if picture.reason is not None:

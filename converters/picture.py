@@ -1,4 +1,4 @@
-"""Convert one DICOM file into one picture, and its boxes into one label file: what a worker does.
+"""Convert one file into one picture, and its boxes into one label file: what a worker does.
 
 A plain file's JPEG stream is kept, which costs little more than a copy; OpenCV and pydicom are imported only where
 something has to be decoded.
@@ -82,12 +82,12 @@ class Picture:
         image_id: its name; in the challenge that is `patientId`.
         file_name: in its folder.
         size_wh: as written.
-        source_size_wh: as in the DICOM file; boxes are given in its pixels.
+        source_size_wh: as in the source's file; boxes are given in its pixels.
         untouched: whether the JPEG stream of the DICOM file was kept.
         sha256: of the picture file.
         tags: what may leave the file.
         patient: whose it is, as a keyed hash; empty without a key, and where the file does not say.
-        source_sha256: of the DICOM file; empty where the stream was kept, for that is made anew as fast as checked.
+        source_sha256: of the source's file; empty where the stream was kept, for that is made anew as fast as checked.
         note: what was decided on the way that somebody may want to look at.
         reason: why it was left out.
     """
@@ -115,7 +115,7 @@ class Job:
     """One file to convert.
 
     Attributes:
-        file: the DICOM file.
+        file: of DICOM, or a picture file.
         image_id: safe to be a file's name.
         pictures: folder for the picture.
         labels: folder for the label file; None for an unlabelled picture.
@@ -131,18 +131,23 @@ class Job:
     known: Picture | None = None
 
 
-def convert_pictures(jobs: Sequence[Job], rendering: Rendering, key: bytes | None) -> list[Picture]:
+def convert_pictures(
+    jobs: Sequence[Job], rendering: Rendering, key: bytes | None, *, picture_files: bool = False
+) -> list[Picture]:
     """Convert files one after the other; a worker's share of the work."""
-    return [convert_picture(job, rendering, key) for job in jobs]
+    return [convert_picture(job, rendering, key, picture_files=picture_files) for job in jobs]
 
 
-def convert_picture(job: Job, rendering: Rendering = AS_IS, key: bytes | None = None) -> Picture:
-    """Write the picture and the label file of one DICOM file.
+def convert_picture(
+    job: Job, rendering: Rendering = AS_IS, key: bytes | None = None, *, picture_files: bool = False
+) -> Picture:
+    """Write the picture and the label file of one file.
 
     Args:
         job: which file, and where to.
         rendering: how.
         key: where given, the patient's id becomes a keyed hash.
+        picture_files: whether it is a picture file, such as JPEG or PNG, and not DICOM.
 
     Raises:
         OSError: the dataset folder cannot be written, or the source's disk is gone.
@@ -152,7 +157,8 @@ def convert_picture(job: Job, rendering: Rendering = AS_IS, key: bytes | None = 
     """
     try:
         content = job.file.read()
-        picture, data = _converted(content, job, rendering, key)
+        convert = _from_picture_file if picture_files else _from_dicom
+        picture, data = convert(content, job, rendering, key)
     except HilumError as error:
         return Picture(job.image_id, reason=str(error))
     except MemoryError:
@@ -189,7 +195,7 @@ def _label(boxes_xywh: Sequence[Box], picture: Picture) -> str:
     return boxes_to_yolo((scaled(box, picture.scale_xy) for box in kept), picture.size_wh)
 
 
-def _converted(content: bytes, job: Job, rendering: Rendering, key: bytes | None) -> tuple[Picture, bytes | None]:
+def _from_dicom(content: bytes, job: Job, rendering: Rendering, key: bytes | None) -> tuple[Picture, bytes | None]:
     """The picture and its bytes; None instead of bytes where an earlier run has written them."""
     plain = read_plain(content)
     if plain is not None and _is_kept(plain.header, plain.stream, rendering, key):
@@ -198,8 +204,8 @@ def _converted(content: bytes, job: Job, rendering: Rendering, key: bytes | None
         name = f"{job.image_id}.jpg"
         return Picture(job.image_id, name, size_wh, size_wh, True, _sha256(data), tags, patient), data
     source_sha256 = _sha256(content)
-    if job.known and job.known.source_sha256 == source_sha256 and _is_there(job, job.known):
-        return job.known, None
+    if known := _known(job, source_sha256):
+        return known, None
     from hilum.dicom.reading import header_of, plain_jpeg, read_dicom
 
     dataset = read_dicom(content)
@@ -223,6 +229,30 @@ def _converted(content: bytes, job: Job, rendering: Rendering, key: bytes | None
         patient,
         source_sha256,
         note,
+    )
+    return picture, data
+
+
+def _from_picture_file(
+    content: bytes, job: Job, rendering: Rendering, key: bytes | None
+) -> tuple[Picture, bytes | None]:
+    """As `_from_dicom`; the pixels alone come along, for what else is in the file may name a person."""
+    del key  # a picture file says of no patient
+    source_sha256 = _sha256(content)
+    if known := _known(job, source_sha256):
+        return known, None
+    from hilum.datasets.pictures import decode_grey, to_8_bits
+    from hilum.dicom.rendering import BLACK_BONES, has_black_bones
+
+    shown = decode_grey(content)
+    pixels = shown if rendering.bits > 8 else to_8_bits(shown)
+    note = BLACK_BONES if has_black_bones(to_8_bits(shown)) else None
+    source_size_wh = (pixels.shape[1], pixels.shape[0])
+    pixels = _reduced(pixels, rendering.longer_side_px)
+    data, ending = _encoded(pixels, rendering)
+    name, size_wh = f"{job.image_id}.{ending}", (pixels.shape[1], pixels.shape[0])
+    picture = Picture(
+        job.image_id, name, size_wh, source_size_wh, sha256=_sha256(data), source_sha256=source_sha256, note=note
     )
     return picture, data
 
@@ -271,10 +301,21 @@ def _rendered(
         pixels, note = shown.pixels, shown.note
         shown_size_wh = (pixels.shape[1], pixels.shape[0])
         source_size_wh = (round(shown_size_wh[0] / shown.scale_xy[0]), round(shown_size_wh[1] / shown.scale_xy[1]))
-    if longer is None or max(shown_size_wh) <= longer:
-        return pixels, source_size_wh, note
-    reduced_wh = tuple(max(1, round(side * longer / max(shown_size_wh))) for side in shown_size_wh)
-    return np.asarray(cv2.resize(pixels, reduced_wh, interpolation=cv2.INTER_AREA)), source_size_wh, note
+    return _reduced(pixels, longer), source_size_wh, note
+
+
+def _reduced(
+    pixels: "NDArray[np.uint8] | NDArray[np.uint16]", longer_side_px: int | None
+) -> "NDArray[np.uint8] | NDArray[np.uint16]":
+    import cv2
+    import numpy as np
+
+    height, width = pixels.shape
+    longer = max(height, width)
+    if longer_side_px is None or longer <= longer_side_px:
+        return pixels
+    reduced_wh = tuple(max(1, round(side * longer_side_px / longer)) for side in (width, height))
+    return np.asarray(cv2.resize(pixels, reduced_wh, interpolation=cv2.INTER_AREA))
 
 
 def _decode_reduced(stream: JpegStream, longer_side_px: int) -> "NDArray[np.uint8] | None":
@@ -318,11 +359,16 @@ def _tags_and_patient(header: Header, key: bytes | None) -> tuple[Tags, str]:
     return tags, pseudonym(key, "patient", patient_id) if patient_id else ""
 
 
-def _is_there(job: Job, known: Picture) -> bool:
+def _known(job: Job, source_sha256: str) -> Picture | None:
+    """What an earlier run made of the same file, where it is still there."""
+    known = job.known
+    if known is None or known.source_sha256 != source_sha256:
+        return None
     try:
-        return _sha256(read_regular(Path(job.pictures, known.file_name), MAX_FILE_BYTES)) == known.sha256
+        written = read_regular(Path(job.pictures, known.file_name), MAX_FILE_BYTES)
     except (OSError, HilumError):
-        return False
+        return None
+    return known if _sha256(written) == known.sha256 else None
 
 
 def _sha256(content: bytes) -> str:

@@ -15,8 +15,8 @@ class Record:
     """A picture of a source, and what the source says of it.
 
     Attributes:
-        file: the DICOM file.
-        image_id: safe to be a file's name.
+        file: of DICOM, or a picture file where its source has such.
+        image_id: safe to be a file's name, and of one picture alone; a conversion refuses others.
         labelled: whether it is known where its opacities are; else it is converted without labels.
         boxes_xywh: the opacities in source pixels, which may reach out of the picture.
         rows: of the label table, one a box.
@@ -31,6 +31,10 @@ class Record:
     rows: tuple[int, ...] = ()
     kind: str = ""
     patient: str = ""
+
+    def __post_init__(self) -> None:
+        if len(self.rows) != len(self.boxes_xywh):
+            raise ValueError(f"{self.image_id}: rows: expected one a box, {len(self.boxes_xywh)}, got {len(self.rows)}")
 
 
 @dataclass(frozen=True)
@@ -61,17 +65,20 @@ class Source(ABC):
 
     Attributes:
         left_out: what did not come along, whoever found that out.
-        private: whether names of files and patients may be those of people: then `private_files` alone lead back.
+        private: whether names of files and patients may be those of people: then `private_files` alone lead back, and
+            the source takes a key.
+        picture_files: whether its files are pictures, such as JPEG and PNG, and not DICOM.
         labelled: whether some of its pictures are to have labels; it fails where none of them can be converted.
         part: what one of its files is called in `left_out.csv`.
         table: name of the label table, for messages.
         label_rows: in that table.
-        patients_known: whether it was said whose the images are.
+        patients_known: whether it was said whose the images are; a source that leaves it takes no patient map.
         key: of the keyed hashes that patients' ids become; None where they are not read from the files.
         all_outside: said of an image whose boxes all lie outside its picture.
     """
 
     private = False
+    picture_files = False
     labelled = True
     part = "image"
     table = ""

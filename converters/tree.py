@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from hilum.converters.record import Record, Request, Source
 from hilum.datasets.left_out import LeftOut
-from hilum.errors import HilumError
 from hilum.files import csv_text
 from hilum.pseudonyms import pseudonym, read_or_make_key
 
@@ -15,13 +14,7 @@ _DO_NOT_SHARE = "# Do not share this file: it leads from the names in the datase
 
 
 def find(request: Request) -> Source:
-    """Every folder and zip is a tree.
-
-    Raises:
-        HilumError: a patient map was given.
-    """
-    if request.patients is not None:
-        raise HilumError(f"{request.patients}: a patient map is for Kaggle's layout, which {request.source} has not")
+    """Every folder and zip is a tree."""
     return _Tree(request)
 
 

@@ -116,16 +116,28 @@ def read_radiograph(source: Path | str | PackedPicture | NDArray[Any]) -> Radiog
         HilumError: the reason alone; the caller knows which picture.
     """
     if not isinstance(source, str | Path | PackedPicture):
-        return _without_tags(_to_gray8(np.asarray(source)))
+        return _without_tags(to_8_bits(np.asarray(source)))
     content = content_of(source)
     name = None if content[128:132] == b"DICM" else picture_format(content)  # some slides are TIFF and DICOM in one
     if name is not None:
-        return _without_tags(_to_gray8(_grey_of(decode_picture(content, name))))
+        return _without_tags(to_8_bits(decode_grey(content)))
     dataset = read_dicom(content)
     shown = render_dicom(dataset)
     description = describe(header_of(dataset))
     warning = "; ".join(filter(None, [shown.note, not_frontal_chest(description)]))
     return Radiograph(np.asarray(shown.pixels, np.uint8), shown.scale_xy, description, warning or None)
+
+
+def decode_grey(content: bytes) -> NDArray[Any]:
+    """The pixels of a JPEG, PNG, TIFF, BMP, WebP or JPEG 2000 file, (H, W) uint8 or uint16.
+
+    Raises:
+        HilumError: it is none of these, damaged, too large, or in colours; the reason alone.
+    """
+    name = picture_format(content)
+    if name is None:
+        raise HilumError("not a picture file; JPEG, PNG, TIFF, BMP, WebP and JPEG 2000 are read")
+    return _grey_of(decode_picture(content, name))
 
 
 def content_of(source: Path | str | PackedPicture) -> bytes:
@@ -175,7 +187,12 @@ def _grey_of(pixels: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_BGR2GRAY))
 
 
-def _to_gray8(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+def to_8_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    """(H, W) of an array (H, W), (H, W, 1) or (H, W, 3) of one grey; more than 8 bits are scaled by percentiles.
+
+    Raises:
+        HilumError: another shape or type, colours, or values that are not finite; the reason alone.
+    """
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[:, :, 0]
     elif pixels.ndim == 3 and pixels.shape[2] == 3:

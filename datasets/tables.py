@@ -22,7 +22,7 @@ SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 MISSING = frozenset(
     {"", "nan", "na", "n/a", "#n/a", "<na>", "null", "none"}
 )  # what pandas, R, Excel write for no value
-BAD_ID = "patientId is empty or holds characters other than letters, digits, '.', '_' and '-'"
+BAD_ID = "is empty or holds characters other than letters, digits, '.', '_' and '-'"
 
 # Budgets: the challenge has 30,227 rows in 1.5 MB, and all public sets of radiographs together under a million images.
 MAX_BYTES = 1 << 28
@@ -83,8 +83,11 @@ class Table:
     def read(self, columns: Sequence[str]) -> "pd.DataFrame":
         """Rows that are not blank, by their number.
 
+        Args:
+            columns: of the table; the first one names the images.
+
         Returns:
-            The stripped cells of `columns`; `image_id`: the id in `patientId`, or '' where there is none that can be a
+            The stripped cells of `columns`; `image_id`: the id in the first, or '' where there is none that can be a
             file name; `problem`: why a row cannot be trusted, or ''.
 
         Raises:
@@ -109,11 +112,11 @@ class Table:
             raise HilumError(f"{self.name}: a header and no rows below it")
         self.count = len(records)
         rows = pd.DataFrame(records, index=numbers, columns=[*columns, "problem"], dtype=object)
-        rows["image_id"] = list(map(_image_id, rows["patientId"]))
-        differs = (rows["image_id"] != "") & (rows["image_id"] != rows["patientId"])
-        self.note("patientId is written as a file name, read as the id in it", rows.index[differs])
+        rows["image_id"] = list(map(_image_id, rows[columns[0]]))
+        differs = (rows["image_id"] != "") & (rows["image_id"] != rows[columns[0]])
+        self.note(f"{columns[0]} is written as a file name, read as the id in it", rows.index[differs])
         no_id = (rows["image_id"] == "") & (rows["problem"] == "")
-        rows.loc[no_id, "problem"] = BAD_ID
+        rows.loc[no_id, "problem"] = f"{columns[0]} {BAD_ID}"
         return rows
 
     def _places(self, columns: Sequence[str]) -> list[int]:

@@ -38,7 +38,8 @@ def is_gone(group: int) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("number", "code", "everyone"), [("TERM", 143, False), pytest.param("TERM", 143, True, marks=pytest.mark.slow), ("INT", 130, False)]
+    ("number", "code", "everyone"),
+    [("TERM", 143, False), pytest.param("TERM", 143, True, marks=pytest.mark.slow), ("INT", 130, False)],
 )
 def test_a_command_with_workers_ends_and_leaves_nothing(tmp_path: Path, number: str, code: int, everyone: bool) -> None:
     pictures = tmp_path / "out" / "stage_2_train_images"

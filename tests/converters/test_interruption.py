@@ -283,7 +283,7 @@ def test_a_mistyped_source_costs_an_interrupted_conversion_nothing(nested, tree_
 
 def test_what_is_refused_leaves_nothing_of_a_new_folder(nested, tmp_path):
     (tmp_path / "map.csv").write_text("patientId,patient\nx,y\n")
-    with pytest.raises(HilumError, match="a patient map is for Kaggle's layout"):
+    with pytest.raises(HilumError, match="a patient map is for images that have labels"):
         convert(nested, tmp_path / "new" / "data", patients=tmp_path / "map.csv")
     assert not (tmp_path / "new").exists()
 
@@ -333,6 +333,6 @@ def test_too_little_memory_ends_it_in_one_line(sample_source, tmp_path, monkeypa
     def fail(*_):
         raise MemoryError
 
-    monkeypatch.setattr(picture_module, "_converted", fail)
+    monkeypatch.setattr(picture_module, "_from_dicom", fail)
     with pytest.raises(HilumError, match="data: out of memory; try --workers 1, and the same command again goes on"):
         convert(sample_source, tmp_path / "data")

@@ -157,11 +157,11 @@ def test_ids_that_are_no_file_names_are_left_out_and_not_quoted(image_id):
     assert labels.boxes == {}
     (entry,) = labels.left_out
     assert (entry.what, entry.image_id, entry.row) == ("row", "", 2)
-    assert entry.reason == table_reader.BAD_ID
+    assert entry.reason == f"patientId {table_reader.BAD_ID}"
 
 
 def test_a_row_without_an_id_is_no_blank_row():
-    assert read(f"{HEADER},1,2,3,4,1\na,,,,,0\n") == ({"a": []}, [("row", 2, table_reader.BAD_ID)])
+    assert read(f"{HEADER},1,2,3,4,1\na,,,,,0\n") == ({"a": []}, [("row", 2, f"patientId {table_reader.BAD_ID}")])
 
 
 def test_ids_written_as_file_names_are_those_of_the_files():
