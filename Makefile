@@ -5,12 +5,20 @@ BIN := $(VENV)/bin
 # Debian's names of the libraries that opencv-python needs and pip cannot install.
 LIBRARIES := libGL.so.1:libgl1 libgthread-2.0.so.0:libglib2.0-0
 
-.PHONY: demo test test-slow test-gpu lint format clean
+.PHONY: demo demo-pacs test test-slow test-gpu lint format clean
 
 demo: $(VENV)/.installed  ## generate data, convert, train three backends, benchmark them: everything below demo/
 	@test -e demo/kaggle/stage_2_train_labels.csv || { rm -rf demo/kaggle; $(BIN)/hilum sample demo/kaggle --images 1200 --seed 0 --opacity-share 0.35; }
 	@grep -qs '"complete": true' demo/data/conversion.json || $(BIN)/hilum convert demo/kaggle demo/data --patients demo/kaggle/patient_map.csv
 	$(BIN)/hilum benchmark demo/data sample/resnet sample/unet sample/yolo --out demo/benchmark --dicom demo/kaggle/stage_2_test_images
+
+demo-pacs: $(VENV)/.installed  ## studies come into an Orthanc, and reports of hilum come back to it: everything below demo/pacs/
+	@test -e demo/pacs/kaggle/stage_2_train_labels.csv || { rm -rf demo/pacs/kaggle; $(BIN)/hilum sample demo/pacs/kaggle --images 240 --seed 0 --opacity-share 0.35; }
+	@grep -qs '"complete": true' demo/pacs/data/conversion.json || $(BIN)/hilum convert demo/pacs/kaggle demo/pacs/data --patients demo/pacs/kaggle/patient_map.csv
+	@test -e demo/pacs/run/environment.json || $(BIN)/hilum train sample/unet demo/pacs/data demo/pacs/run train.epochs=6
+	$(BIN)/python speed/demo_pacs.py demo/pacs/run demo/pacs/kaggle/stage_2_train_images demo/pacs/shown
+	$(BIN)/hilum predict demo/pacs/run demo/pacs/shown/studies demo/pacs/found --dicom sr,pr,sc
+	@echo "demo/pacs/found/worklist.html shows them in a browser"
 
 test: $(VENV)/.installed  ## the tests, without the slow ones
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not gpu" -n auto --dist loadscope
@@ -37,7 +45,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@missing=""; for pair in $(LIBRARIES); do $(PYTHON) -c "import ctypes; ctypes.CDLL('$${pair%%:*}')" 2>/dev/null || missing="$$missing $${pair##*:}"; done; \
 	  test -z "$$missing" || { echo "opencv-python needs system libraries; on Debian: apt-get install$$missing"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[yolo,codecs,faster,dask,smp,onnx,openvino,lungs,tensorboard,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[yolo,codecs,faster,dask,smp,onnx,openvino,lungs,tensorboard,dicom,pacs,dev]'
 	@touch $@
 
 clean:

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from hilum.commands.arguments import ANSWERS, DATA, check_order
+from hilum.commands.arguments import ANSWERS, TRUTH, check_order
 from hilum.commands.options import Share, Split
 from hilum.commands.terminal import complain, say, table
+from hilum.errors import HilumError
 
 
 def evaluate(
@@ -12,12 +13,15 @@ def evaluate(
 ) -> None:
     """Score predictions with the competition's metric and COCO AP, beside two trivial baselines.
 
+    Against what a reader marked on worklist.html: AUROC, sensitivity and specificity of images.
+
     Parameters
     ----------
     predictions
         A run, a predictions folder, COCO results (.json), or a submission (.csv).
     data
-        Dataset folder.
+        Dataset folder; or marks.csv, saved from the worklist of the predictions folder, or of another one of the same
+        images.
     split
         The split to score on. Figures of train and val flatter: they were trained or chosen there.
     confidence
@@ -31,10 +35,27 @@ def evaluate(
     from hilum.datasets.folder import Dataset
     from hilum.run import write_json
 
-    check_order("evaluate", (ANSWERS, predictions), (DATA, data))
+    check_order("evaluate", (ANSWERS, predictions), (TRUTH, data))
+    if data.is_file() or data.suffix.lower() == ".csv":
+        _on_marks(predictions, data, confidence, json)
+        return
     results, problems = run(predictions, Dataset.open(data), split, confidence)
     complain(*problems)
     table(*score_table(table_rows(results)), title=f"{predictions} on {split}", figures=True)
     say(*findings(results), *notes(results))
+    if json:
+        write_json(json, results.dump())
+
+
+def _on_marks(predictions: Path, marks: Path, confidence: float | None, json: Path | None) -> None:
+    from hilum.comparison.marked import evaluate_marks
+    from hilum.comparison.tables import marked_notes, marked_table
+    from hilum.run import write_json
+
+    if confidence is not None:
+        raise HilumError("--confidence: marks are of what was predicted; predict with another --confidence")
+    results = evaluate_marks(predictions, marks)
+    table(*marked_table(results), title=f"{predictions} as {marks} has it", figures=True)
+    say(*marked_notes(results))
     if json:
         write_json(json, results.dump())

@@ -1,20 +1,29 @@
 """The pictures that a word on the command line stands for."""
 
 import os
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from hilum.commands.terminal import complain
 from hilum.errors import HilumError
+from hilum.printable import as_text
 from hilum.walk import HIDDEN, files_below
+
+if TYPE_CHECKING:  # `hilum --help` is to be quick
+    from hilum.datasets.pictures import PackedPicture
+
+STANDARD_INPUT: Final = Path("/dev/stdin")
+"""What the word `-` on the command line stands for."""
 
 _MAX_LIST_BYTES = 1 << 28  # some million paths
 _MOST_KINDS = 8  # of files that are passed over, by name
 
 
 def picture_paths(source: Path) -> list[Path]:
-    """The files behind a picture, a folder of pictures, or a text file that lists them.
+    """The files behind a picture, a folder of pictures, or a list of them: a text file, or standard input (`-`).
 
     In a folder, pictures are known by their endings, and DICOM files without one, as archives name them, by their first
     bytes. What else lies there is counted, by kind, in one line on standard error.
@@ -26,6 +35,11 @@ def picture_paths(source: Path) -> list[Path]:
     from hilum.documents import read_text
     from hilum.run import CONFIG, ENVIRONMENT
 
+    if source == STANDARD_INPUT:
+        content = sys.stdin.buffer.read(_MAX_LIST_BYTES + 1)
+        if len(content) > _MAX_LIST_BYTES:
+            raise HilumError(f"{source}: more than {_MAX_LIST_BYTES >> 20} MiB; a path a line is expected")
+        return _all_listed(Path(), os.fsdecode(content), str(source))
     if source.is_dir():
         if (source / CONFIG).is_file() and (source / ENVIRONMENT).is_file():
             raise HilumError(f"{source}: is a run folder, whose pictures are figures; give a folder of radiographs")
@@ -38,10 +52,46 @@ def picture_paths(source: Path) -> list[Path]:
         raise HilumError(f"{source}: no such file or folder")
     if source.suffix.lower() != ".txt":
         return [source]
-    lines = (line.removesuffix("\r") for line in read_text(source, _MAX_LIST_BYTES).split("\n"))
-    paths = [(number, _listed(source.parent, line)) for number, line in enumerate(lines, 1) if line.strip()]
+    return _all_listed(source.parent, read_text(source, _MAX_LIST_BYTES), str(source))
+
+
+def packed_pictures(source: Path, out: Path) -> "list[PackedPicture]":
+    """The pictures in a zip, which is read in place; told by their names and first bytes, as in a folder.
+
+    Args:
+        source: the zip.
+        out: a folder of the command's own, which is there: zips in the zip are unpacked to `.unpacked` in it.
+
+    Raises:
+        HilumError: no such zip, a damaged one, or one without a picture.
+    """
+    from hilum.converters.source import list_files
+    from hilum.datasets.pictures import SUFFIXES, is_dicom
+
+    files, left_out = list_files(source, out)
+    pictures: list[PackedPicture] = []
+    left = Counter({"that cannot be taken": len(left_out)} if left_out else {})
+    for file in files:
+        path = Path(file.name)
+        if path.suffix.lower() in SUFFIXES or (path.name.upper() != "DICOMDIR" and is_dicom(file.start(132))):
+            pictures.append(file)
+        else:
+            left[_kind(path)] += 1
+    passed_over = f"passed over: {_counted(left)}" if left else ""
+    if left_out:
+        passed_over += f"; the first: {left_out[0].file}: {left_out[0].reason}"
+    if not pictures:
+        raise HilumError(f"{source}: no {', '.join(SUFFIXES)} file in this zip, and no other DICOM file; {passed_over}")
+    if passed_over:
+        complain(f"{source}: {passed_over}")
+    return pictures
+
+
+def _all_listed(folder: Path, text: str, where: str) -> list[Path]:
+    lines = (line.removesuffix("\r") for line in text.split("\n"))
+    paths = [(number, _listed(folder, line)) for number, line in enumerate(lines, 1) if line.strip()]
     if nameless := next((number for number, path in paths if not path.name), None):
-        raise HilumError(f"{source}: line {nameless}: names no file but the root of all; list a picture a line")
+        raise HilumError(f"{where}: line {nameless}: names no file but the root of all; list a picture a line")
     return [path for _, path in paths]
 
 
@@ -139,15 +189,18 @@ def picture_names(paths: Sequence[Path], source: Path) -> list[str]:
 
 
 def picture_places(paths: Sequence[Path], source: Path) -> list[str]:
-    """Each picture's path from the source on, or from the folder of the list or file that the source is."""
+    """Each picture's path from the folder or zip on that the source is, or from the folder of the list or file."""
     root = _root(source)
     return [as_text(Path(os.path.relpath(path, root)).as_posix()) for path in paths]
 
 
+def is_zip(source: Path) -> bool:
+    """Whether a file is taken for a zip, whose members are pictures."""
+    return source.suffix.lower() == ".zip" and source.is_file()
+
+
 def _root(source: Path) -> Path:
-    return Path(os.path.abspath(source if source.is_dir() else source.parent))  # noqa: PTH100 - no link is followed
-
-
-def as_text(name: str) -> str:
-    """A name as tables and JSON can hold it: bytes that are no UTF-8 are spelt out."""
-    return os.fsencode(name).decode(errors="backslashreplace")
+    if source == STANDARD_INPUT:
+        return Path.cwd()
+    holds = source.is_dir() or is_zip(source)
+    return Path(os.path.abspath(source if holds else source.parent))  # noqa: PTH100 - no link is followed

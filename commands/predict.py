@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,11 +11,20 @@ from cyclopts import Parameter, validators
 from hilum import __version__
 from hilum.commands.arguments import IMAGES, NEW_PREDICTIONS, RUN, check_order
 from hilum.commands.options import Positive, Share, Split
-from hilum.commands.pictures import as_text, picture_names, picture_paths, picture_places
+from hilum.commands.pictures import (
+    STANDARD_INPUT,
+    is_zip,
+    packed_pictures,
+    picture_names,
+    picture_paths,
+    picture_places,
+)
 from hilum.commands.terminal import bar, complain, say
 from hilum.errors import HilumError
+from hilum.printable import as_text
 
 if TYPE_CHECKING:  # `hilum --help` is to be quick
+    from hilum.datasets.pictures import PackedPicture
     from hilum.eval.prediction_journal import PredictionJournal
     from hilum.result import Result
 
@@ -31,10 +41,14 @@ def predict(
     confidence: Share = None,
     pictures: Annotated[int, Parameter(validator=validators.Number(gte=0))] = 24,
     batch_size: Positive = 16,
+    dicom: str = "",
+    worklist: bool = True,
+    show_names: Annotated[bool, Parameter(negative="")] = False,
+    calibration: Path | None = None,
     identifiers: bool = True,
     overwrite: bool = False,
 ) -> int:
-    """Find opacities: COCO results, a CSV, a table of images, and pictures with boxes.
+    """Find opacities: COCO results, tables, JSON lines, a worklist to look through, and DICOM objects.
 
     An image is named by its file, without the ending; images of one name by their path in IMAGES. Interrupted, the same
     command again goes on.
@@ -47,8 +61,8 @@ def predict(
     run
         Run folder.
     images
-        A DICOM, JPEG, PNG, TIFF, BMP, WebP or JPEG 2000 file, a folder of them, a text file that lists them, or a
-        dataset folder.
+        A DICOM, JPEG, PNG, TIFF, BMP, WebP or JPEG 2000 file, a folder or a zip of them, a text file that lists them,
+        - for a list on standard input, or a dataset folder.
     out
         Folder to write. Predictions in it are replaced where they are of the same run and images.
     split
@@ -59,29 +73,51 @@ def predict(
         Draw the first this many.
     batch_size
         Images that the network sees at once.
+    dicom
+        Write DICOM objects into OUT/dicom for an archive to lay beside the pictures: any of sr, a structured report of
+        each study; pr, a presentation state, and sc, a capture with boxes burnt in, of each picture; with commas.
+    worklist
+        Write OUT/worklist.html, the likeliest first, with all pictures beside it in OUT/worklist.
+    show_names
+        Call images by their names there, which may be those of people, and not only by numbers.
+    calibration
+        What `hilum evaluate RUN DATA --json FILE` wrote: the worklist then tells how often such a probability is right.
     identifiers
-        Write into images.csv what leads back to a person: the path of each image, and the UIDs of DICOM files.
+        Write into images.csv and results.jsonl what leads back to a person: the path of each image, and the UIDs of
+        DICOM files.
     overwrite
         Replace predictions of another run or of other images, too.
     """
-    from hilum.eval.prediction_journal import PredictionJournal, digest_of_files
+    from hilum.commands.dicom_objects import kinds_named, write_objects
+    from hilum.commands.worklist import Worklist
+    from hilum.converters.source import UNPACKED
+    from hilum.eval.calibration import read_calibration
+    from hilum.eval.prediction_journal import PredictionJournal
     from hilum.eval.predictions_folder import write_predictions
-    from hilum.files import locked
+    from hilum.files import locked, remove
+    from hilum.findings.finding import Algorithm
+    from hilum.pages.worklist import Made, Pictures
     from hilum.predict import load
     from hilum.run import run_digest
     from hilum.source_digest import source_digest
 
-    check_order("predict", (RUN, run), (IMAGES, images), (NEW_PREDICTIONS, out))
+    words = [(IMAGES, images)] if images != STANDARD_INPUT else []
+    check_order("predict", (RUN, run), *words, (NEW_PREDICTIONS, out))
     if (out / "conversion.json").exists() or (out / "config.yaml").exists():
         raise HilumError(f"{out}: is a dataset or a run folder; give OUT a folder of its own")
-    source = _open(images, split)
+    kinds = kinds_named(dicom, images, identifiers=identifiers)
+    source = _open(images, split, out)
     paths, names = source.paths, picture_names(source.paths, images)
     predictor = load(run)
     least = predictor.confidence if confidence is None else confidence
     about: dict[str, Any] = {"run": as_text(run.name), "hilum": __version__, "confidence": least, "floor": least}
-    about |= source.about | {"of_run": run_digest(run), "of_images": digest_of_files(path.absolute() for path in paths)}
+    about |= source.about | {"of_run": run_digest(run), "of_images": source.digest()}
     if not overwrite:
         _check_replaces(out, about)
+    measured = read_calibration(calibration, about["of_run"]) if calibration else None
+    made = Made(len(paths), about["run"], __version__, least, measured, show_names) if worklist else None
+    numbers = source.coco_ids or range(1, len(paths) + 1)
+    page = Worklist(Pictures(out, about["of_images"]), numbers, source.pictures, made)
     made_with = {**about, "code": source_digest(), "identifiers": identifiers}
     out.mkdir(parents=True, exist_ok=True)
     with (
@@ -90,13 +126,19 @@ def predict(
     ):
         if journal.done:
             complain(f"{out}: goes on after {journal.done:,} of {len(paths):,} images")
-        stream = predictor.predict(paths[journal.done :], confidence=confidence, batch_size=batch_size)
+        left, look = source.pictures[journal.done :], page.look(journal.done)
+        stream = predictor.predict(left, confidence=confidence, batch_size=batch_size, look=look)
         _write_down(journal, paths, names, stream, identifiers=identifiers)
         places = picture_places(paths, images) if identifiers else None
-        write_predictions(out, journal.results(), source.coco_ids, about, places)
-        # All is safe; what fails from here on costs a drawing.
-        all_drawn = _draw(out / "pictures", paths[:pictures], journal.results())
+        at = datetime.now().astimezone()
+        write_predictions(out, journal.results(), source.coco_ids, about, places, at)
+        # All is safe; what fails from here on costs a drawing, or an object.
+        all_drawn = _draw(out / "pictures", source, pictures, journal.results())
+        algorithm = Algorithm(about["run"], __version__, about["of_run"], least)
+        all_drawn &= write_objects(out, source.pictures, paths, journal.results, algorithm, kinds, at)
+        all_drawn &= page.write(journal.results())
         journal.remove()
+        remove(out / UNPACKED)
     read = journal.done - journal.failed
     say(f"{out}: {journal.boxes} boxes on {read} images" + (f", {journal.failed} not read" if journal.failed else ""))
     if not read:
@@ -109,29 +151,46 @@ class _Source:
     """The images to look at.
 
     Attributes:
-        paths: of the pictures.
+        paths: of the pictures, as messages name them; of those in a zip, its own and then theirs.
+        pictures: what is read, one a path.
+        zipped: the zip, if it is one.
         coco_ids: their numbers in a data set; None where they are of none.
         about: what to note of the data set.
     """
 
     paths: list[Path]
+    pictures: "Sequence[Path | PackedPicture]"
+    zipped: Path | None
     coco_ids: tuple[int, ...] | None
     about: dict[str, Any]
 
+    def digest(self) -> str:
+        """By which other images are told from these."""
+        from hilum.eval.prediction_journal import digest_of_files
 
-def _open(images: Path, split: Split) -> _Source:
+        files = [self.zipped, *self.paths] if self.zipped else self.paths
+        return digest_of_files(path.absolute() for path in files)
+
+
+def _open(images: Path, split: Split, out: Path) -> _Source:
     from hilum.datasets.folder import Dataset
 
-    if not (images / "conversion.json").is_file():
-        source = _Source(picture_paths(images), None, {})
+    if is_zip(images):
+        out.mkdir(parents=True, exist_ok=True)
+        pictures = packed_pictures(images, out)
+        source = _Source([images / each.name for each in pictures], pictures, images, None, {})
+    elif not (images / "conversion.json").is_file():
+        paths = picture_paths(images)
+        source = _Source(paths, paths, None, None, {})
     else:
         dataset = Dataset.open(images)
         about = {"split": split, "data_fingerprint": dataset.fingerprint}
         if dataset.conversion.get("images"):
             chosen = dataset.split(split)
-            source = _Source(list(chosen.paths), chosen.coco_ids, about)
+            source = _Source(list(chosen.paths), chosen.paths, None, chosen.coco_ids, about)
         else:  # a converted tree without labels
-            source = _Source(dataset.unlabelled(), None, about)
+            unlabelled = dataset.unlabelled()
+            source = _Source(unlabelled, unlabelled, None, None, about)
     if not source.paths:
         what = "lists no image" if source.coco_ids is None else f"the {split} split has no image"
         raise HilumError(f"{images}: {what}")
@@ -178,7 +237,7 @@ def _named(result: "Result", name: str, *, identifiers: bool) -> "Result":
     return replace(result, image_id=name, description=unnamed)
 
 
-def _draw(folder: Path, paths: Sequence[Path], results: Iterable["Result"]) -> bool:
+def _draw(folder: Path, source: _Source, most: int, results: Iterable["Result"]) -> bool:
     """Draw the boxes of the first images in the place of pictures that were drawn before; False where one failed."""
     from hilum.comparison.pictures import clear_drawn, draw_boxes, drawn_name
     from hilum.datasets.pictures import read_radiograph
@@ -186,13 +245,14 @@ def _draw(folder: Path, paths: Sequence[Path], results: Iterable["Result"]) -> b
     failed = False
     try:
         clear_drawn(folder)
-        for number, (path, result) in enumerate(zip(paths, results, strict=False), start=1):
+        drawn = zip(source.paths[:most], source.pictures, results, strict=False)
+        for number, (path, picture, result) in enumerate(drawn, start=1):
             if result.error:
                 continue
             folder.mkdir(exist_ok=True)
             found = result.detections
             try:
-                image = read_radiograph(path)
+                image = read_radiograph(picture)
                 boxes_xyxy = found.xyxy * (image.scale_xy * 2)
                 draw_boxes(image.pixels, boxes_xyxy, found.confidence, folder / drawn_name(number, result.image_id))
             except HilumError as error:  # it was there a moment ago, or no JPEG can hold it

@@ -20,9 +20,10 @@ from hilum.eval.answer import (
 from hilum.eval.baselines import average_boxes, empty_mask
 from hilum.eval.measures import measure
 from hilum.eval.predictions import read_answer
+from hilum.eval.predictions_folder import read_about
 from hilum.eval.problems import question_units
 from hilum.predict import load
-from hilum.run import CONFIG, read_environment
+from hilum.run import CONFIG, read_environment, run_digest
 from hilum.source_digest import source_digest
 
 _CROSS_FITTED = "cross-fitted over patients on this very split, as there was no other to choose on"
@@ -74,6 +75,7 @@ def evaluate(
     found = Evaluation(
         hilum=__version__,
         code=source_digest(),
+        of_run=_run_of(source),
         split=name,
         images=len(truth),
         positive_images=int(truth.positive.sum()),
@@ -86,6 +88,13 @@ def evaluate(
         entries=tuple(entries),
     )
     return found, problems
+
+
+def _run_of(source: Path) -> str | None:
+    """The digest of the run that is evaluated, or whose predictions are; None where nobody says."""
+    if (source / CONFIG).is_file():
+        return run_digest(source)
+    return read_about(source).get("of_run") if source.is_dir() else None
 
 
 def _of_run(

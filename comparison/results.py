@@ -226,10 +226,11 @@ class Results(Record):
 
 
 class Evaluation(Record):
-    """What `hilum evaluate` found of one answer; the attributes are those of `Results`."""
+    """What `hilum evaluate` found of one answer; the attributes are those of `Results`, and of which run it is."""
 
     hilum: str
     code: str
+    of_run: str | None = None
     split: str
     images: Count
     positive_images: Count
@@ -247,6 +248,25 @@ class Evaluation(Record):
     def mask(self) -> MaskFigures:
         """Of an all-background mask."""
         return self.empty_mask
+
+
+class MarkedEvaluation(Record):
+    """What `hilum evaluate` found of predictions on the images that a reader marked.
+
+    Attributes:
+        of_run: digest of the run that predicted.
+        images: that the reader was sure of.
+        unsure, unread: images more, that the reader was unsure of, or that have a mark and no prediction.
+    """
+
+    hilum: str
+    code: str
+    of_run: str | None
+    images: Count
+    positive_images: Count
+    unsure: Count
+    unread: Count
+    entries: tuple[Entry, ...]
 
 
 class ImageCounts(Record):

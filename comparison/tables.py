@@ -5,7 +5,17 @@ from collections.abc import Callable, Mapping, Sequence
 
 from hilum.comparison.cost import Cost, Latency
 from hilum.comparison.pictures import NOT_A_DEVICE
-from hilum.comparison.results import Addition, Change, Difference, Entry, Evaluation, Group, MaskFigures, Results
+from hilum.comparison.results import (
+    Addition,
+    Change,
+    Difference,
+    Entry,
+    Evaluation,
+    Group,
+    MarkedEvaluation,
+    MaskFigures,
+    Results,
+)
 from hilum.eval.answer import AT_SENSITIVITY, YOUDEN
 from hilum.eval.bootstrap import Interval
 from hilum.eval.figures import ImagePoint
@@ -202,6 +212,25 @@ def scattered_latency(results: Results | Evaluation) -> list[str]:
         "do; times here are too long, and not to be compared."
     )
     return [line] if names else []
+
+
+def marked_table(results: MarkedEvaluation) -> Cells:
+    """Header and rows of the figures of images."""
+    return score_table([_row(entry) for entry in results.entries])
+
+
+def marked_notes(results: MarkedEvaluation) -> list[str]:
+    """Lines that belong under that table."""
+    more = [
+        f"{count:,} {what}" for count, what in ((results.unsure, "unsure"), (results.unread, "not predicted")) if count
+    ]
+    left_out = f"; left out: {', '.join(more)}" if more else ""
+    return [
+        f"- {results.images:,} images that a reader marked, {results.positive_images:,} with opacity{left_out}.",
+        "- Sensitivity and specificity are of the marked images: whoever marks the likeliest alone sees few missed.",
+        "- Intervals: bootstrap over images, 2,000 resamples.",
+        f"- {NOT_A_DEVICE}",
+    ]
 
 
 def _seeds(groups: Sequence[Group]) -> list[str]:

@@ -5,7 +5,6 @@ something has to be decoded.
 """
 
 import hashlib
-import hmac
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from hilum.dicom.jpeg import JpegStream
 from hilum.dicom.plain import read_plain
 from hilum.errors import HilumError
 from hilum.files import read_regular, write_atomically
+from hilum.pseudonyms import pseudonym
 
 if TYPE_CHECKING:
     import numpy as np
@@ -186,11 +186,6 @@ def scaled(box_xywh: Box, scale_xy: tuple[float, float]) -> Box:
     """A box of the source picture in the pixels of the written one."""
     x, y, width, height = box_xywh
     return x * scale_xy[0], y * scale_xy[1], width * scale_xy[0], height * scale_xy[1]
-
-
-def pseudonym(key: bytes, kind: str, name: str) -> str:
-    """A name's keyed hash, 64 bits of HMAC-SHA-256 (RFC 2104): without the key nobody can try names out."""
-    return hmac.digest(key, f"{kind}\0{name}".encode(errors="surrogateescape"), "sha256").hex()[:16]
 
 
 def _label(boxes_xywh: Sequence[Box], picture: Picture) -> str:

@@ -99,6 +99,21 @@ class SourceFile:
             raise HilumError("damaged inside the zip: size or checksum differ")
         return content
 
+    def start(self, count: int) -> bytes:
+        """The first bytes, by which its kind is told; none where they cannot be read."""
+        try:
+            with open(self.path, "rb") as file:  # noqa: PTH123 - as in `read`
+                begin = 0 if self.offset < 0 else _content_offset(file, self.offset)
+                if begin is None:
+                    return b""
+                file.seek(begin)
+                content = file.read(count + _SLACK if self.method == zipfile.ZIP_DEFLATED else count)
+            if self.method == zipfile.ZIP_DEFLATED:
+                content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, count)
+        except (OSError, zlib.error, OverflowError, ValueError):
+            return b""
+        return content
+
     def content_offset(self) -> int | None:
         """Where the content of a member begins in the zip; None where there is none."""
         try:

@@ -1,19 +1,15 @@
 """Any tree of DICOM files as a dataset source: pictures without labels; keyed hashes name them and their patients."""
 
 import os
-import secrets
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
-from hilum.converters.picture import pseudonym
 from hilum.converters.record import Record, Request, Source
 from hilum.datasets.left_out import LeftOut
-from hilum.errors import HilumError
-from hilum.files import csv_text, read_regular, write_atomically
+from hilum.files import csv_text
+from hilum.pseudonyms import pseudonym, read_or_make_key
 
 SOURCES, KEY = "sources.csv", "sources.key"
-_MAX_KEY_BYTES = 4096
 _DO_NOT_SHARE = "# Do not share this file: it leads from the names in the dataset back to the files of patients.\n"
 
 
@@ -35,7 +31,7 @@ class _Tree(Source):
         self._not_listed = request.not_listed
 
     def records(self) -> Iterator[Record]:
-        key = self.key = _read_or_make_key(self._key_path)
+        key = self.key = read_or_make_key(self._key_path)
         files = {pseudonym(key, "file", file.name): file for file in self._files}
         indexes = sorted(image_id for image_id, file in files.items() if file.parts[-1].upper() == "DICOMDIR")
         self.left_out += [LeftOut("file", name, "", None, "a DICOMDIR, an index of other files") for name in indexes]
@@ -54,20 +50,3 @@ class _Tree(Source):
 
     def _hidden(self, name: str) -> str:
         return pseudonym(self.key or b"", "file", name)
-
-
-def _read_or_make_key(path: Path) -> bytes:
-    try:
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, secrets.token_hex(32) + "\n", private=True)
-        key = bytes.fromhex(read_regular(path, _MAX_KEY_BYTES).decode("ascii").strip())
-    except HilumError as error:
-        raise HilumError(f"{path}: the key cannot be read: {error}") from error
-    except OSError as error:
-        raise HilumError(f"{path}: the key cannot be read or made: {error.strerror}") from error
-    except ValueError:
-        key = b""
-    if len(key) < 16:
-        raise HilumError(f"{path}: expected a key of at least 32 hexadecimal digits; a new path makes one")
-    return key

@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -26,6 +26,23 @@ _TOLERANCE = 8  # of 255, as of DICOM: JPEG and RGB of a grey picture differ by 
 _ROWS_AT_ONCE = 1 << 20  # pixels
 
 
+@runtime_checkable
+class PackedPicture(Protocol):
+    """A picture file that lies in another file, such as a member of a zip."""
+
+    @property
+    def name(self) -> str:
+        """Its path, for messages, and its own name behind the last slash."""
+
+    def read(self) -> bytes:
+        """The whole content.
+
+        Raises:
+            HilumError: it cannot be read, or is too large; the reason alone.
+            OSError: what holds it is gone.
+        """
+
+
 @dataclass(frozen=True)
 class Radiograph:
     """A picture, and what is known of it.
@@ -41,6 +58,12 @@ class Radiograph:
     scale_xy: tuple[float, float] = (1.0, 1.0)
     description: Description = NOTHING_SAID
     warning: str | None = None
+
+    @property
+    def size_wh(self) -> tuple[int, int]:
+        """Of the input, as stored."""
+        height, width = self.pixels.shape
+        return round(width / self.scale_xy[0]), round(height / self.scale_xy[1])
 
 
 def picture_name(path: Path | str) -> str:
@@ -81,7 +104,7 @@ def read_picture(source: Path | str | NDArray[Any]) -> NDArray[np.uint8]:
     return read_radiograph(source).pixels
 
 
-def read_radiograph(source: Path | str | NDArray[Any]) -> Radiograph:
+def read_radiograph(source: Path | str | PackedPicture | NDArray[Any]) -> Radiograph:
     """Read one radiograph.
 
     Args:
@@ -92,16 +115,16 @@ def read_radiograph(source: Path | str | NDArray[Any]) -> Radiograph:
     Raises:
         HilumError: the reason alone; the caller knows which picture.
     """
-    if not isinstance(source, str | Path):
+    if not isinstance(source, str | Path | PackedPicture):
         return _without_tags(to_8_bits(np.asarray(source)))
-    content = _bytes_of(Path(source))
+    content = content_of(source)
     name = None if content[128:132] == b"DICM" else picture_format(content)  # some slides are TIFF and DICOM in one
     if name is not None:
         return _without_tags(to_8_bits(decode_grey(content)))
     dataset = read_dicom(content)
     shown = render_dicom(dataset)
     description = describe(header_of(dataset))
-    warning = "; ".join(filter(None, [shown.note, _contradiction(description)]))
+    warning = "; ".join(filter(None, [shown.note, not_frontal_chest(description)]))
     return Radiograph(np.asarray(shown.pixels, np.uint8), shown.scale_xy, description, warning or None)
 
 
@@ -117,9 +140,14 @@ def decode_grey(content: bytes) -> NDArray[Any]:
     return _grey_of(decode_picture(content, name))
 
 
-def _bytes_of(path: Path) -> bytes:
+def content_of(source: Path | str | PackedPicture) -> bytes:
+    """The bytes of a picture file.
+
+    Raises:
+        HilumError: it cannot be read, or is too large; the reason alone.
+    """
     try:
-        return read_regular(path, MAX_FILE_BYTES)
+        return source.read() if isinstance(source, PackedPicture) else read_regular(source, MAX_FILE_BYTES)
     except OSError as error:
         raise HilumError(f"cannot be read: {error.strerror}") from error
     except ValueError as error:  # no path can hold a zero byte
@@ -131,8 +159,8 @@ def _without_tags(pixels: NDArray[np.uint8]) -> Radiograph:
     return Radiograph(pixels, warning=warning)
 
 
-def _contradiction(said: Description) -> str | None:
-    """One line where a file says that it is no frontal chest radiograph."""
+def not_frontal_chest(said: Description) -> str | None:
+    """One line where a file says that it is no frontal chest radiograph; else None."""
     wrong = [
         f"{what} {value}"
         for what, value, expected in (

@@ -8,7 +8,7 @@ spend is bounded before they see it.
 import logging
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -39,9 +39,9 @@ from hilum.dicom.header import (
 )
 from hilum.dicom.jpeg import JpegStream
 from hilum.dicom.pixel_data import integer, jpeg_stream, pixel_format, stored_values
-from hilum.dicom.rendering import Rendered, render, with_square_pixels
+from hilum.dicom.rendering import Display, Rendered, Stored, Window, render, window_without_view, with_square_pixels
 from hilum.errors import HilumError
-from hilum.files import read_regular
+from hilum.files import open_regular, read_regular
 
 _PIXEL_DATA = 0x7FE00010
 _NUMBERS = frozenset(  # US or SS
@@ -53,8 +53,10 @@ _DEFLATED = b"1.2.840.10008.1.2.1.99"
 
 MAX_BYTES = 1 << 29  # of a file, and of what a deflated one unpacks to
 _MAX_READS = 200_000  # a radiograph has some hundred elements, an enhanced multi-frame object some ten thousand
+_MAX_START = 1 << 22  # bytes in which `read_start` finds what it looks for
 _SMALL, _TIMES = 1 << 26, 20  # a deflated radiograph unpacks to two or three times its size
 _CUT_OR_DAMAGED = "a damaged or cut short DICOM file"
+_UNDECODED = "its pixel data cannot be decoded"
 
 
 class _BoundedReader(BytesIO):
@@ -69,7 +71,7 @@ class _BoundedReader(BytesIO):
         return super().read(size)
 
 
-def _quiet_pydicom() -> None:
+def quiet_pydicom() -> None:
     """Hold back pydicom's warnings and log lines: they quote values, which can be names. RSNA's files cause some."""
     warnings.filterwarnings("ignore", module="pydicom")
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
@@ -86,11 +88,15 @@ def _as_reason(what: str) -> Iterator[None]:
         raise HilumError(what) from error
 
 
-def read_dicom(source: Path | bytes) -> pydicom.Dataset:
+def read_dicom(source: Path | bytes, more_tags: Collection[int] = ()) -> pydicom.Dataset:
     """Parse a DICOM file that should hold one radiograph.
 
+    Args:
+        source: the file, or its whole content.
+        more_tags: what is wanted besides: `hilum.findings.source` returns a result to the patient it is of.
+
     Returns:
-        The elements of `HEADER_TAGS` and the pixel data, nothing else.
+        The elements of `HEADER_TAGS`, those asked for and the pixel data, nothing else.
 
     Raises:
         HilumError: not a DICOM file, cut short, too large, or without a picture. The message is the reason alone.
@@ -100,10 +106,10 @@ def read_dicom(source: Path | bytes) -> pydicom.Dataset:
         raise HilumError("the file is empty")
     if len(content) > MAX_BYTES:
         raise HilumError(_too_large(len(content)))
-    _quiet_pydicom()  # here, not on import: whoever reads may have set filters of their own since
+    quiet_pydicom()  # here, not on import: whoever reads may have set filters of their own since
     with_preamble = content[128:132] == b"DICM"
     with _as_reason(_CUT_OR_DAMAGED):
-        dataset = _parsed(_inflated(content) if with_preamble else content, force=not with_preamble)
+        dataset = _parsed(_inflated(content) if with_preamble else content, more_tags, force=not with_preamble)
         known = with_preamble or str(dataset.get("SOPClassUID", "")).startswith(_UID_ROOT)
         if not getattr(dataset.file_meta, "TransferSyntaxUID", None):
             implicit = dataset.original_encoding[0]
@@ -118,7 +124,7 @@ def read_dicom(source: Path | bytes) -> pydicom.Dataset:
     return dataset
 
 
-def _parsed(content: bytes, *, force: bool) -> pydicom.FileDataset:
+def _parsed(content: bytes, more_tags: Collection[int], *, force: bool) -> pydicom.FileDataset:
     """Parse up to the pixel data, which is taken as it is; nothing that follows it is looked at."""
     found: list[tuple[str, int]] = []
 
@@ -128,13 +134,33 @@ def _parsed(content: bytes, *, force: bool) -> pydicom.FileDataset:
         return bool(found)
 
     reader = _BoundedReader(content)
-    tags: list[BaseTag | int] = [Tag(tag) for tag in HEADER_TAGS]
+    tags: list[BaseTag | int] = [Tag(tag) for tag in (*HEADER_TAGS, *more_tags)]
     dataset = read_partial(reader, is_pixel_data, force=force, specific_tags=tags)
     for vr, length in found:
         start = reader.tell() + (12 if vr in EXPLICIT_VR_LENGTH_32 and not dataset.original_encoding[0] else 8)
         end = len(content) if length == _UNDEFINED else start + length
         dataset.add(DataElement(_PIXEL_DATA, "OW" if vr == "OW" else "OB", content[start:end]))
     return dataset
+
+
+def read_start(path: Path, tags: Collection[int]) -> dict[int, str]:
+    """Some tags of a file with a preamble, which may be of any kind and size: nothing behind the last of them is read.
+
+    Raises:
+        HilumError: not a DICOM file, or damaged before it gets there. The message is the reason alone.
+        OSError: it is not there, or cannot be read.
+    """
+    with open_regular(path) as file:
+        content = file.read(_MAX_START)
+    if content[128:132] != b"DICM":
+        raise HilumError("not a DICOM file")
+    quiet_pydicom()
+    last = max(tags)
+    with _as_reason(_CUT_OR_DAMAGED):
+        wanted: list[BaseTag | int] = [Tag(tag) for tag in tags]
+        reader = _BoundedReader(_inflated(content))
+        dataset = read_partial(reader, lambda tag, *_: tag > last, specific_tags=wanted)
+        return {tag: _text(dataset, tag) for tag in tags if tag in dataset}
 
 
 def _check_kind(header: Header) -> None:
@@ -193,13 +219,28 @@ def render_dicom(dataset: pydicom.Dataset, *, window: int = 1, bits: Literal[8, 
         HilumError: colour, several frames, no such window, a codec that is not installed, or damaged pixel data.
     """
     header = header_of(dataset)
-    with _as_reason("its pixel data cannot be decoded"):
-        pixels = pixel_format(header)
-        display = display_of(dataset, header, pixels, window)
-        in_words = dataset[_PIXEL_DATA].VR == "OW"
-        syntax = str(dataset.file_meta.TransferSyntaxUID)
-        stored = stored_values(dataset.PixelData, syntax, pixels, in_words=in_words)
+    with _as_reason(_UNDECODED):
+        stored, display = _stored(dataset, header, window)
         return with_square_pixels(render(stored, display, bits=bits), width_over_height(header))
+
+
+def chosen_window(dataset: pydicom.Dataset) -> Window:
+    """The window that `render_dicom` shows a picture with whose file has no view of its own.
+
+    Raises:
+        HilumError: as of `render_dicom`.
+    """
+    header = header_of(dataset)
+    with _as_reason(_UNDECODED):
+        return window_without_view(*_stored(dataset, header, 1))
+
+
+def _stored(dataset: pydicom.Dataset, header: Header, window: int) -> tuple[Stored, Display]:
+    pixels = pixel_format(header)
+    display = display_of(dataset, header, pixels, window)
+    in_words = dataset[_PIXEL_DATA].VR == "OW"
+    syntax = str(dataset.file_meta.TransferSyntaxUID)
+    return stored_values(dataset.PixelData, syntax, pixels, in_words=in_words), display
 
 
 def _bytes_of(path: Path) -> bytes:

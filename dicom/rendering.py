@@ -58,6 +58,12 @@ class LookUpTable:
         at = np.clip(np.floor(values) - self.first, 0, len(self.entries) - 1)
         return np.asarray(self.entries[at.astype(np.intp)])
 
+    def shown(self) -> "LookUpTable":
+        """The same table of a view, with entries from 0, black, to 1."""
+        # Some files say fewer bits than their entries have.
+        bits = max(self.bits, int(self.entries.max()).bit_length())
+        return replace(self, entries=self.entries / ((1 << bits) - 1))
+
 
 @dataclass(frozen=True)
 class Rescale:
@@ -163,6 +169,13 @@ def render(stored: Stored, display: Display, *, bits: int = 8) -> Rendered:
     return Rendered(pixels, _joined(display.note, note))
 
 
+def window_without_view(stored: Stored, display: Display) -> Window:
+    """The window that shows a picture as `render` does where its file has no VOI LUT and no window."""
+    values, bits = stored.values(), stored.meaningful_bits
+    low, high = range_without_view(display.modality, values, lambda: _counts(stored, display), bits)
+    return Window((low + high + 1) / 2, high - low + 1)
+
+
 def with_square_pixels(shown: Rendered, width_over_height: float) -> Rendered:
     """Stretch the side along which pixels are longer, until they are square.
 
@@ -199,7 +212,6 @@ def gray_table(
     """
     modality = display.modality
     values = modality(stored_values)
-    whole = 1 << (modality.bits if isinstance(modality, LookUpTable) else meaningful_bits)
     if display.voi is not None:
         gray = _shown(display.voi, values)
         seen = counts()
@@ -210,15 +222,29 @@ def gray_table(
                 if high > low:
                     gray = _spread(candidate, low, high)
                     break
-    elif whole > 256:
-        gray = _spread(values, *percentile_range(values, counts()))
-    elif isinstance(modality, LookUpTable):
-        gray = _spread(values, 0, whole - 1)
     else:
-        first = -(whole >> 1) if stored_values.min() < 0 else 0
-        low, high = np.sort(modality(np.array([first, first + whole - 1], np.float64)))
-        gray = _spread(values, low, high)
+        gray = _spread(values, *range_without_view(modality, stored_values, counts, meaningful_bits))
     return 1 - gray if display.inverse else gray
+
+
+def range_without_view(
+    modality: Rescale | LookUpTable,
+    stored_values: NDArray[np.float64],
+    counts: Callable[[], NDArray[np.int64]],
+    meaningful_bits: int,
+) -> tuple[float, float]:
+    """The modality values that are black and white where a file has no VOI LUT and no window.
+
+    Args: as of `gray_table`.
+    """
+    whole = 1 << (modality.bits if isinstance(modality, LookUpTable) else meaningful_bits)
+    if whole > 256:
+        return percentile_range(modality(stored_values), counts())
+    if isinstance(modality, LookUpTable):
+        return 0, whole - 1
+    first = -(whole >> 1) if stored_values.min() < 0 else 0
+    low, high = np.sort(modality(np.array([first, first + whole - 1], np.float64)))
+    return float(low), float(high)
 
 
 def percentile_range(values: NDArray[Any], counts: NDArray[np.int64] | None = None) -> tuple[float, float]:
@@ -276,9 +302,7 @@ _CLEAR = 0.7  # standard deviations of the picture
 def _shown(voi: Window | LookUpTable, values: NDArray[np.float64]) -> NDArray[np.float64]:
     if isinstance(voi, Window):
         return voi(values)
-    # Some files say fewer bits than their entries have.
-    bits = max(voi.bits, int(voi.entries.max()).bit_length())
-    return voi(values) / ((1 << bits) - 1)
+    return voi.shown()(values)
 
 
 def _spread(values: NDArray[Any], low: float, high: float) -> NDArray[np.float64]:

@@ -35,6 +35,7 @@ class _Line(NamedTuple):
     error: str | None
     warning: str | None
     description: tuple[str, str, str, str, str]
+    size_wh: tuple[int, int] | None
 
 
 _LINE = TypeAdapter(_Line)
@@ -79,7 +80,7 @@ class PredictionJournal:
         found = result.detections
         probability = float(result.image_probability)
         values = [found.xyxy.tolist(), found.confidence.tolist(), None if math.isnan(probability) else probability]
-        said = [result.error, result.warning, astuple(result.description)]
+        said = [result.error, result.warning, astuple(result.description), result.size_wh]
         self._lines.add(json.dumps([result.image_id, *values, *said]))
         self._count(result)
 
@@ -131,4 +132,5 @@ def _read(line: str) -> Result | None:
         class_id=np.zeros(len(values.confidence), int),
     )
     probability = math.nan if values.image_probability is None else values.image_probability
-    return Result(values.image_id, found, probability, values.error, values.warning, Description(*values.description))
+    said = values.error, values.warning, Description(*values.description), values.size_wh
+    return Result(values.image_id, found, probability, *said)

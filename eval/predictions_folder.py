@@ -1,7 +1,8 @@
-"""A predictions folder: COCO results, a CSV, a table of which images were looked at, and what made them."""
+"""A predictions folder: COCO results, a CSV, JSON lines, a table of which images were looked at, and what made them."""
 
 import json
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from itertools import count, repeat
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from hilum.run import write_json
 
 RESULTS = "predictions.json"
 TABLE = "predictions.csv"
+LINES = "results.jsonl"
 IMAGES = "images.csv"
 ABOUT = "about.json"
 CATEGORY = 1  # opacity, the only one there is
@@ -47,8 +49,9 @@ def write_predictions(
     coco_ids: Iterable[int] | None = None,
     about: Mapping[str, Any] | None = None,
     places: Iterable[str] | None = None,
+    at: datetime | None = None,
 ) -> None:
-    """Write `predictions.json` (COCO results), `predictions.csv`, `images.csv` and, where it is given, `about.json`.
+    """Write `predictions.json` (COCO results), `predictions.csv`, `results.jsonl`, `images.csv`, and `about.json`.
 
     Results are written as they come, and let go; the files appear when all are there.
 
@@ -61,16 +64,22 @@ def write_predictions(
             are for people, and for who calls `read_about`: `run`, `hilum`, `data_fingerprint`, and `of_run` and
             `of_images`, digests that tell predictions of another run or of other images.
         places: where each image lies. With it the table of images leads back to a person: it has the path and, of a
-            DICOM file, the UIDs; where None, these columns are empty.
+            DICOM file, the UIDs; where None, these columns are empty. `results.jsonl` has them too.
+        at: when this was; `results.jsonl` tells it in UTC.
     """
     folder.mkdir(parents=True, exist_ok=True)
     # The last that is opened takes its place first. The table of images goes before all others are replaced and comes
     # after them: a folder that has it is whole, and of one piece.
-    with replacing(folder / IMAGES) as images, replacing(folder / TABLE) as table, replacing(folder / RESULTS) as found:
+    with (
+        replacing(folder / IMAGES) as images,
+        replacing(folder / TABLE) as table,
+        replacing(folder / LINES) as lines,
+        replacing(folder / RESULTS) as found,
+    ):
         images.write(csv_line(_COLUMNS))
         table.write(csv_line(["image_id", "x", "y", "width", "height", "confidence"]))
         found.write("[\n")
-        between = ""
+        between, made_by = "", _made_by(about or {}, at)
         numbers = count(1) if coco_ids is None else coco_ids
         known = coco_ids is not None, places is not None
         named = zip(numbers, repeat(None) if places is None else places, strict=all(known))
@@ -86,6 +95,7 @@ def write_predictions(
             probability = "" if result.error else repr(float(result.image_probability))
             cells = [number, result.image_id, status, len(boxes), probability, *_said(result, place)]
             images.write(csv_line(cells))
+            lines.write(json.dumps(_line(result, place, made_by)) + "\n")
         found.write("\n]\n")
         (folder / IMAGES).unlink(missing_ok=True)
         if about is None:
@@ -94,9 +104,27 @@ def write_predictions(
             write_json(folder / ABOUT, dict(about))
 
 
+def _made_by(about: Mapping[str, Any], at: datetime | None) -> dict[str, Any]:
+    """What each line of `results.jsonl` says of what made it."""
+    return {
+        "run": about.get("run"),
+        "run_digest": about.get("of_run"),
+        "operating_point": about.get("confidence"),
+        "hilum": about.get("hilum"),
+        "time": at.astimezone(UTC).isoformat(timespec="seconds") if at else None,
+    }
+
+
+def _line(result: Result, place: str | None, made_by: Mapping[str, Any]) -> dict[str, Any]:
+    values = {"path": place, **result.to_dict()}
+    if place is None:
+        values |= {"sop_instance_uid": None, "study_instance_uid": None}
+    return {**values, **made_by}
+
+
 def holds_predictions(folder: Path) -> bool:
     """Whether predictions lie in a folder, whole or in part."""
-    return any((folder / name).exists() for name in (RESULTS, TABLE, IMAGES, ABOUT))
+    return any((folder / name).exists() for name in (RESULTS, TABLE, LINES, IMAGES, ABOUT))
 
 
 def _said(result: Result, place: str | None) -> list[str]:

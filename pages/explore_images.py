@@ -10,7 +10,7 @@ from hilum.pages import explore_figures as figures
 from hilum.pages.collection import OTHER_FINDING, Collection, class_order, common_values, shown_classes
 from hilum.pages.facts import impossible_ages
 from hilum.pages.page import Picture, Section
-from hilum.pages.plotting import shrunk
+from hilum.pages.shots import shrunk
 from hilum.pages.wording import listed, many, percent
 
 _SEXES = {"F": "women", "M": "men", "O": "other", "": "unrecorded"}

@@ -1,7 +1,8 @@
 """The same images with the truth and every config's boxes, to be switched, filtered and stepped through.
 
 Each picture is on the page once, as a small JPEG; boxes lie over it as an SVG in the picture's own pixels. Without
-JavaScript all of it is there too, unsorted; `report.js` sorts, filters and enlarges what is written here.
+JavaScript all of it is there too, unsorted; `report.js` sorts and filters what is written here, and `viewer.js`
+enlarges it.
 """
 
 import base64
@@ -21,8 +22,8 @@ from hilum.errors import HilumError
 from hilum.eval.measures import scores_of
 from hilum.eval.mistakes import Kind, worst_first
 from hilum.pages.page import asset, line_sample
-from hilum.pages.plotting import shrunk
 from hilum.pages.series import Series
+from hilum.pages.shots import boxes_svg, shrunk, window_html
 from hilum.pages.wording import decimal, many
 
 MEANINGS = {
@@ -76,7 +77,7 @@ def choose_images(split: Split, configs: Sequence[Series], most: int) -> list[in
 
 
 def gallery_html(split: Split, configs: Sequence[Series], chosen: Sequence[int]) -> str:
-    """The gallery as markup; its look is in `gallery_style`, its behaviour in `report.js`.
+    """The gallery as markup; its look is in `gallery_style`, its behaviour in `viewer.js` and `report.js`.
 
     Args:
         split: images and truth.
@@ -112,14 +113,7 @@ def gallery_html(split: Split, configs: Sequence[Series], chosen: Sequence[int])
 <p id="count" role="status"></p>
 </div>
 <div id="shots">{shots}</div>
-<dialog id="large" aria-label="Enlarged image">
-<div class="bar"><button type="button" id="back" aria-label="Previous image">&larr;</button>
-<output id="place"></output>
-<button type="button" id="on" aria-label="Next image">&rarr;</button>
-<button type="button" id="close">Close</button></div>
-<div class="spread"><div id="stage"></div><div class="aside"><div id="switches"></div><div id="about"></div></div></div>
-</dialog>
-</div>
+{window_html()}</div>
 """
 
 
@@ -201,12 +195,12 @@ def _shot(split: Split, sides: Sequence[_Side], image: int, picture: str) -> str
     truth = split.boxes_xywh[image]
     width, height = split.sizes_wh[image].tolist()
     name, kind = split.image_ids[image], split.classes[image] or "class unknown"
-    overlay = [_boxes("t", truth, [], (width, height), 0)]
+    overlay = [boxes_svg("t", truth, [], (width, height), 0)]
     rows = []
     for side in sides:
         boxes, confidence, config = side.boxes[image], side.confidence[image].tolist(), side.config
         overlay.append(
-            _boxes(config.mark, boxes, [f"{value:.2f}" for value in confidence], (width, height), config.number)
+            boxes_svg(config.mark, boxes, [f"{value:.2f}" for value in confidence], (width, height), config.number)
         )
         mistakes = config.measured[0].measures.mistakes
         found = [f"{kind} ({value:.2f})" for kind, value in zip(mistakes.boxes[image], confidence, strict=True)]
@@ -238,21 +232,3 @@ def _shot(split: Split, sides: Sequence[_Side], image: int, picture: str) -> str
         f'<figcaption><span class="id" title="{escape(name)}">{escape(name)}</span>'
         f"<span>{escape(kind)}, {truths}</span><ul>{''.join(rows)}</ul></figcaption></figure>\n"
     )
-
-
-def _boxes(mark: str, boxes: NDArray[np.float64], labels: Sequence[str], size_wh: tuple[int, int], number: int) -> str:
-    """Boxes, (N, 4) x, y, width, height, as one path with a light edge, and a label at one of each box's corners."""
-    if not len(boxes):
-        return ""
-    path = "".join(f"M{x:.0f} {y:.0f}h{width:.0f}v{height:.0f}h{-width:.0f}z" for x, y, width, height in boxes.tolist())
-    letter = max(size_wh) / 32
-    texts = []
-    for (x, y, width, height), label in zip(boxes.tolist(), labels, strict=False):
-        # A corner and a line there, so that configs that agree do not write over each other.
-        at_right, at_bottom, line = number % 2, number // 2 % 2, number // 4
-        left = x + width if at_right else x
-        top = y + height + (1 + line) * letter if at_bottom else y - (0.25 + line) * letter
-        top = min(max(top, letter), size_wh[1] - letter / 4)
-        side = ' text-anchor="end"' if at_right else ""
-        texts.append(f'<text x="{left:.0f}" y="{top:.0f}" font-size="{letter:.0f}"{side}>{escape(label)}</text>')
-    return f'<g class="{mark}"><path class="edge" d="{path}"/><path d="{path}"/>{"".join(texts)}</g>'

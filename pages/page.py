@@ -144,6 +144,7 @@ class Page:
         figures: the numbers to see first: (number, what it counts).
         footer: lines on where it comes from.
         style, script: CSS and JavaScript of this kind of page. Nothing that is read from anywhere may be in them.
+        beside: pictures may also be shown that lie beside the page.
     """
 
     title: str
@@ -153,6 +154,7 @@ class Page:
     footer: Sequence[str] = field(default=())
     style: str = ""
     script: str = ""
+    beside: bool = False
 
     @property
     def pictures(self) -> list[Picture]:
@@ -171,7 +173,9 @@ def page_html(page: Page) -> str:
         for number, part in enumerate(page.parts, 1)
     )
     footer = "".join(f"<p>{escape(line)}</p>" for line in (NOT_A_DEVICE, *page.footer))
-    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    # 'self' of a page that is opened from a disk is no file in every browser.
+    images = "data: 'self' file:" if page.beside else "data:"
+    policy = f"default-src 'none'; img-src {images}; style-src 'unsafe-inline'"
     script = ""
     if page.script:
         digest = base64.b64encode(hashlib.sha256(page.script.encode()).digest()).decode("ascii")

@@ -1,4 +1,4 @@
-"""What the pictures of all pages share: the style of figures, and how a radiograph is made small.
+"""What the figures of all pages share: their style.
 
 Colours are Okabe and Ito's; no figure needs them to be read.
 """
@@ -8,11 +8,8 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import cv2
 import matplotlib as mpl
-import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 QUIET, BLUE, SKY, GREEN, PURPLE, VERMILION, ORANGE, INK, LINE = (
     "#8A99A5",
@@ -69,15 +66,6 @@ def to_svg(figure: Figure) -> bytes:
     """An SVG whose letters are outlines, so that it looks alike everywhere; the same figure gives the same bytes."""
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     return _saved(figure, "svg", 72, nothing)
-
-
-def shrunk(pixels: NDArray[np.uint8], longer_side_px: int) -> NDArray[np.uint8]:
-    """A picture, (H, W), with a longer side of no more than so many pixels; each is the mean of those it stands for."""
-    scale = longer_side_px / max(pixels.shape)
-    if scale >= 1:
-        return pixels
-    size_wh = [max(1, round(length * scale)) for length in pixels.shape[::-1]]
-    return np.asarray(cv2.resize(pixels, size_wh, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _saved(figure: Figure, kind: str, dpi: int, metadata: dict[str, None]) -> bytes:

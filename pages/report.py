@@ -53,7 +53,7 @@ def report_page(found: Benchmark, gallery: int) -> Page:
         parts=[part for part in parts if part.sections],
         footer=(f"Made by hilum {results.hilum} from data set {results.data_fingerprint}.",),
         style=gallery_style(configs),
-        script=asset("report.js"),
+        script=asset("viewer.js") + asset("report.js"),
     )
 
 

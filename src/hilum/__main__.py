@@ -23,7 +23,8 @@ def main() -> None:
     try:
         from hilum.cli import app
 
-        app(sys.argv[1:], exit_on_error=False, print_error=False)
+        words = ["/dev/stdin" if word == "-" else word for word in sys.argv[1:]]  # else it would be an unknown option
+        app(words, exit_on_error=False, print_error=False)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - each is told by a line
         sys.exit(_tell(error))
 

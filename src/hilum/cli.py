@@ -14,6 +14,7 @@ from hilum.commands.convert import convert
 from hilum.commands.evaluate import evaluate
 from hilum.commands.explore import explore
 from hilum.commands.export import export
+from hilum.commands.pacs import pacs
 from hilum.commands.predict import predict
 from hilum.commands.sample import sample
 from hilum.commands.split import split
@@ -40,10 +41,11 @@ for command in (
     ablate,
     submit,
     export,
+    pacs,
     backends,
     config,
 ):
     app.command(command)
 
 # Interrupted, the same command again takes up what these had done.
-GOES_ON = {"convert", "train", "predict", "benchmark"}
+GOES_ON = {"convert", "train", "predict", "benchmark", "pacs"}

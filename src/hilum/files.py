@@ -99,6 +99,20 @@ def write_atomically(path: Path | str, content: bytes | str, *, private: bool = 
         raise
 
 
+def make_durable(path: Path) -> None:
+    """Have a file's content, or which names a folder holds, survive a loss of power.
+
+    Raises:
+        OSError: the disk does not take it.
+    """
+    with naming(path):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[TextIO]:
     """A text file that is written bit by bit, and takes the place of `path` when it is whole.

@@ -1,6 +1,6 @@
 """The one predict interface over all backends: anything that is a radiograph in, one Result for each, in order."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -9,15 +9,19 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from hilum import __version__
 from hilum.backend import Backend, backend_named
-from hilum.datasets.pictures import Radiograph, picture_name, read_radiograph
+from hilum.datasets.pictures import PackedPicture, Radiograph, picture_name, read_radiograph
 from hilum.detections import Detections
 from hilum.errors import HilumError
+from hilum.findings.finding import Algorithm
+from hilum.printable import as_text
 from hilum.result import Result, at_or_above, image_probability, no_detections
-from hilum.run import check_run, operating_confidence, run_config
+from hilum.run import check_run, operating_confidence, run_config, run_digest
 from hilum.training.memory import keep_freed_memory
 
-Image = Path | str | NDArray[Any]
+Image = Path | str | PackedPicture | NDArray[Any]
+Look = Callable[[int, Radiograph], None]
 
 
 @dataclass(frozen=True)
@@ -28,27 +32,34 @@ class Predictor:
     confidence: float
 
     def predict(
-        self, images: Image | Iterable[Image], *, confidence: float | None = None, batch_size: int = 16
+        self,
+        images: Image | Iterable[Image],
+        *,
+        confidence: float | None = None,
+        batch_size: int = 16,
+        look: Look | None = None,
     ) -> Iterator[Result]:
         """Find opacities; files are decoded ahead of the network, in constant memory.
 
         Args:
-            images: DICOM, JPEG, PNG, TIFF, BMP, WebP or JPEG 2000 files, or arrays (H, W), 8 or 16 bit; also a single
-                one.
+            images: DICOM, JPEG, PNG, TIFF, BMP, WebP or JPEG 2000 files, on disk or in a zip, or arrays (H, W), 8 or 16
+                bit; also a single one.
             confidence: keep boxes from here on; the operating point where None.
             batch_size: images that the network sees at once; it does not change what is found.
+            look: called with the position of each input that could be read, from 0, and its picture, in the threads
+                that read ahead, before its result is there.
 
         Yields:
             Exactly one Result an input, in order; a bad file gives one with `error`.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        one = isinstance(images, str | Path) or (
+        one = isinstance(images, str | Path | PackedPicture) or (
             isinstance(images, np.ndarray) and (images.ndim == 2 or (images.ndim == 3 and images.shape[2] in {1, 3}))
         )
         inputs = cast("Iterable[Image]", [images] if one else images)
         least = self.confidence if confidence is None else confidence
-        for batch in _batches(_decoded(inputs, 0 if one else 2 * batch_size), batch_size):
+        for batch in _batches(_decoded(inputs, 0 if one else 2 * batch_size, look), batch_size):
             read = [image.pixels for _, image in batch if isinstance(image, Radiograph)]
             found = iter(self.backend.predict_batch(read))
             for image_id, image in batch:
@@ -57,7 +68,8 @@ class Predictor:
                     continue
                 every = next(found)
                 kept = _in_input(at_or_above(every, least), image.scale_xy)
-                yield Result(image_id, kept, image_probability(every), None, image.warning, image.description)
+                said = image.warning, image.description, image.size_wh
+                yield Result(image_id, kept, image_probability(every), None, *said)
 
 
 def predict_all(predictor: Predictor, paths: Sequence[Path]) -> list[Result]:
@@ -104,6 +116,23 @@ def load(run: str | Path) -> Predictor:
     return Predictor(backend, operating_confidence(folder))
 
 
+def algorithm_of(run: str | Path, confidence: float | None = None) -> Algorithm:
+    """What tells in DICOM objects which run made them.
+
+    Args:
+        run: the run folder.
+        confidence: from which on boxes were kept; the operating point where None.
+
+    Raises:
+        HilumError: the folder is not a finished run.
+    """
+    folder = Path(run)
+    check_run(folder)
+    name = as_text(folder.resolve().name)
+    least = operating_confidence(folder) if confidence is None else confidence
+    return Algorithm(name, __version__, run_digest(folder), least)
+
+
 def _in_input(detections: Detections, scale_xy: tuple[float, float]) -> Detections:
     """Boxes of a picture in the pixels of its input, whose own need not be square."""
     if scale_xy == (1.0, 1.0):
@@ -123,14 +152,30 @@ def _decode(image: Image) -> Radiograph | HilumError:
         return HilumError("cannot be read: damaged in a way that nothing here expects")
 
 
-def _decoded(images: Iterable[Image], ahead: int) -> Iterator[tuple[str, Radiograph | HilumError]]:
+def _name(image: Image, number: int) -> str:
+    if isinstance(image, PackedPicture):
+        return picture_name(image.name.rpartition("/")[2])
+    return picture_name(image) if isinstance(image, str | Path) else str(number)
+
+
+def _decoded(
+    images: Iterable[Image], ahead: int, look: Look | None = None
+) -> Iterator[tuple[str, Radiograph | HilumError]]:
     """Decoded in threads, so many ahead of what is asked for; here, where nothing is."""
-    named = ((picture_name(i) if isinstance(i, str | Path) else str(n), i) for n, i in enumerate(images))
+
+    def read(item: tuple[int, Image]) -> Radiograph | HilumError:
+        number, image = item
+        decoded = _decode(image)
+        if look and isinstance(decoded, Radiograph):
+            look(number, decoded)
+        return decoded
+
+    numbered = enumerate(images)
     if not ahead:
-        return ((image_id, _decode(image)) for image_id, image in named)
+        return ((_name(item[1], item[0]), read(item)) for item in numbered)
     from hilum.training.prefetch import loaded_ahead  # imports torch, which every backend has done by now
 
-    return ((name, image) for (name, _), image in loaded_ahead(named, lambda item: _decode(item[1]), 4, ahead))
+    return ((_name(image, number), decoded) for (number, image), decoded in loaded_ahead(numbered, read, 4, ahead))
 
 
 def _batches(

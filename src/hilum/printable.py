@@ -1,5 +1,6 @@
 """Text that came from anybody, as a terminal may show it: nothing in it is obeyed, and it stays on its line."""
 
+import os
 import re
 from typing import Final
 
@@ -21,6 +22,11 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+def as_text(name: str) -> str:
+    """A file's name as tables and JSON can hold it: bytes that are no UTF-8 are spelt out."""
+    return os.fsencode(name).decode(errors="backslashreplace")
 
 
 def one_line(text: str) -> str:

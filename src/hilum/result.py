@@ -1,14 +1,23 @@
 """What a detector says of one image: its boxes, and how likely the image shows an opacity at all."""
 
+import math
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pydicom
 from numpy.typing import NDArray
 
 from hilum.datasets.letterbox import Letterbox
 from hilum.detections import Detections
 from hilum.dicom.header import NOTHING_SAID, Description
+
+if TYPE_CHECKING:  # few results become DICOM objects
+    from hilum.findings.finding import Algorithm
+    from hilum.findings.objects import Kind
 
 IMAGE_PROBABILITY = "image_probability"
 # Key of `Detections.metadata` under which a backend says how likely the image shows an opacity.
@@ -29,6 +38,7 @@ class Result:
         warning: why the answer may mean nothing: the image's tags say that it is no frontal chest radiograph, or its
             bones are black; else None.
         description: what a DICOM file says it shows, and which object it is; empty elsewhere.
+        size_wh: of the input in pixels, as stored; None where there was an error.
     """
 
     image_id: str
@@ -37,6 +47,62 @@ class Result:
     error: str | None = None
     warning: str | None = None
     description: Description = NOTHING_SAID
+    size_wh: tuple[int, int] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """What was found as JSON values: numbers, texts, lists and None.
+
+        Boxes are left, top, right, bottom in pixels of the input, by falling confidence. `problem` says why there is no
+        answer, and is None where there is one.
+        """
+        found, said = self.detections, self.description
+        probability = float(self.image_probability)
+        return {
+            "image_id": self.image_id,
+            "sop_instance_uid": said.sop_instance_uid or None,
+            "study_instance_uid": said.study_instance_uid or None,
+            "modality": said.modality or None,
+            "body_part": said.body_part or None,
+            "view": said.view or None,
+            "width": self.size_wh[0] if self.size_wh else None,
+            "height": self.size_wh[1] if self.size_wh else None,
+            "probability": None if math.isnan(probability) else probability,
+            "boxes": [
+                {"xyxy": box, "confidence": confidence}
+                for box, confidence in zip(found.xyxy.tolist(), found.confidence.tolist(), strict=True)
+            ],
+            "problem": self.error,
+            "warning": self.warning,
+        }
+
+    def to_dicom(
+        self,
+        source: Path | str | bytes | pydicom.Dataset,
+        algorithm: "Algorithm",
+        kinds: "Collection[Kind]" = ("sr", "pr", "sc"),
+        at: datetime | None = None,
+    ) -> list[pydicom.Dataset]:
+        """What was found as DICOM objects that lie beside the source in an archive.
+
+        Of a study of several pictures, `hilum.findings.objects.to_dicom` makes one report.
+
+        Args:
+            source: the DICOM file that the result is of, its content, or what was parsed of it.
+            algorithm: what made the result: `hilum.predict.algorithm_of`.
+            kinds: "sr", a structured report; "pr", a presentation state; "sc", a secondary capture.
+            at: when it was found; now where None.
+
+        Returns:
+            One object a kind; none where there was an error. `save_as(path, enforce_file_format=True)` writes one.
+
+        Raises:
+            HilumError: highdicom is not installed, or the source is no DICOM file that others can refer to.
+        """
+        from hilum.findings.objects import to_dicom
+        from hilum.findings.source import read_source
+
+        made = to_dicom([read_source(source)], [self], algorithm, kinds, at)
+        return [each.dataset for each in made]
 
 
 def detections_in_picture(boxes_xyxy: NDArray[Any], confidence: NDArray[Any], place: Letterbox) -> Detections:

@@ -28,7 +28,7 @@ from hilum.eval.prediction_journal import JOURNAL
 from hilum.files import locked
 from hilum.predict import Predictor
 
-FILES = ["about.json", "images.csv", "predictions.csv", "predictions.json"]
+FILES = ["about.json", "images.csv", "predictions.csv", "predictions.json", "results.jsonl", "worklist.html"]
 BOXES = 60  # an image
 
 
@@ -82,8 +82,12 @@ def pictures(folder: Path, number: int) -> Path:
     return folder
 
 
+TIME = re.compile(rb'"time": "[0-9T:+-]{25}"')
+
+
 def written(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    """All files, without the time at which results were written."""
+    return {path.name: TIME.sub(b"", path.read_bytes()) for path in folder.rglob("*") if path.is_file()}
 
 
 def interrupt(backend: ManyBoxes, after: int, run: Path, source: Path, out: Path) -> None:
@@ -100,14 +104,14 @@ def test_interrupted_it_goes_on_and_ends_with_the_same_bytes(backend: ManyBoxes,
     predict(run, source, tmp_path / "whole", confidence=0, batch_size=4, pictures=3)
     out, backend.seen = tmp_path / "out", 0
     interrupt(backend, 20, run, source, out)
-    assert [path.name for path in out.iterdir()] == [JOURNAL]
+    assert sorted(path.name for path in out.iterdir()) == [JOURNAL, "worklist"]
     with (out / JOURNAL).open("ab") as file:
         file.write(b'["b/0001", [[0.')  # where a kill cut it
     interrupt(backend, 8, run, source, out)
     predict(run, source, out, confidence=0, batch_size=4, pictures=3)
     assert backend.seen == 39  # one is broken; none is predicted twice
     assert written(out) == written(tmp_path / "whole")
-    assert sorted(path.name for path in out.iterdir()) == [*FILES[:2], "pictures", *FILES[2:]]
+    assert sorted(path.name for path in out.iterdir()) == [*FILES[:2], "pictures", *FILES[2:5], "worklist", *FILES[5:]]
     assert len((out / "images.csv").read_text().splitlines()) == 41
     assert len(json.loads((out / "predictions.json").read_text())) == 39 * BOXES
 

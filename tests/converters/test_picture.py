@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from hilum.converters.convert import convert
-from hilum.converters.picture import Job, Rendering, convert_picture, pseudonym
+from hilum.converters.picture import Job, Rendering, convert_picture
 from hilum.converters.source import SourceFile
 from hilum.datasets.yolo import yolo_to_boxes
 from hilum.errors import HilumError
+from hilum.pseudonyms import pseudonym
 
 
 @pytest.fixture

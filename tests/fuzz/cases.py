@@ -327,6 +327,16 @@ def predictions(place: Place) -> Words:
     return ["evaluate", "coco.json", "data"]
 
 
+def marks(place: Place) -> Words:
+    """A reader's marks of a worklist, and what was measured with them."""
+    place.take("found", "marks.csv", "figures.json", "run", "data")
+    if place.rng.random() < 0.5:
+        place.change("marks.csv", mutators.of_csv)
+        return ["evaluate", "found", "marks.csv"]
+    place.change("figures.json", mutators.of_json)
+    return ["predict", "run", "data", "out", "--calibration", "figures.json"]
+
+
 def repredicted(place: Place) -> Words:
     """A prediction that was interrupted."""
     place.take("predicting", "run", "data")
@@ -368,7 +378,8 @@ WEIGHTS: dict[Callable[[Place], Words], int] = {
     composed_run: 4,
     resumed: 6,
     reconverted: 3,
-    predictions: 8,
+    predictions: 5,
+    marks: 3,
     repredicted: 3,
     benchmark: 3,
 }

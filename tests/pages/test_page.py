@@ -97,6 +97,6 @@ def test_wording():
     assert [listed("a"), listed("ab"), listed("abc")] == ["a", "a and b", "a, b and c"]
 
 
-@pytest.mark.parametrize("name", ["page.css", "gallery.css", "report.js"])
+@pytest.mark.parametrize("name", ["page.css", "gallery.css", "worklist.css", "viewer.js", "report.js", "worklist.js"])
 def test_assets_hold_no_control_character(name):
     assert all(character.isprintable() or character == "\n" for character in asset(name))

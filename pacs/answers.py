@@ -1,0 +1,36 @@
+"""What was found in the pictures of a study, as files to send."""
+
+from collections.abc import Callable, Collection, Sequence
+from io import BytesIO
+from pathlib import Path
+
+from hilum.findings.finding import Algorithm
+from hilum.findings.objects import Kind, check_kinds, to_dicom
+from hilum.findings.source import read_source
+from hilum.result import Result
+
+Write = Callable[[Sequence[Path], Sequence[Result]], Sequence[tuple[str, bytes]]]
+"""Writes results: of pictures of one study and what was found in each, the SOP Instance UID and the file of each."""
+
+
+def writer(algorithm: Algorithm, kinds: Collection[Kind]) -> Write:
+    """Have results written as DICOM objects.
+
+    Args:
+        algorithm: what finds them.
+        kinds: which objects.
+
+    Raises:
+        HilumError: highdicom is not installed.
+    """
+    check_kinds(kinds)  # imports now what would keep the first study waiting
+
+    def write(paths: Sequence[Path], results: Sequence[Result]) -> list[tuple[str, bytes]]:
+        files = []
+        for made in to_dicom([read_source(path) for path in paths], results, algorithm, kinds):
+            file = BytesIO()
+            made.dataset.save_as(file, enforce_file_format=True)
+            files.append((str(made.dataset.SOPInstanceUID), file.getvalue()))
+        return files
+
+    return write

@@ -1,0 +1,192 @@
+"""Send results: to a DICOM node by C-STORE, or to a DICOMweb server by STOW-RS."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+from urllib.parse import urlsplit
+
+import pydicom
+
+from hilum.errors import HilumError
+from hilum.pacs.tls import tls_context
+
+# SOP classes of results (PS3.4 B.5)
+_STORAGE: Final = "1.2.840.10008.5.1.4.1.1."
+_RESULTS: Final = tuple(_STORAGE + number for number in ("88.33", "88.34", "88.22", "11.1", "7"))
+_WARNINGS: Final = frozenset({0xB000, 0xB006, 0xB007})  # PS3.4 B.2.3: stored, with reservations
+_BUSY: Final = range(0xA700, 0xA800)  # out of resources
+_SECONDS: Final = 30
+_HTTP_BUSY: Final = frozenset({401, 403, 404, 407, 408, 413, 429})  # what time, or whoever runs the server, mends
+_DUPLICATE = 0x0111  # PS3.7 C.5.7: it has this object
+
+
+class UnavailableError(HilumError):
+    """The receiver takes nothing now; later it may."""
+
+
+class RefusedError(HilumError):
+    """The receiver does not take these objects."""
+
+
+class Receiver(Protocol):
+    """Where results go."""
+
+    def send(self, paths: Sequence[Path]) -> None:
+        """Send objects of one study; return once the receiver has all of them.
+
+        Raises:
+            UnavailableError: nobody is there, or has no room.
+            RefusedError: it does not take them.
+        """
+
+    def rest(self) -> None:
+        """Let go of the connection: nothing is to be sent for a while."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who hilum is to a receiver.
+
+    Attributes:
+        title: own AE title.
+        certificate: PEM file of a certificate with its key; None where none is shown.
+        authorities: PEM file of those who vouch for the receiver; the system's where None.
+        authorization: what the header `Authorization` says to a DICOMweb server; nothing where empty.
+        tls: whether C-STORE is encrypted; an address of DICOMweb says so itself.
+    """
+
+    title: str
+    certificate: Path | None = None
+    authorities: Path | None = None
+    authorization: str = ""
+    tls: bool = False
+
+
+def receiver_at(address: str, identity: Identity) -> Receiver:
+    """Where an address leads: `TITLE@host:port`, or the URL of a DICOMweb server.
+
+    Raises:
+        HilumError: it is neither.
+    """
+    if address.startswith(("http://", "https://")):
+        return _DicomwebReceiver(address, identity)
+    title, at, place = address.rpartition("@")
+    host, colon, port = place.rpartition(":")
+    if not (at and colon and title and len(title) <= 16 and host and port.isdecimal() and 0 < int(port) < 1 << 16):
+        raise HilumError(
+            f"--send: expected TITLE@host:port or the https:// address of a DICOMweb server, got {address}"
+        )
+    return _DicomReceiver(title, host.strip("[]"), int(port), identity)
+
+
+class _DicomReceiver:
+    """Keeps an association from one study to the next, while there is something to send."""
+
+    def __init__(self, title: str, host: str, port: int, identity: Identity) -> None:
+        from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+        from pynetdicom import AE
+
+        from hilum.pacs.connection import bounds, quiet_pynetdicom
+
+        quiet_pynetdicom()
+        self._title, self._host, self._port = title, host, port
+        self._entity = AE(identity.title)
+        self._entity.acse_timeout = self._entity.dimse_timeout = self._entity.connection_timeout = _SECONDS
+        for sop_class in _RESULTS:
+            for syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian):
+                self._entity.add_requested_context(sop_class, syntax)
+        self._tls = (
+            (tls_context(identity.certificate, identity.authorities, server=False), host) if identity.tls else None
+        )
+        self._bounds = bounds()
+        self._association: Any = None
+
+    def send(self, paths: Sequence[Path]) -> None:
+        kept = self._association is not None
+        try:
+            self._send(paths)
+        except UnavailableError:
+            self.rest()
+            if not kept:
+                raise
+            self._send(paths)  # an old association may have been ended by the other side
+
+    def _send(self, paths: Sequence[Path]) -> None:
+        if self._association is None or not self._association.is_established:
+            self._association = self._entity.associate(
+                self._host, self._port, ae_title=self._title, tls_args=self._tls, evt_handlers=self._bounds
+            )
+        if not self._association.is_established:
+            why = "rejects the AE titles" if self._association.is_rejected else "does not answer, or takes no results"
+            self._association = None
+            raise UnavailableError(f"{self._title}@{self._host}:{self._port} {why}")
+        for path in paths:
+            self._store(path)
+
+    def _store(self, path: Path) -> None:
+        try:
+            answer = self._association.send_c_store(pydicom.dcmread(path))
+        except ValueError as error:  # of pynetdicom, where no presentation context fits
+            raise RefusedError(f"{self._title} does not take this kind of object") from error
+        except RuntimeError as error:  # the association has ended meanwhile
+            raise UnavailableError(f"{self._title} ended the association") from error
+        status = answer.get("Status")
+        if status is None:
+            raise UnavailableError(f"{self._title} ended the association, or is silent")
+        if status in _BUSY:
+            raise UnavailableError(f"{self._title} has no room: status 0x{status:04X}")
+        if status not in {0x0000, _DUPLICATE} | _WARNINGS:
+            raise RefusedError(f"{self._title} refuses with status 0x{status:04X}")
+
+    def rest(self) -> None:
+        association, self._association = self._association, None
+        if association is not None and association.is_established:
+            association.release()
+
+
+class _DicomwebReceiver:
+    """Keeps a connection as HTTP does."""
+
+    def __init__(self, url: str, identity: Identity) -> None:
+        import requests
+        from dicomweb_client import DICOMwebClient
+
+        if urlsplit(url).username:
+            raise HilumError("--send: the address holds a name or password; say it by --authorization FILE")
+        session = requests.Session()
+        session.max_redirects = 0  # results go where they are told to, and nowhere else
+        session.trust_env = False  # nor through a proxy, nor with a password that lies about
+        session.verify = str(identity.authorities) if identity.authorities else True
+        session.cert = str(identity.certificate) if identity.certificate else None
+        headers = {"Authorization": identity.authorization} if identity.authorization else {}
+        self._failures: tuple[type[Exception], ...] = (requests.RequestException,)
+        self._name = urlsplit(url).netloc
+        self._session = session
+        self._client = DICOMwebClient(url.rstrip("/"), session=session, headers=headers, timeout=_SECONDS)
+        self._client.set_http_retry_params(retry=False)
+
+    def send(self, paths: Sequence[Path]) -> None:
+        try:
+            told = self._client.store_instances([pydicom.dcmread(path) for path in paths])
+        except ValueError as error:
+            raise UnavailableError(f"{self._name} answers something else than DICOMweb") from error
+        except self._failures as error:
+            raise self._failure(error) from error
+        if told.get("FailedSOPSequence"):
+            reason = told.FailedSOPSequence[0].get("FailureReason", 0)
+            kind = UnavailableError if reason in _BUSY else RefusedError
+            raise kind(f"{self._name} refuses with reason 0x{reason:04X}")
+
+    def _failure(self, error: Exception) -> HilumError:
+        response = getattr(error, "response", None)
+        if response is None:
+            return UnavailableError(f"{self._name}: {type(error).__name__}")
+        busy = response.status_code in _HTTP_BUSY or response.status_code >= 500 or response.is_redirect
+        kind = UnavailableError if busy else RefusedError
+        return kind(f"{self._name} answers with HTTP status {response.status_code}")
+
+    def rest(self) -> None:
+        with suppress(Exception):
+            self._session.close()
