@@ -271,6 +271,39 @@ def onnx_model(node: onnx.NodeProto, *initializers: TensorProto) -> onnx.ModelPr
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
 
 
+def range_up_to_the_brightest() -> onnx.ModelProto:
+    model = onnx_model(helper.make_node("ReduceMax", ["x"], ["brightest"], keepdims=0))
+    numbers = {"none": np.array(0, np.int64), "one": np.array(1, np.int64)}
+    model.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in numbers.items())
+    cast = helper.make_node("Cast", ["brightest"], ["count"], to=TensorProto.INT64)
+    numbered = helper.make_node("Range", ["none", "count", "one"], ["all"])
+    total = helper.make_node("ReduceSum", ["all"], ["total"], keepdims=0)
+    as_float = helper.make_node("Cast", ["total"], ["whole"], to=TensorProto.FLOAT)
+    model.graph.node.extend([cast, numbered, total, as_float, helper.make_node("Add", ["x", "whole"], ["y"])])
+    return model
+
+
+def as_many_as_images() -> onnx.ModelProto:
+    """Exporters number the images of a batch so; how many there are is no matter of what they show."""
+    numbers = {"none": np.array(0), "one": np.array(1), "first": np.array([0])}
+    nodes = [
+        helper.make_node("Shape", ["x"], ["images"], start=0, end=1),
+        helper.make_node("Squeeze", ["images", "first"], ["count"]),
+        helper.make_node("Range", ["none", "count", "one"], ["all"]),
+        helper.make_node("Gather", ["x", "all"], ["y"]),
+    ]
+    model = onnx_model(nodes[0], *(numpy_helper.from_array(array, name) for name, array in numbers.items()))
+    model.graph.node.extend(nodes[1:])
+    return model
+
+
+def test_a_network_that_numbers_its_images_is_run(exported, tmp_path):
+    model = as_many_as_images()
+    network = load_exported(forged(exported["onnx"], tmp_path / "run", onnx=model.SerializeToString()))
+    batch = torch.rand(3, 1, 64, 64)
+    torch.testing.assert_close(network(batch), batch)
+
+
 def test_an_onnx_file_of_standard_operations_is_run(exported, tmp_path):
     """The law that the refusals below do not hold for everything."""
     model = onnx_model(helper.make_node("Neg", ["x"], ["y"]))
@@ -340,6 +373,7 @@ def as_many_as_are_bright() -> onnx.ModelProto:
     ("model", "complaint"),
     [
         (bright_pictures_take_much(), "how much 'ConstantOfShape' gives depends on what a picture shows"),
+        (range_up_to_the_brightest(), "how much 'Range' gives depends on what a picture shows"),
         (as_many_as_are_bright(), "how much 'NonZero' gives depends on what a picture shows"),
         (external_data(), "keeps tensors in another file"),
         (external_constant(), "keeps tensors in another file"),

@@ -5,6 +5,7 @@ given a library of operations, and an ONNX file may use only those of the standa
 takes to run is found out in a process of its own, see `hilum.trial`, which imports this module and no torch.
 """
 
+import math
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -19,6 +20,8 @@ from hilum.errors import HilumError
 Call = Callable[[NDArray[Any]], Sequence[NDArray[Any]]]
 _ORT_TAGS: Final = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : |\[\w+(?:Error|Exception)\] ?")
 _LOOPS: Final = {"If", "Loop", "TensorIterator"}
+_OF_SHAPES: Final = {"Cast", "Gather", "Identity", "Squeeze"}  # none of which gives more numbers than it takes
+_FEW: Final = 16
 
 
 def session(kind: str, contents: Sequence[bytes], threads: int) -> tuple[Call, list[int | None]]:
@@ -130,6 +133,8 @@ def _check_sizes(model: Any) -> None:
     del model.graph.value_info[:]
     for given in model.graph.output:
         given.type.tensor_type.ClearField("shape")
+    if any(node.op_type == "Range" for node in model.graph.node):
+        _replace_by_numbers(model)
     graph = import_onnx().shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
     told = {value.name: value.type.tensor_type for value in (*graph.value_info, *graph.output)}
     sizes = {name: kind.shape.dim for name, kind in told.items() if kind.HasField("shape")}
@@ -137,6 +142,30 @@ def _check_sizes(model: Any) -> None:
         for name in filter(None, node.output):
             if name not in sizes or not all(side.HasField("dim_value") for side in sizes[name]):
                 raise HilumError(_depends(node.op_type))
+
+
+def _replace_by_numbers(model: Any) -> None:
+    """Give `Range` numbers in the place of what works them out from the batch's shape.
+
+    ONNX's inference of shapes follows such numbers through most operations, and of `Range` asks that they be constants.
+    """
+    from onnx import numpy_helper
+    from onnx.reference import ReferenceEvaluator
+
+    (batch, *_) = model.graph.input
+    shape = [side.dim_value for side in batch.type.tensor_type.shape.dim]
+    known = {part.name: numpy_helper.to_array(part) for part in model.graph.initializer if math.prod(part.dims) <= _FEW}
+    for node in model.graph.node:
+        (made, *_) = node.output
+        if node.op_type == "Shape" and list(node.input) == [batch.name]:
+            ends = {attribute.name: attribute.i for attribute in node.attribute}
+            known[made] = np.array(shape[ends.get("start", 0) : ends.get("end")])
+        elif node.op_type in _OF_SHAPES and all(name in known for name in node.input):
+            (known[made],) = ReferenceEvaluator(node).run(None, {name: known[name] for name in node.input})
+        elif node.op_type == "Range" and all(name in known for name in node.input):
+            for at, name in enumerate(list(node.input)):
+                node.input[at] = f"{made} {at}"
+                model.graph.initializer.append(numpy_helper.from_array(known[name], node.input[at]))
 
 
 def _depends(operation: str) -> str:
