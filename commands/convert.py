@@ -63,7 +63,7 @@ def convert(
     from hilum.converters.cluster import cluster
     from hilum.converters.convert import convert as run
     from hilum.converters.journal import JOURNAL
-    from hilum.converters.picture import Rendering
+    from hilum.converters.rendering import Rendering
 
     if dask is not None and workers:
         raise HilumError("--workers counts processes of this machine; with --dask the cluster says how many there are")

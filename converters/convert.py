@@ -23,8 +23,9 @@ import pandas as pd
 from hilum import __version__
 from hilum.converters import challenge, target, tree
 from hilum.converters.journal import JOURNAL, Journal
-from hilum.converters.picture import AS_IS, Box, Job, Picture, Rendering, convert_pictures, inside, scaled
+from hilum.converters.picture import Box, Job, Picture, convert_pictures, inside, scaled
 from hilum.converters.record import Record, Request, Source
+from hilum.converters.rendering import AS_IS, Rendering
 from hilum.converters.source import UNPACKED, list_files
 from hilum.converters.target import IMAGES, LABELS, UNLABELLED
 from hilum.converters.tree import KEY, SOURCES

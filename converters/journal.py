@@ -13,7 +13,8 @@ from typing import Self
 from pydantic import TypeAdapter
 
 from hilum import __version__
-from hilum.converters.picture import Picture, Rendering
+from hilum.converters.picture import Picture
+from hilum.converters.rendering import Rendering
 from hilum.documents import check, parse_json
 from hilum.errors import HilumError
 from hilum.sealed_lines import SealedLines

@@ -6,24 +6,20 @@ bounded, and members that share bytes are refused.
 """
 
 import hashlib
-import io
-import os
 import shutil
 import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from struct import Struct
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
+from hilum.converters.file_part import FilePart
 from hilum.datasets.left_out import LeftOut
 from hilum.dicom.header import MAX_FILE_BYTES
 from hilum.errors import HilumError
 from hilum.files import PARTIAL, naming, own_folder, read_regular, remove
 from hilum.walk import HIDDEN, files_below, is_its_own, spelt_out
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
 
 UNPACKED = ".unpacked"
 HIDDEN_FILES = ".*"
@@ -194,7 +190,7 @@ class _Listing:
         start = window[0] if window else 0
         try:
             with open(path, "rb") as file:  # noqa: PTH123 - as in SourceFile.read
-                archive = zipfile.ZipFile(_Window(file, *window) if window else file)
+                archive = zipfile.ZipFile(FilePart(file, *window) if window else file)
                 infos = sorted((i for i in archive.infolist() if i.filename[-1:] != "/"), key=lambda i: i.header_offset)
         except Exception as error:  # damaged in whatever way zipfile meets it; its messages quote names
             if isinstance(error, MemoryError) or (isinstance(error, OSError) and not is_its_own(error)):
@@ -283,7 +279,7 @@ class _Listing:
 def _is_cut_short(path: Path | str, window: tuple[int, int] | None = None) -> bool:
     """Whether a file begins as a zip does and lacks what a zip ends with: its list of contents."""
     with open(path, "rb") as file:  # noqa: PTH123 - as in SourceFile.read
-        whole = _Window(file, *window) if window else file
+        whole = FilePart(file, *window) if window else file
         return whole.read(4) == b"PK\3\4" and not zipfile.is_zipfile(whole)
 
 
@@ -329,30 +325,3 @@ def _refused(info: zipfile.ZipInfo, end: int) -> str | None:
     if info.header_offset < end:
         return "shares bytes with another member, as zip bombs do"
     return None
-
-
-class _Window(io.RawIOBase):
-    """A part of an open file as a file of its own, for `zipfile`."""
-
-    def __init__(self, file: io.BufferedReader, start: int, size: int) -> None:
-        self._file, self._start, self._size, self._at = file, start, size, 0
-
-    def seekable(self) -> bool:
-        return True
-
-    def readable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self._at = max(0, offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence])
-        return self._at
-
-    def readinto(self, buffer: "WriteableBuffer") -> int:
-        wanted = memoryview(buffer)[: max(0, self._size - self._at)]
-        self._file.seek(self._start + self._at)
-        count = self._file.readinto(wanted)
-        self._at += count
-        return count

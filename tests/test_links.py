@@ -11,7 +11,7 @@ from hilum.config import check_config
 from hilum.converters.convert import convert
 from hilum.converters.journal import JOURNAL as CONVERSION_JOURNAL
 from hilum.converters.journal import Journal
-from hilum.converters.picture import AS_IS
+from hilum.converters.rendering import AS_IS
 from hilum.datasets.cache import square_pictures
 from hilum.datasets.folder import Dataset
 from hilum.datasets.resplit import Shares, resplit

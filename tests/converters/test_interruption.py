@@ -20,6 +20,7 @@ from hilum.converters import picture as picture_module
 from hilum.converters import target as target_module
 from hilum.converters.convert import MARKER, convert
 from hilum.converters.journal import JOURNAL
+from hilum.converters.rendering import Rendering
 from hilum.datasets.folder import Dataset
 from hilum.errors import HilumError
 from hilum.files import write_atomically
@@ -89,13 +90,13 @@ def stop_after(files):
 def decoded(monkeypatch):
     """Counts the pictures that are decoded."""
     seen = []
-    rendered = picture_module._rendered
+    rendered = picture_module.rendered
 
     def count(*args):
         seen.append(1)
         return rendered(*args)
 
-    monkeypatch.setattr(picture_module, "_rendered", count)
+    monkeypatch.setattr(picture_module, "rendered", count)
     return seen
 
 
@@ -139,7 +140,7 @@ def test_what_the_journal_says_is_checked(mixed_source, undisturbed, tree_bytes,
     else:
         shutil.rmtree(out)
         with pytest.raises(Stop):
-            convert(mixed_source, out, rendering=picture_module.Rendering(window=2), progress=stop_after(100))
+            convert(mixed_source, out, rendering=Rendering(window=2), progress=stop_after(100))
     before = len(decoded)
     convert(mixed_source, out)
     assert len(decoded) - before == 52

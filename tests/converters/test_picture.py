@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from hilum.converters.convert import convert
-from hilum.converters.picture import Job, Rendering, convert_picture
+from hilum.converters.picture import Job, convert_picture
+from hilum.converters.rendering import Rendering
 from hilum.converters.source import SourceFile
 from hilum.datasets.yolo import yolo_to_boxes
 from hilum.errors import HilumError

@@ -10,8 +10,8 @@ import pytest
 
 from hilum.converters import convert as convert_module
 from hilum.converters.convert import convert
-from hilum.converters.picture import Rendering
 from hilum.converters.record import Record, Request, Source
+from hilum.converters.rendering import Rendering
 from hilum.datasets.folder import Dataset
 from hilum.errors import HilumError
 

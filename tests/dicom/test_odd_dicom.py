@@ -13,7 +13,8 @@ from pydicom.encaps import encapsulate
 from pydicom.filebase import DicomBytesIO
 from pydicom.uid import UID, ExplicitVRBigEndian
 
-from hilum.converters.picture import AS_IS, Job, Rendering, convert_picture
+from hilum.converters.picture import Job, convert_picture
+from hilum.converters.rendering import AS_IS, Rendering
 from hilum.converters.source import SourceFile
 from hilum.datasets.pictures import read_radiograph
 from hilum.datasets.yolo import yolo_to_boxes

@@ -129,7 +129,7 @@ def _write_submission(path: Path) -> None:
 
 def _begin_conversion() -> None:
     from hilum.converters.convert import convert
-    from hilum.converters.picture import Rendering
+    from hilum.converters.rendering import Rendering
 
     def stop(done: int, total: int) -> None:
         if done == total:
