@@ -21,8 +21,9 @@ class GateModel(Table):
 
     Attributes:
         name: Of timm, `resnet18` or with the weights to take, `resnet18.a1_in1k`.
-        weights: Where it starts: `none` (random), `hub` (downloaded once, when training begins), or the path of a file
-            of tensors. A run folder is whole without it.
+        weights: Where it starts: `none` (random), `hub` (downloaded once, when training begins), `package` (those of
+            `tf_efficientnet_lite0`, 1 and 2, installed with `hilum[lite]`), or the path of a file of tensors. A run
+            folder is whole without it.
         dropout: Of the pooled features.
     """
 
@@ -40,11 +41,12 @@ class GateModel(Table):
         return name
 
     @model_validator(mode="after")
-    def _on_the_hub(self, info: ValidationInfo) -> Self:
-        if self.weights == "hub" and builds(info):
+    def _can_be_had(self, info: ValidationInfo) -> Self:
+        if self.weights in {"hub", "package"} and builds(info):
+            from hilum.training.packaged_weights import package_of
             from hilum.training.pretrained import timm_repository
 
-            timm_repository(self.name)
+            (timm_repository if self.weights == "hub" else package_of)(self.name)
         return self
 
 
@@ -70,10 +72,10 @@ class GateConfig(NetworkConfig):
 
     @property
     def pretraining(self) -> str | None:
-        """The hub's repository, or the file's name, of the weights that it starts with."""
+        """The hub's repository, the package, or the file's name, of the weights that it starts with."""
         from hilum.training.pretrained import timm_repository, weights_source
 
-        return weights_source(self.model.weights, lambda: timm_repository(self.model.name))
+        return weights_source(self.model.weights, self.model.name, lambda: timm_repository(self.model.name))
 
     def network(self) -> "GateNetwork":
         """The network with random weights.
@@ -98,6 +100,6 @@ class GateConfig(NetworkConfig):
         """
         from hilum.training.pretrained import start_encoder, timm_repository
 
-        network = self.network()
-        start_encoder(network.encoder, self.model.weights, lambda: (timm_repository(self.model.name), None))
+        network, model = self.network(), self.model
+        start_encoder(network.encoder, model.weights, model.name, lambda: (timm_repository(model.name), None))
         return network

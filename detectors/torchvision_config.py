@@ -69,7 +69,8 @@ class TorchvisionConfig(SquareConfig):
         """The hub's name of the weights that training starts with, or that of their file."""
         from hilum.training.pretrained import torchvision_name, weights_source
 
-        return weights_source(self.model.weights, lambda: torchvision_name(self.model.backbone_name))
+        model = self.model
+        return weights_source(model.weights, model.backbone_name, lambda: torchvision_name(model.backbone_name))
 
     @model_validator(mode="after")
     def _has_statistics_to_freeze(self) -> Self:
