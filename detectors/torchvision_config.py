@@ -1,7 +1,7 @@
 """What a config with `backend: torchvision` says."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self, cast
 
 from pydantic import Field, model_validator
 
@@ -61,6 +61,7 @@ class Boxes(Table):
 class TorchvisionConfig(SquareConfig):
     """A config with `backend: torchvision`."""
 
+    start_key: ClassVar[str] = "model.weights"
     model: Model = Model()
     boxes: Boxes = Boxes()
 
@@ -91,20 +92,22 @@ class TorchvisionConfig(SquareConfig):
         Raises:
             HilumError: its weights cannot be had, or are not of this architecture.
         """
-        if self.model.weights == "none":
-            return self.network()
-        from hilum.training.pretrained import download_classifier
+        if self.model.weights == "none" or self.starts_from is not None:
+            return cast("DetectionNetwork", super().starting_network())
+        from hilum.training.pretrained import CHOICES, download_classifier
         from hilum.training.tensors import read_tensors
 
         if self.model.weights == "hub":
             return self._network_from(download_classifier(self.model.backbone_name))
-        return self._network_from(read_tensors(Path(self.model.weights), "model.weights", "none, hub"))
+        return self._network_from(read_tensors(Path(self.model.weights), "model.weights", CHOICES))
 
     def first_network(self, train: "Split") -> "DetectionNetwork":
-        """The network that training starts with, its anchors fitted to the train split."""
+        """The network that training starts with, its anchors fitted to the train split, or those of a run."""
         from hilum.detectors.torchvision_network import fitted_anchors
 
         network = self.starting_network()
+        if self.starts_from is not None:  # what was learned belongs to the anchors that it was learned with
+            return network
         network.set_anchors(fitted_anchors(network, train, self.image_size))
         return network
 

