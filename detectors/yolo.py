@@ -38,6 +38,7 @@ from hilum.result import detections_in_picture
 from hilum.run import MODEL, OUTPUTS, START
 from hilum.runtimes import ExportedNetwork, few_threads
 from hilum.training.checkpoint import load_checkpoint
+from hilum.training.device import pick_device, wanted_device
 from hilum.training.network import load_network
 
 CONFIDENCE_FLOOR: Final = 0.001
@@ -176,6 +177,7 @@ def _overrides(config: YOLOConfig, data: Dataset, run: Path) -> dict[str, Any]:
     """The run as ultralytics' settings."""
     return {
         "plots": False,
+        **({} if wanted_device() == "auto" else {"device": str(pick_device())}),
         **config.ultralytics,
         "model": str(run / MODEL),
         "data": str(data.yaml_path),

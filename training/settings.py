@@ -36,6 +36,12 @@ class TrainSettings(Table):
     precision: Precision = "auto"
     compile: bool = Field(default=False, description="torch.compile: a slow first step, then faster ones")
     tensorboard: bool = False
+    device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|mps|cuda(:[0-9]{1,3})?)$",
+        description="auto is a GPU where there is one; a command's --device comes first",
+    )
+    deterministic: bool = Field(default=False, description="on a GPU, the same digits each time, more slowly")
 
 
 class NetworkConfig(ExperimentConfig):

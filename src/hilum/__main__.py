@@ -21,9 +21,9 @@ def main() -> None:
         with suppress(AttributeError):  # another object stands in for it
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # a terminal of few characters
     try:
-        from hilum.cli import app
+        from hilum.cli import run
 
-        app(sys.argv[1:], exit_on_error=False, print_error=False)
+        run(sys.argv[1:])
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - each is told by a line
         sys.exit(_tell(error))
 
@@ -39,13 +39,14 @@ def _tell(error: BaseException) -> int:
     """Say what ended the command, and return its exit code."""
     from cyclopts import CycloptsError
 
-    from hilum.cli import GOES_ON
+    from hilum.cli import GOES_ON, app
     from hilum.commands.terminal import complain
     from hilum.errors import HilumError
 
     # Ended from outside, processes that share the work end too, and each misses the others first.
     if isinstance(error, KeyboardInterrupt) or _ended_by:
-        complain("interrupted" + ("; the same command again goes on" if GOES_ON.intersection(sys.argv[1:2]) else ""))
+        command = next((word for word in sys.argv[1:] if word in set(app)), None)
+        complain("interrupted" + ("; the same command again goes on" if command in GOES_ON else ""))
         return 128 + (_ended_by[0] if _ended_by else signal.SIGINT)
     if isinstance(error, HilumError):
         complain(*error.lines)
