@@ -8,6 +8,8 @@ from contextlib import suppress
 from typing import Any
 
 _ended_by: list[int] = []
+WAITING = {"GOMP_SPINCOUNT": "10000"}
+"""How often OpenMP's threads look for work before they sleep: torch is slow beside busy processes if they look on."""
 
 
 def main() -> None:
@@ -15,6 +17,8 @@ def main() -> None:
 
     SIGTERM, by which schedulers and `kill` end a program, ends it as Ctrl+C does: what is half written goes.
     """
+    if not {"OMP_WAIT_POLICY", *WAITING} & os.environ.keys():  # read once, when torch is imported
+        os.environ.update(WAITING)
     signal.signal(signal.SIGTERM, _interrupt)
     os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
     for stream in (sys.stdout, sys.stderr):
