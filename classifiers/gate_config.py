@@ -1,6 +1,6 @@
 """What a config with `backend: gate` says."""
 
-from typing import TYPE_CHECKING, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -21,8 +21,9 @@ class GateModel(Table):
 
     Attributes:
         name: Of timm, `resnet18` or with the weights to take, `resnet18.a1_in1k`.
-        weights: Where it starts: `none` (random), `hub` (downloaded once, when training begins), or the path of a file
-            of tensors. A run folder is whole without it.
+        weights: Where it starts: `none` (random), `hub` (downloaded once, when training begins), `package` (those of
+            `tf_efficientnet_lite0`, 1 and 2, installed with `hilum[lite]`), or the path of a file or folder of tensors.
+            The folder of a finished run gives the whole network. A run is whole without it.
         dropout: Of the pooled features.
     """
 
@@ -40,11 +41,12 @@ class GateModel(Table):
         return name
 
     @model_validator(mode="after")
-    def _on_the_hub(self, info: ValidationInfo) -> Self:
-        if self.weights == "hub" and builds(info):
+    def _can_be_had(self, info: ValidationInfo) -> Self:
+        if self.weights in {"hub", "package"} and builds(info):
+            from hilum.training.packaged_weights import package_of
             from hilum.training.pretrained import timm_repository
 
-            timm_repository(self.name)
+            (timm_repository if self.weights == "hub" else package_of)(self.name)
         return self
 
 
@@ -64,16 +66,17 @@ class GateConfig(NetworkConfig):
         model: The network.
     """
 
+    start_key: ClassVar[str] = "model.weights"
     target: Target = "opacity"
     model: GateModel = GateModel()
     train: GateTraining
 
     @property
     def pretraining(self) -> str | None:
-        """The hub's repository, or the file's name, of the weights that it starts with."""
+        """The hub's repository, the package, or the file's name, of the weights that it starts with."""
         from hilum.training.pretrained import timm_repository, weights_source
 
-        return weights_source(self.model.weights, lambda: timm_repository(self.model.name))
+        return weights_source(self.model.weights, self.model.name, lambda: timm_repository(self.model.name))
 
     def network(self) -> "GateNetwork":
         """The network with random weights.
@@ -90,14 +93,9 @@ class GateConfig(NetworkConfig):
             where = f"model.name: {self.model.name} cannot be built for image_size {self.image_size}"
             raise HilumError(f"{where} ({first_line(error)})") from error
 
-    def starting_network(self) -> "GateNetwork":
-        """The network that training starts with, which may be pretrained.
-
-        Raises:
-            HilumError: it cannot be built, or its weights cannot be had, or are not of this network.
-        """
+    def pretrain(self, network: Any) -> None:
+        """Put the weights of timm's network in; see `NetworkConfig.pretrain`."""
         from hilum.training.pretrained import start_encoder, timm_repository
 
-        network = self.network()
-        start_encoder(network.encoder, self.model.weights, lambda: (timm_repository(self.model.name), None))
-        return network
+        model = self.model
+        start_encoder(network.encoder, model.weights, model.name, lambda: (timm_repository(model.name), None))

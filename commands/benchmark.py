@@ -44,7 +44,7 @@ def benchmark(
     against
         The folder of an earlier benchmark on the same data: what changed, name by name, image by image.
     trust
-        Read the .pt files that configs start from: they are pickles, which can run code when they are read.
+        Unpickle the .pt files that configs start from, which can run code; without, they are read as data.
     """
     from hilum.comparison.against import compare_benchmarks
     from hilum.comparison.benchmark import benchmark as run

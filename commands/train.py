@@ -24,7 +24,7 @@ def train(config: str, data: Path, run: Path, *overrides: str, trust: bool = Fal
     overrides
         Keys with other values: train.epochs=3 image_size=256
     trust
-        Read the .pt file that the config starts from: it is a pickle, which can run code when it is read.
+        Unpickle the .pt file that the config starts from, which can run code; without, it is read as data.
     """
     from hilum.config import load_config
     from hilum.datasets.folder import Dataset

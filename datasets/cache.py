@@ -22,7 +22,7 @@ from hilum.datasets.letterbox import Letterbox
 from hilum.datasets.pictures import read_picture
 from hilum.errors import HilumError
 from hilum.files import locked, open_to_append
-from hilum.printable import printable
+from hilum.talk import is_quiet, log
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -123,7 +123,7 @@ def _serves(path: Path, header: bytes, pictures: Sequence[Path], size: int) -> b
     for number in np.random.default_rng().permutation(len(pictures))[:_MOST_COMPARED]:
         expected = np.frombuffer(_square(pictures[number], size), np.uint8).reshape(size, size)
         if np.abs(mapped[number].astype(int) - expected).max() > _ROUNDING:
-            _console().print(f"{printable(str(path))}: has other pictures than the folder, and is made anew")
+            log.info(f"{path}: has other pictures than the folder, and is made anew")
             with suppress(OSError):
                 path.unlink()
             return False
@@ -152,10 +152,9 @@ def _build(path: Path, header: bytes, pictures: Sequence[Path], size: int) -> No
 
 
 def _append(file: int, path: Path, pictures: Sequence[Path], size: int, done: int) -> None:
-    console = _console()
     left = (len(pictures) - done) * size**2
-    console.print(
-        f"{printable(str(path))}: decoding {len(pictures) - done:,} pictures once, to {size} px; it "
+    log.info(
+        f"{path}: decoding {len(pictures) - done:,} pictures once, to {size} px; it "
         f"takes {_bytes(left)} of disk" + (f", {done:,} are there" if done else "")
     )
     free = shutil.disk_usage(path.parent).free
@@ -165,16 +164,13 @@ def _append(file: int, path: Path, pictures: Sequence[Path], size: int, done: in
             "a smaller image_size"
         )
     chunks = [pictures[start : start + _AT_ONCE] for start in range(done, len(pictures), _AT_ONCE)]
-    quiet = not console.is_terminal
+    console = Console(stderr=True)
+    quiet = is_quiet() or not console.is_terminal
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding and resizing release the interpreter's lock
         for chunk in track(chunks, "decoding", console=console, transient=True, disable=quiet):
             view = memoryview(b"".join(pool.map(lambda picture: _square(picture, size), chunk)))
             while view:
                 view = view[os.write(file, view) :]
-
-
-def _console() -> Console:
-    return Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 
 def _square(picture: Path, size: int) -> bytes:

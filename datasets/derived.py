@@ -3,11 +3,10 @@
 import os
 from pathlib import Path
 
-from rich.console import Console
-
 from hilum.datasets.folder import Dataset
 from hilum.errors import HilumError
 from hilum.files import own_folder, refuse_links
+from hilum.talk import log
 
 CACHE, SPLITS = "cache", "splits"
 
@@ -26,8 +25,7 @@ def place_for(data: Dataset, name: str) -> Path:
             raise HilumError(f"{place}: cannot be written: {reason}")
         place = data.scratch / name
         if not place.exists():
-            console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-            console.print(f"{data.root}: cannot be written ({reason}); {place} takes the place of its {name}/")
+            log.info(f"{data.root}: cannot be written ({reason}); {place} takes the place of its {name}/")
         return own_folder(data.scratch, name)
     return own_folder(data.root, name)
 

@@ -24,6 +24,7 @@ from hilum.errors import HilumError
 from hilum.run import START
 from hilum.training.checkpoint import load_checkpoint, save_checkpoint, save_weights, take_up
 from hilum.training.log import EpochLog
+from hilum.training.meter import Meter, tell_start
 
 
 class RunTrainer(CompetitionTrainer):
@@ -41,11 +42,19 @@ class RunTrainer(CompetitionTrainer):
         self.interpolation, self.negatives = config.interpolation, config.train.negatives
         self._size = config.image_size
         self._log: EpochLog | None = None
+        self._meter: Meter | None = None
+        self._steps = 0
+        if RANK in {-1, 0}:
+            for event, call in (("epoch_start", self._open), ("batch_end", self._tell), ("epoch_end", self._close)):
+                self.add_callback(f"on_train_{event}", call)
 
     def train(self) -> Any:
         """Train; hilum's own log tells how it goes."""
-        with quietly():
-            return super().train()
+        try:
+            with quietly():
+                return super().train()
+        finally:
+            self._close()
 
     def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> nn.Module:  # noqa: ARG002
         """The run's architecture, with the weights to start from where there are some."""
@@ -77,6 +86,25 @@ class RunTrainer(CompetitionTrainer):
             network.criterion = criterion
         if RANK in {-1, 0}:
             self._log = EpochLog(self._run, self.epochs, done=self.start_epoch)
+            images = len(self.train_loader.dataset), len(self.test_loader.dataset)
+            steps = self.epochs, len(self.train_loader)
+            tell_start(self._run.name, _bare(self.model), self.device, images, steps)
+
+    def _open(self, _: Any = None) -> None:
+        self._steps = 0
+        self._meter = Meter(f"epoch {self.epoch + 1}/{self.epochs}", len(self.train_loader.dataset))
+        self._meter.__enter__()
+
+    def _tell(self, _: Any = None) -> None:
+        self._steps += 1
+        images = min(self._steps * self.batch_size, len(self.train_loader.dataset))
+        if self._meter is not None:
+            self._meter.seen(images, lambda: sum(float(part) for part in self.tloss.values()))
+
+    def _close(self, _: Any = None) -> None:
+        if self._meter is not None:
+            self._meter.__exit__(None, None, None)
+            self._meter = None
 
     def _take(self, state: dict[str, Any]) -> None:
         _bare(self.model).load_state_dict(state["network"])

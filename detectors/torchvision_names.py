@@ -6,6 +6,7 @@ Architecture = Literal[
     "fasterrcnn_resnet50_fpn_v2", "retinanet_resnet50_fpn_v2", "fcos_resnet50_fpn", "ssdlite320_mobilenet_v3_large"
 ]
 Backbone = Literal["resnet18", "resnet34", "resnet50", "resnet101", "mobilenet_v3_small", "mobilenet_v3_large"]
+BACKBONES: Final[tuple[Backbone, ...]] = get_args(Backbone)
 ARCHITECTURES: Final[tuple[Architecture, ...]] = get_args(Architecture)
 OWN_BACKBONE: Final[dict[Architecture, Backbone]] = {
     "fasterrcnn_resnet50_fpn_v2": "resnet50",

@@ -23,7 +23,8 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP
 
 from hilum.datasets.folder import Split
 from hilum.detectors.anchors import fit_anchors
-from hilum.detectors.torchvision_names import Architecture, Backbone
+from hilum.detectors.torchvision_names import BACKBONES, Architecture
+from hilum.training.pretrained import GREY_MEAN, GREY_STD
 
 CONFIDENCE_FLOOR: Final = 0.001
 MAX_BOXES: Final = 100
@@ -74,8 +75,8 @@ class Anchors(nn.Module):
 class SquareInput(nn.Module):
     """Takes the place of torchvision's GeneralizedRCNNTransform, which resizes and pads by the rest of the batch.
 
-    One grey channel becomes three equal ones, scaled as for pretrained weights: they see the grey photograph that they
-    would have seen, and files of weights keep torchvision's shapes.
+    One grey channel becomes as many equal ones as there are means, scaled as for pretrained weights. Three see the grey
+    photograph that they would have seen, and files of weights keep torchvision's shapes; encoders of timm have one.
     """
 
     mean: Tensor
@@ -83,11 +84,11 @@ class SquareInput(nn.Module):
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
 
     def forward(self, squares: Tensor, targets: Any = None) -> tuple[Any, Any]:
-        """(N, size, size) uint8 to an ImageList of (N, 3, size, size)."""
+        """(N, size, size) uint8 to an ImageList of (N, channels, size, size)."""
         pictures = (squares[:, None].float() / 255 - self.mean) / self.std
         return ImageList(pictures, [tuple(pictures.shape[-2:])] * len(pictures)), targets
 
@@ -146,10 +147,14 @@ class DetectionNetwork(nn.Module):
             module for module in classifier.modules() if freeze_batchnorm and isinstance(module, _BatchNorm)
         ]
         self.detector = _BUILDERS[architecture](classifier, channels, image_size, nms_iou)
-        self.detector.transform = SquareInput(self.detector.transform.image_mean, self.detector.transform.image_std)
-        two_stages = architecture == "fasterrcnn_resnet50_fpn_v2"
+        two_stages, of_timm = architecture == "fasterrcnn_resnet50_fpn_v2", hasattr(classifier, "encoder")
+        theirs = self.detector.transform
+        mean, std = ([GREY_MEAN], [GREY_STD]) if of_timm else (theirs.image_mean, theirs.image_std)
+        self.detector.transform = SquareInput(mean, std)
         owner = self.detector.rpn if two_stages else self.detector
-        owner.anchor_generator = Anchors(*_ANCHORS[architecture])
+        levels, per_cell = _ANCHORS[architecture]
+        # Over timm's there is no level of stride 4, which Faster R-CNN would have: opacities are larger.
+        owner.anchor_generator = Anchors(levels - (two_stages and of_timm), per_cell)
         # What is computed from here on are coordinates, for which autocast's bfloat16 is too coarse.
         heads = [owner.head, self.detector.roi_heads.box_predictor] if two_stages else [owner.head]
         for head in heads:
@@ -189,7 +194,8 @@ class DetectionNetwork(nn.Module):
         """(levels,) pixels between the cells of each level."""
         backbone: Any = self.detector.backbone
         mode, device = backbone.training, next(self.parameters()).device
-        features = backbone.eval()(torch.zeros(1, 3, image_size, image_size, device=device))
+        pictures = self.detector.transform(torch.zeros(1, image_size, image_size, device=device))[0].tensors
+        features = backbone.eval()(pictures)
         backbone.train(mode)
         return np.array([image_size / level.shape[-1] for level in features.values()])
 
@@ -205,15 +211,23 @@ class DetectionNetwork(nn.Module):
         return sum(self.detector(squares, targets).values())
 
 
-def build_classifier(backbone: Backbone, *, ssdlite: bool = False) -> nn.Module:
-    """The classifier of that name with random weights, in torchvision's names of tensors."""
+def build_classifier(backbone: str, image_size: int, *, ssdlite: bool = False) -> nn.Module:
+    """The classifier of that name with random weights: in torchvision's names of tensors, or an encoder of timm."""
+    if backbone not in BACKBONES:
+        from hilum.detectors.timm_encoder import TimmEncoder
+
+        return TimmEncoder(backbone, image_size)
     # SSDlite's own numbers. The tail is not reduced, so that weights of the classifier fit.
     norm = {"norm_layer": partial(nn.BatchNorm2d, eps=0.001, momentum=0.03)} if ssdlite else {}
     return cast("nn.Module", get_model(backbone, weights=None, **norm))
 
 
 def _pyramid(classifier: Any, channels: int, first: int, extra: Any, norm: Any = None) -> Any:
-    """A feature pyramid from stride 4 (`first` = 0) or 8 (1) to 32, and what `extra` adds."""
+    """A feature pyramid from stride 4 (`first` = 0) or 8 (1, or timm's) to 32, and what `extra` adds."""
+    if hasattr(classifier, "encoder"):
+        from hilum.detectors.timm_encoder import TimmPyramid
+
+        return TimmPyramid(classifier, channels, extra(classifier.widths[-1]), norm)
     if hasattr(classifier, "layer4"):
         names = [f"layer{stage}" for stage in (1, 2, 3, 4)]
         widths = [classifier.inplanes // 8 * factor for factor in (1, 2, 4, 8)]

@@ -30,6 +30,7 @@ from hilum.detectors.yolo_network import (
     read_architecture,
     read_checkpoint,
     read_network,
+    read_run,
 )
 from hilum.errors import HilumError
 from hilum.files import write_atomically
@@ -37,6 +38,7 @@ from hilum.result import detections_in_picture
 from hilum.run import MODEL, OUTPUTS, START
 from hilum.runtimes import ExportedNetwork, few_threads
 from hilum.training.checkpoint import load_checkpoint
+from hilum.training.device import pick_device, wanted_device
 from hilum.training.network import load_network
 
 CONFIDENCE_FLOOR: Final = 0.001
@@ -146,8 +148,10 @@ def _read_start(config: YOLOConfig) -> tuple[dict[str, Any], dict[str, torch.Ten
         HilumError: There is no such model, or it does not go with the rest of the config.
     """
     tensors = None
-    if config.from_checkpoint:
-        architecture, tensors = read_checkpoint(Path(config.model))
+    if config.starts_from is not None:
+        architecture, tensors = read_run(config.starts_from, config.image_size)
+    elif config.from_checkpoint:
+        architecture, tensors = read_checkpoint(Path(config.model), trust=config.trust)
     else:
         architecture = read_architecture(config.model, config.model_yaml)
     network = build_network(architecture, size=config.image_size)  # an error shall come before training
@@ -173,6 +177,7 @@ def _overrides(config: YOLOConfig, data: Dataset, run: Path) -> dict[str, Any]:
     """The run as ultralytics' settings."""
     return {
         "plots": False,
+        **({} if wanted_device() == "auto" else {"device": str(pick_device())}),
         **config.ultralytics,
         "model": str(run / MODEL),
         "data": str(data.yaml_path),

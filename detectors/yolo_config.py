@@ -1,7 +1,7 @@
 """What a config with `backend: yolo` says."""
 
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, ClassVar, Final, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic.config import JsonDict
@@ -82,10 +82,11 @@ class YOLOConfig(ExperimentConfig):
     """A config with `backend: yolo`.
 
     Attributes:
-        model: A detection model of ultralytics (`yolo26n.yaml`), the path of a model YAML, or the path of a checkpoint
-            (`.pt`) to start from. The first two start from random weights.
+        model: A detection model of ultralytics (`yolo26n.yaml`), or the path of a model YAML: both start from random
+            weights. Or what to start from: the path of a checkpoint (`.pt`), or of the folder of a finished run.
         model_yaml: Keys of the model YAML with other values, such as `scales: {n: [0.33, 0.125, 512]}`.
-        trust: A `.pt` file is a pickle and can run code: it is unpickled only with --trust, which sets this.
+        trust: A `.pt` file is a pickle and can run code: it is read as data, and unpickled only with --trust, which
+            sets this.
         image_size: Side in pixels of the square that a picture is shown in.
         interpolation: How a larger picture is made to fit: `area` averages, so that no pixel goes unseen; `bilinear` is
             what stock ultralytics shows, for weights that were trained on that.
@@ -94,6 +95,7 @@ class YOLOConfig(ExperimentConfig):
         ultralytics: Any other training setting of ultralytics, checked by ultralytics.
     """
 
+    start_key: ClassVar[str] = "model"
     model: str = "yolo26n.yaml"
     model_yaml: dict[str, Any] = Field(default_factory=dict)
     trust: bool = False
@@ -110,8 +112,8 @@ class YOLOConfig(ExperimentConfig):
 
     @property
     def pretraining(self) -> str | None:
-        """The checkpoint that training starts from."""
-        return Path(self.model).name if self.from_checkpoint else None
+        """The checkpoint or run that training starts from."""
+        return Path(self.model).name if self.from_checkpoint or self.starts_from else None
 
     @field_validator("ultralytics")
     @classmethod
@@ -136,11 +138,6 @@ class YOLOConfig(ExperimentConfig):
 
     @model_validator(mode="after")
     def _check_model(self) -> Self:
-        if self.from_checkpoint and not self.trust:
-            raise ValueError(
-                f"model: {self.model} is a pickle, which can run code when it is read; "
-                "say --trust if you trust where it comes from"
-            )
-        if self.from_checkpoint and self.model_yaml:
+        if (self.from_checkpoint or self.starts_from) and self.model_yaml:
             raise ValueError(f"model_yaml: {self.model} brings its own architecture; leave this out")
         return self

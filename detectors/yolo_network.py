@@ -13,10 +13,12 @@ import torch
 from torch import nn
 
 from hilum.detectors.architecture import KEYS, SIDE, built, check_architecture, first_line
+from hilum.detectors.inert_checkpoint import read_inert
 from hilum.detectors.private_ultralytics import Detect, RTDETRDecoder, quietly, tasks, ultralytics, xywh2xyxy
 from hilum.documents import read_yaml
 from hilum.errors import HilumError
 from hilum.run import MODEL
+from hilum.training.checkpoint import start_from_run
 
 
 def read_architecture(model: str, replaced: dict[str, Any]) -> dict[str, Any]:
@@ -120,37 +122,58 @@ class QueriesToBoxes(nn.Module):
         return queries_to_boxes(self.network(squares), self.size)
 
 
-def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """Read the architecture and the weights off an ultralytics checkpoint, which is a pickle that can run code.
+def read_checkpoint(path: Path, *, trust: bool) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Read the architecture and the weights off an ultralytics checkpoint, a pickle, which can run code.
 
-    Three-channel weights become one-channel weights, as ultralytics does it: the first layer's filters are summed.
+    Of three-channel filters the sum is taken, as ultralytics does it for YOLO's first layer; here for RT-DETR's too.
+
+    Args:
+        path: Of the file.
+        trust: Whether it is unpickled; else it is read as data.
 
     Raises:
-        HilumError: There is no such file, or no detector in it.
+        HilumError: There is no such file, or no detector in it, or it cannot be read as data and is not trusted.
     """
     if not path.is_file():
         raise HilumError(f"model: {path}: no such file; weights are not downloaded, fetch them and give their path")
     try:
-        with quietly():
-            source, _ = tasks.load_checkpoint(path)
+        read, stored = _unpickled(path) if trust else read_inert(path)
     except Exception as error:  # unpickling may raise anything
-        raise HilumError(f"model: {path}: not a checkpoint of ultralytics: {first_line(error)}") from error
-    architecture = _for_grey_opacities(dict(source.yaml))
-    network = build_network(architecture)
-    source.names = dict(getattr(source, "names", {}))
-    network.load(source, verbose=False)  # type: ignore[operator]
-    # Loading may have widened a branch of the head, so the tensors must fit what `architecture` builds.
-    fitting = build_network(architecture).state_dict()
-    loaded = network.state_dict()
-    for name, tensor in source.state_dict().items():  # ultralytics does this for YOLO's first layer, not for RT-DETR's
-        if name in fitting and tensor.ndim == 4 and tensor.shape[1] == 3 and fitting[name].shape[1] == 1:
-            loaded[name] = tensor.sum(1, keepdim=True)
-    tensors = {
-        name: tensor.detach().float() if tensor.is_floating_point() else tensor.detach()
-        for name, tensor in loaded.items()
-        if name in fitting and fitting[name].shape == tensor.shape
-    }
+        if trust:
+            raise HilumError(f"model: {path}: not a checkpoint of ultralytics: {first_line(error)}") from error
+        raise HilumError(
+            f"model: {path} cannot be read as data ({first_line(error)}), and is a pickle, which can run code when it "
+            "is unpickled; say --trust if you trust where it comes from"
+        ) from error
+    architecture = _for_grey_opacities(read)
+    tensors = {}
+    for name, own in build_network(architecture).state_dict().items():
+        if (tensor := stored.get(name)) is None:
+            continue
+        if tensor.ndim == 4 and own.shape[1] == 1 and tensor.shape == (own.shape[0], 3, *own.shape[2:]):
+            tensor = tensor.float().sum(1, keepdim=True)
+        if tensor.shape == own.shape:  # but the head's last layers, whose width depends on the number of classes
+            tensors[name] = tensor.to(own.dtype)
     return architecture, tensors
+
+
+def _unpickled(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    with quietly():
+        source, _ = tasks.load_checkpoint(path)
+    return dict(source.yaml), source.state_dict()
+
+
+def read_run(run: Path, size: int) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """The architecture and the weights of a finished run.
+
+    Raises:
+        HilumError: It is not finished, damaged, or not of this backend.
+    """
+    if not (run / MODEL).is_file():
+        raise HilumError(f"model: {run}: holds no {MODEL}; expected a finished run of the backend yolo")
+    network = read_network(run, size)
+    start_from_run(network, run)
+    return read_yaml(run / MODEL), network.state_dict()
 
 
 def _for_grey_opacities(architecture: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 from safetensors.numpy import save
 
 from hilum.backend import Backend
@@ -40,6 +39,7 @@ from hilum.run import (
     network_files,
     read_operating_point,
 )
+from hilum.talk import log
 from hilum.train import check_start, same_experiment, train
 from hilum.training.distributed import is_rank_zero, rank_zero_first, wait
 from hilum.weights_file import read_metadata
@@ -136,10 +136,9 @@ class Composed(Backend):
         """
         _check_runs(config, data)  # also of an interrupted training: they may have changed since
         jobs = list(_jobs(config, run))
-        console = Console(stderr=True, highlight=False, markup=False)
         for number, job in enumerate(jobs, start=1):
             if is_rank_zero():
-                console.print(f"{job.folder.name}, {number} of {len(jobs)}")
+                log.info(f"{job.folder.name}, {number} of {len(jobs)}")
             part = config.parts[job.part]
             if job.config is None:
                 with rank_zero_first():

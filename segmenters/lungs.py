@@ -25,8 +25,8 @@ from hilum.result import no_detections
 from hilum.segmenters.lungs_config import LungsConfig
 from hilum.segmenters.lungs_network import build_network
 from hilum.training.checkpoint import load_weights, save_weights
+from hilum.training.device import pick_device
 from hilum.training.distributed import is_rank_zero, rank_zero_first
-from hilum.training.loop import pick_device
 
 SIDE: Final = 512
 """Of the square that it was trained on."""

@@ -1,17 +1,16 @@
 """What a config with `backend: resnet` says."""
 
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from hilum.config import Table
-from hilum.segmenters.segmenter_config import WIDEST, SegmenterConfig
+from hilum.segmenters.segmenter_config import WIDEST, SegmenterConfig, StartedModel
 
 if TYPE_CHECKING:  # a config is read without torch
     from hilum.segmenters.resnet_network import ResNet
 
 
-class ResNetModel(Table):
+class ResNetModel(StartedModel):
     """The network; the defaults are the report's base. See `resnet_network.ResNet`."""
 
     channels: int = Field(default=32, gt=0, le=WIDEST)
@@ -37,10 +36,11 @@ class ResNetModel(Table):
 class ResNetConfig(SegmenterConfig):
     """A config with `backend: resnet`."""
 
+    start_key: ClassVar[str] = "model.weights"
     model: ResNetModel = ResNetModel()
 
     def network(self) -> "ResNet":
         """The untrained network."""
         from hilum.segmenters.resnet_network import ResNet
 
-        return ResNet(**dict(self.model), image_head=self.has_image_head)
+        return ResNet(**self.model.shape, image_head=self.has_image_head)

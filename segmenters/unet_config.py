@@ -1,17 +1,16 @@
 """What a config with `backend: unet` says."""
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from hilum.config import Table
-from hilum.segmenters.segmenter_config import WIDEST, SegmenterConfig
+from hilum.segmenters.segmenter_config import WIDEST, SegmenterConfig, StartedModel
 
 if TYPE_CHECKING:  # a config is read without torch
     from hilum.segmenters.unet_network import UNet
 
 
-class UNetModel(Table):
+class UNetModel(StartedModel):
     """The network; the defaults are those of the report's totals. See `unet_network.UNet`."""
 
     start_channels: int = Field(default=32, gt=0, le=WIDEST)
@@ -30,10 +29,11 @@ class UNetModel(Table):
 class UNetConfig(SegmenterConfig):
     """A config with `backend: unet`."""
 
+    start_key: ClassVar[str] = "model.weights"
     model: UNetModel = UNetModel()
 
     def network(self) -> "UNet":
         """The untrained network."""
         from hilum.segmenters.unet_network import UNet
 
-        return UNet(**dict(self.model), image_head=self.has_image_head)
+        return UNet(**self.model.shape, image_head=self.has_image_head)

@@ -63,7 +63,7 @@ def measure(name: str, paths: list[Path], rounds: int) -> None:
     from hilum.predict import Predictor
     from hilum.segmenters.batches import to_input
     from hilum.segmenters.segmenter import Segmenter
-    from hilum.training.loop import pick_device
+    from hilum.training.device import pick_device
     from hilum.training.memory import keep_freed_memory
 
     keep_freed_memory()  # as `hilum.load` does, for the bare network too

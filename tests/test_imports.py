@@ -12,7 +12,7 @@ SOURCE = Path(hilum.__file__).parent
 # From the bottom up, as CONTRIBUTING.md draws it. Rooms of one line do not import each other.
 ORDER = (
     "printable private_libraries",
-    "errors",
+    "errors talk",
     "detections files yaml_loader progress walk source_digest",
     "documents sealed_lines kinds pseudonyms",
     "plugins config_problems weights_file",

@@ -16,7 +16,7 @@ from hilum import __version__
 from hilum.documents import RECORD, Count, check, shown
 from hilum.errors import HilumError
 from hilum.files import open_regular, read_regular, write_atomically
-from hilum.run import WEIGHTS
+from hilum.run import WEIGHTS, check_run, exported_format
 from hilum.training.state import check_like, check_optimizer_state
 from hilum.weights_file import MAX_HEADER_BYTES, TensorHeader, read_header
 
@@ -31,8 +31,16 @@ def save_weights(network: torch.nn.Module, run: Path) -> None:
     write_atomically(run / WEIGHTS, save(state))
 
 
-def load_weights(network: torch.nn.Module, run: Path) -> None:
+def load_weights(
+    network: torch.nn.Module, run: Path, *, of: str = "the network in config.yaml", remedy: str = "train again"
+) -> None:
     """Read the run's `weights.safetensors` into a network of the same shape.
+
+    Args:
+        network: that takes them.
+        run: the run folder.
+        of: whose weights are expected, for errors.
+        remedy: what to do, for errors.
 
     Raises:
         HilumError: the file is missing, damaged, or of another network.
@@ -41,15 +49,27 @@ def load_weights(network: torch.nn.Module, run: Path) -> None:
     wanted = network.state_dict()
     header = read_header(path)
     if reason := next(_differences(header, wanted), None):
-        raise HilumError(f"{path}: not the weights of the network in config.yaml ({reason}); train again")
+        raise HilumError(f"{path}: not the weights of {of} ({reason}); {remedy}")
     try:
         size = sum(tensor.nbytes for tensor in wanted.values())
         network.load_state_dict(load(read_regular(path, size + MAX_HEADER_BYTES)))
     except OSError as error:
-        raise HilumError(f"{path}: cannot be read: {error.strerror}; train again") from error
+        raise HilumError(f"{path}: cannot be read: {error.strerror}; {remedy}") from error
     except Exception as error:  # the file's library has exceptions of its own
         first = shown((str(error).strip().splitlines() or [""])[0], 120, quote=False)
-        raise HilumError(f"{path}: not the weights of the network in config.yaml ({first}); train again") from error
+        raise HilumError(f"{path}: not the weights of {of} ({first}); {remedy}") from error
+
+
+def start_from_run(network: torch.nn.Module, run: Path) -> None:
+    """Put the weights of a finished run into a network of the same shape, with which training starts.
+
+    Raises:
+        HilumError: the run is not finished, or damaged, or its network is another one.
+    """
+    check_run(run)
+    if exported_format(run):
+        raise HilumError(f"{run}: an exported run, which learns no more; start from the run that was exported")
+    load_weights(network, run, of="the network that shall start with them", remedy="start from a run of the same model")
 
 
 def _differences(header: Mapping[str, TensorHeader], wanted: Mapping[str, torch.Tensor]) -> Iterator[str]:

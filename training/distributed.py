@@ -14,6 +14,7 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from hilum.errors import HilumError
+from hilum.training.device import wanted_device
 
 # The first process validates and stores while the others wait.
 _PATIENCE = timedelta(hours=6)
@@ -31,7 +32,7 @@ def processes() -> Iterator[None]:
         yield
         return
     backend = "gloo"
-    if torch.cuda.is_available():
+    if torch.cuda.is_available() and wanted_device() != "cpu":
         backend, local = "nccl", int(os.environ["LOCAL_RANK"])
         if local >= torch.cuda.device_count():
             raise HilumError(

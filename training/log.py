@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, with_config
-from rich.console import Console
 from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
 
 from hilum.documents import RECORD, Count, Figure, read_json_lines
 from hilum.errors import HilumError
 from hilum.files import naming, open_to_append, write_atomically
+from hilum.talk import log
 
 LOG = "log.jsonl"
 TENSORBOARD = "tensorboard"
@@ -45,7 +45,6 @@ class EpochLog:
         kept = read_log(run)[:done]
         write_atomically(self._path, "".join(json.dumps(line) + "\n" for line in kept))
         self._best = max((line["val_score"] for line in kept if line["val_score"] is not None), default=float("-inf"))
-        self._console = Console(stderr=True, highlight=False)
         self._since = time.monotonic()
         # TensorBoard leaves out what an interrupted run wrote after its checkpoint.
         self._board = _summary_writer()(str(run / TENSORBOARD), purge_step=done + 1) if tensorboard else None
@@ -66,11 +65,11 @@ class EpochLog:
         if val_score is not None and val_score > self._best:
             self._best = val_score
             score += "  best so far"
-        self._console.print(f"epoch {number:>3}/{self._epochs}  loss {train_loss:.4f}{score}  {seconds:.1f} s")
+        log.info(f"epoch {number:>3}/{self._epochs}  loss {train_loss:.4f}{score}  {seconds:.1f} s")
 
     def stopped(self, number: int, patience: int) -> None:
         """Say that training ends before its last epoch."""
-        self._console.print(f"stopped after epoch {number}: no better score on val for {patience} epochs")
+        log.info(f"stopped after epoch {number}: no better score on val for {patience} epochs")
 
     def close(self) -> None:
         """Close what is open beside the log."""

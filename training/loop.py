@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,17 +27,13 @@ from hilum.training.distributed import (
 )
 from hilum.training.log import EpochLog
 from hilum.training.memory import keep_freed_memory
+from hilum.training.meter import Meter
 from hilum.training.precision import computes_in_bfloat16
 from hilum.training.prefetch import loaded_ahead, pinned, workers_for
 from hilum.training.schedule import SCHEDULES
 from hilum.training.settings import TrainSettings
 
 Numbers = NDArray[np.int64]
-
-
-def pick_device() -> torch.device:
-    """The current CUDA device where there is one (see `distributed.processes`), else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def shuffled_batches(images: int, batch_size: int, seed: int, epoch: int) -> Iterator[Numbers]:
@@ -117,7 +114,8 @@ def fit(
     if device.type == "cpu":
         keep_freed_memory()
     else:
-        torch.backends.cudnn.benchmark = True  # the quickest algorithm for a size is looked for once
+        # The quickest algorithm for a size is looked for once, if any will do.
+        torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()
     log = EpochLog(run, epochs, done=done, tensorboard=settings.tensorboard) if is_rank_zero() else None
     if is_rank_zero() and best_epoch == done > 0:
         save_weights(judged, run)  # the kill may have come between this epoch's checkpoint and its weights
@@ -144,7 +142,8 @@ def fit(
         network.train()
         for module in frozen:
             module.eval()
-        train_loss = _learn_epoch(learn, batches(epoch), partial(load, epoch), device)
+        what = f"epoch {epoch + 1}/{epochs}"
+        train_loss = _learn_epoch(learn, list(batches(epoch)), partial(load, epoch), device, what)
         if not math.isfinite(train_loss):
             raise HilumError(f"{run}: the loss is not finite in epoch {epoch + 1}; try a lower train.learning_rate")
         figures = broadcast(_figures(validate, judged) if is_rank_zero() else None)
@@ -163,22 +162,31 @@ def fit(
 
 def _learn_epoch(
     learn: Callable[[Numbers, float, Iterable[Any]], Tensor],
-    batches: Iterable[Numbers],
+    batches: Sequence[Numbers],
     load: Callable[[Numbers], tuple[Any, ...]],
     device: torch.device,
+    what: str,
 ) -> float:
-    """Learn from this process's share of each batch; the mean loss over the images of all processes."""
+    """Learn from this process's share of each batch, telling of it; the mean loss over the images of all processes."""
     total, images = torch.zeros((), device=device), 0
     shares = ((numbers, *shard(numbers)) for numbers in batches)
 
     def ready(share: tuple[Numbers, Numbers, float]) -> tuple[Any, ...]:
         return tuple(pinned(part, device) for part in load(share[1]))
 
-    for (numbers, _, count), loaded in loaded_ahead(shares, ready, workers_for(device)):
-        value = learn(numbers, count, [_to(part, device) for part in loaded])
-        total += value * count  # no .item(): it would wait for the GPU at every step
-        images += len(numbers)
+    mine = 0.0
+    with Meter(what, sum(map(len, batches))) if is_rank_zero() else nullcontext() as meter:
+        for (numbers, _, count), loaded in loaded_ahead(shares, ready, workers_for(device)):
+            value = learn(numbers, count, [_to(part, device) for part in loaded])
+            total += value * count  # no .item(): it would wait for the GPU at every step
+            images, mine = images + len(numbers), mine + count
+            if meter is not None:
+                meter.seen(images, partial(_mean, total, mine))
     return float(all_sum(total)) / max(images, 1)
+
+
+def _mean(total: Tensor, count: float) -> float:
+    return float(total) / max(count, 1)
 
 
 def step(

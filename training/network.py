@@ -8,7 +8,7 @@ from torch import nn
 from hilum.errors import HilumError
 from hilum.run import WEIGHTS, exported_format
 from hilum.training.checkpoint import load_weights
-from hilum.training.loop import pick_device
+from hilum.training.device import pick_device
 
 
 def load_network(build: Callable[[], nn.Module], run: Path) -> nn.Module:

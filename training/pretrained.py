@@ -1,6 +1,7 @@
-"""Weights that training starts with: found on a hub or in a local file, and matched tensor by tensor.
+"""Weights that training starts with: of a hub, a package or a local file, matched tensor by tensor.
 
-A config's `weights` says `none` (random ones), `hub` (downloaded once, when training begins), or the path of a file.
+A config's `weights` says `none` (random ones), `hub` (downloaded once, when training begins), `package` (out of an
+installed package, see `packaged_weights`), or the path of a file.
 """
 
 import logging
@@ -15,7 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from hilum.errors import HilumError
+from hilum.training.packaged_weights import package_of, packaged_tensors
 from hilum.training.tensors import read_tensors
+
+CHOICES: Final = "none, hub, package"
+"""What `model.weights` takes beside a path."""
 
 # ImageNet's mean and standard deviation, averaged over the colours: what pretrained filters are used to.
 GREY_MEAN: Final = 0.449
@@ -23,10 +28,15 @@ GREY_STD: Final = 0.226
 _TORCHVISIONS: Final = "IMAGENET1K_V1"  # torchvision's detectors were trained from these, V2 included
 
 
-def weights_source(weights: str, hub_name: Callable[[], str]) -> str | None:
-    """What a run says that it started with: the hub's name, or that of the file; None for random weights."""
+def weights_source(weights: str, name: str, hub_name: Callable[[], str]) -> str | None:
+    """What a run of timm's network `name` says that it started with: the hub's name, the package's, or the file's.
+
+    None for random weights.
+    """
     if weights == "none":
         return None
+    if weights == "package":
+        return package_of(name)
     return hub_name() if weights == "hub" else Path(weights).name
 
 
@@ -65,8 +75,10 @@ def timm_repository(name: str) -> str:
     return str(settings.hf_hub_id)
 
 
-def start_encoder(encoder: nn.Module, weights: str, hub_address: Callable[[], tuple[str, str | None]]) -> None:
-    """Put the weights that a config names into an encoder of one input channel, in place.
+def start_encoder(
+    encoder: nn.Module, weights: str, name: str, hub_address: Callable[[], tuple[str, str | None]]
+) -> None:
+    """Put the weights that a config names into an encoder of one input channel, timm's `name`, in place.
 
     On the Hugging Face hub they have a repository, and a revision where one is fixed.
 
@@ -75,12 +87,15 @@ def start_encoder(encoder: nn.Module, weights: str, hub_address: Callable[[], tu
     """
     if weights == "none":
         return
-    path = download(*hub_address()) if weights == "hub" else Path(weights)
-    source = str(weights_source(weights, lambda: hub_address()[0]))
-    load_encoder(encoder, read_tensors(path, "model.weights", "none, hub"), source)
+    if weights == "package":
+        tensors = packaged_tensors(name)
+    else:
+        path = download(*hub_address()) if weights == "hub" else Path(weights)
+        tensors = read_tensors(path, "model.weights", CHOICES)
+    load_encoder(encoder, tensors, str(weights_source(weights, name, lambda: hub_address()[0])))
 
 
-def load_encoder(encoder: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
+def load_encoder(encoder: nn.Module, tensors: Mapping[str, Tensor], source: str, part: str = "encoder") -> None:
     """Put tensors into an encoder of one input channel, in place; others, such as those of a classifier, are left out.
 
     timm names a layer `stages.0` in a classifier and `stages_0` in an encoder, and a whole network's file has a prefix;
@@ -98,7 +113,7 @@ def load_encoder(encoder: nn.Module, tensors: Mapping[str, Tensor], source: str)
     for name, tensor in found.items():
         if tensor.ndim == 4 and tensor.shape[1] == 3 and wanted[name].shape[1] == 1:
             found[name] = tensor.sum(1, keepdim=True)
-    _check(wanted, found, "encoder", source, tensors)
+    _check(wanted, found, part, source, tensors)
     with torch.no_grad():
         for name, target in wanted.items():
             target.copy_(found[name])

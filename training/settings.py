@@ -1,6 +1,7 @@
 """How a network is trained: the one table of settings that all network backends share. It needs no torch."""
 
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -35,6 +36,12 @@ class TrainSettings(Table):
     precision: Precision = "auto"
     compile: bool = Field(default=False, description="torch.compile: a slow first step, then faster ones")
     tensorboard: bool = False
+    device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|mps|cuda(:[0-9]{1,3})?)$",
+        description="auto is a GPU where there is one; a command's --device comes first",
+    )
+    deterministic: bool = Field(default=False, description="on a GPU, the same digits each time, more slowly")
 
 
 class NetworkConfig(ExperimentConfig):
@@ -55,12 +62,32 @@ class NetworkConfig(ExperimentConfig):
         raise NotImplementedError
 
     def starting_network(self) -> "nn.Module":
-        """The network that training starts with, which may be pretrained.
+        """The network that training starts with: that of a finished run, or one that may be pretrained.
 
         Raises:
             HilumError: its weights cannot be had, or are not of this network.
         """
-        return self.network()
+        network = self.network()
+        if self.starts_from is None:
+            self.pretrain(network)
+        else:
+            from hilum.training.checkpoint import start_from_run
+
+            start_from_run(network, self.starts_from)
+        return network
+
+    def pretrain(self, network: Any) -> None:
+        """Put in what training starts with beside a run's weights, in place: a file of tensors, unless overridden.
+
+        Raises:
+            HilumError: they cannot be had, or are not of this network.
+        """
+        if self.start != "none":
+            from hilum.training.pretrained import load_encoder
+            from hilum.training.tensors import read_tensors
+
+            tensors = read_tensors(Path(self.start), str(self.start_key), "none, the folder of a finished run")
+            load_encoder(network, tensors, Path(self.start).name, "network")
 
     def first_network(self, train: "Split") -> "nn.Module":
         """The network that training starts with, fitted to the train split where it has something to fit."""

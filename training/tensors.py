@@ -17,16 +17,21 @@ _KEYS: Final = ("state_dict", "model_state_dict", "model")  # where training scr
 def read_tensors(path: Path, key: str, choices: str) -> dict[str, Tensor]:
     """Read named tensors from a `.safetensors` file, or from a PyTorch file of tensors and plain values alone.
 
-    The `module.` in front of names that were stored by a network on several GPUs is left out.
+    Of a folder all of its `.safetensors` files are read, into which large networks are parted. The `module.` in front
+    of names that were stored by a network on several GPUs is left out.
 
     Args:
-        path: of the file.
+        path: of the file or folder.
         key: of the config that names it, for errors.
         choices: what that key takes beside a path, `none, hub`.
 
     Raises:
         HilumError: no such file, or it holds something else.
     """
+    if path.is_dir() and (parts := sorted(path.glob("*.safetensors"))):
+        return {name: tensor for part in parts for name, tensor in read_tensors(part, key, choices).items()}
+    if path.is_dir():
+        raise HilumError(f"{key}: {path}: neither a run folder nor one of .safetensors files; expected {choices}")
     if not path.is_file():
         raise HilumError(f"{key}: {path}: no such file; expected {choices}, or the path of a file of weights")
     try:

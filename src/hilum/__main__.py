@@ -8,6 +8,8 @@ from contextlib import suppress
 from typing import Any
 
 _ended_by: list[int] = []
+WAITING = {"GOMP_SPINCOUNT": "10000"}
+"""How often OpenMP's threads look for work before they sleep: torch is slow beside busy processes if they look on."""
 
 
 def main() -> None:
@@ -15,16 +17,18 @@ def main() -> None:
 
     SIGTERM, by which schedulers and `kill` end a program, ends it as Ctrl+C does: what is half written goes.
     """
+    if not {"OMP_WAIT_POLICY", *WAITING} & os.environ.keys():  # read once, when torch is imported
+        os.environ.update(WAITING)
     signal.signal(signal.SIGTERM, _interrupt)
     os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError):  # another object stands in for it
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # a terminal of few characters
     try:
-        from hilum.cli import app
+        from hilum.cli import run
 
         words = ["/dev/stdin" if word == "-" else word for word in sys.argv[1:]]  # else it would be an unknown option
-        app(words, exit_on_error=False, print_error=False)
+        run(words)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - each is told by a line
         sys.exit(_tell(error))
 
@@ -40,13 +44,14 @@ def _tell(error: BaseException) -> int:
     """Say what ended the command, and return its exit code."""
     from cyclopts import CycloptsError
 
-    from hilum.cli import GOES_ON
+    from hilum.cli import GOES_ON, app
     from hilum.commands.terminal import complain
     from hilum.errors import HilumError
 
     # Ended from outside, processes that share the work end too, and each misses the others first.
     if isinstance(error, KeyboardInterrupt) or _ended_by:
-        complain("interrupted" + ("; the same command again goes on" if GOES_ON.intersection(sys.argv[1:2]) else ""))
+        command = next((word for word in sys.argv[1:] if word in set(app)), None)
+        complain("interrupted" + ("; the same command again goes on" if command in GOES_ON else ""))
         return 128 + (_ended_by[0] if _ended_by else signal.SIGINT)
     if isinstance(error, HilumError):
         complain(*error.lines)

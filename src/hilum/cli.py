@@ -3,7 +3,13 @@
 Whatever is heavy is imported inside the commands, so that `hilum --help` is quick.
 """
 
-from cyclopts import App
+import re
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
 
 from hilum import __version__
 from hilum.commands.ablate import ablate
@@ -21,6 +27,9 @@ from hilum.commands.split import split
 from hilum.commands.submit import submit
 from hilum.commands.train import train
 from hilum.commands.tune import tune
+from hilum.errors import HilumError
+from hilum.private_libraries import environment_variable
+from hilum.talk import talking
 
 app = App(
     name="hilum",
@@ -49,3 +58,44 @@ for command in (
 
 # Interrupted, the same command again takes up what these had done.
 GOES_ON = {"convert", "train", "predict", "benchmark", "pacs"}
+
+
+app.meta.suppress_keyboard_interrupt = False
+
+
+@app.meta.default
+def _with_options(
+    *words: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+    verbose: Annotated[bool, Parameter(name=["--verbose", "-v"], negative=())] = False,
+    quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative=())] = False,
+    log_file: Path | None = None,
+    device: str | None = None,
+) -> None:
+    """Take the options of all commands, and call the command.
+
+    Parameters
+    ----------
+    words
+        The command and what it takes.
+    verbose
+        Say more on the way.
+    quiet
+        Say nothing on the way but what is wrong.
+    log_file
+        Append what is said on the way to this file, with the time.
+    device
+        Compute on this one: cpu, cuda, cuda:1 or mps; by default a GPU where there is one.
+    """
+    with ExitStack() as stack:
+        if device is not None:
+            if not re.fullmatch(r"cpu|mps|cuda(:[0-9]{1,3})?", device):
+                raise HilumError(f"--device: expected cpu, cuda, cuda:1 or mps, not '{device}'")
+            # See `hilum.training.device`, which imports torch.
+            stack.enter_context(environment_variable("HILUM_DEVICE", device))
+        stack.enter_context(talking(verbose=verbose, quiet=quiet, file=log_file))
+        app(words, exit_on_error=False, print_error=False)
+
+
+def run(words: Sequence[str]) -> None:
+    """Run a command line; errors are raised."""
+    app.meta(words, exit_on_error=False, print_error=False)

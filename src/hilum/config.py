@@ -8,8 +8,9 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
+from operator import attrgetter
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
@@ -20,6 +21,8 @@ from hilum.errors import HilumError
 from hilum.kinds import mistaken
 from hilum.plugins import cannot_be_used, config_class
 
+RUN_CONFIG: Final = "config.yaml"
+"""The resolved config in a run folder."""
 SHIPPED = Path(__file__).parent / "configs"
 # Names of earlier versions, a file for each size of each network.
 _ONCE_SHIPPED = re.compile(r"yolo/((yolo|rtdetr)[\w-]+)(\.yaml)?")
@@ -37,13 +40,26 @@ class Table(BaseModel):
 class ExperimentConfig(Table):
     """What every experiment says; each backend's config adds its own keys."""
 
+    start_key: ClassVar[str | None] = None
+    """The key that names what training starts with, such as `model.weights`; it takes the folder of a finished run."""
     backend: str
     seed: int = Field(default=0, ge=0)
 
     @property
+    def start(self) -> str:
+        """What training starts with, as the config names it; `none` is random weights."""
+        return "none" if self.start_key is None else str(attrgetter(self.start_key)(self))
+
+    @property
+    def starts_from(self) -> Path | None:
+        """The folder of the run whose weights training starts with; None where it starts with something else."""
+        folder = Path(self.start)
+        return folder if self.start != "none" and _is_file(folder / RUN_CONFIG) else None
+
+    @property
     def pretraining(self) -> str | None:
         """Where the weights come from that training starts with; None for random ones."""
-        return None
+        return None if self.start == "none" else Path(self.start).absolute().name
 
     @property
     def reported(self) -> dict[str, Any]:
@@ -202,9 +218,9 @@ def read_config(run: Path, model: type[ConfigT]) -> ConfigT:
     Raises:
         HilumError: missing, damaged, or of another backend.
     """
-    config = load_config(str(run / "config.yaml"), trust=None)
+    config = load_config(str(run / RUN_CONFIG), trust=None)
     if not isinstance(config, model):
-        raise HilumError(f"{run / 'config.yaml'}: backend: '{config.backend}' is not read by {model.__name__}")
+        raise HilumError(f"{run / RUN_CONFIG}: backend: '{config.backend}' is not read by {model.__name__}")
     return config
 
 

@@ -20,8 +20,10 @@ from hilum.detections import Detections
 from hilum.errors import HilumError
 from hilum.runtimes import few_threads
 from hilum.training.checkpoint import CHECKPOINT
-from hilum.training.distributed import rank_zero_first, wait
-from hilum.training.loop import Numbers, fit, merge_trailing_image, pick_device, shuffled_batches
+from hilum.training.device import deterministic, pick_device
+from hilum.training.distributed import is_rank_zero, rank_zero_first, wait
+from hilum.training.loop import Numbers, fit, merge_trailing_image, shuffled_batches
+from hilum.training.meter import tell_start
 from hilum.training.network import load_network
 from hilum.training.settings import NetworkConfig
 from hilum.training.validation import best_operating_point
@@ -144,20 +146,24 @@ class NetworkBackend(Backend):
             made = shuffled_batches(len(train), config.train.batch_size, config.seed, epoch)
             return merge_trailing_image(made) if cls.merges_trailing_image else made
 
-        fit(
-            network,
-            backend.optimizer(),
-            config.train,
-            run,
-            seed=config.seed,
-            batches=batches,
-            load=lambda epoch, numbers: backend.load_batch(squares["train"], train, epoch, numbers),
-            prepare=backend.prepare,
-            loss=backend.loss,
-            validate=lambda judged: cls(judged, config).validate(squares["val"], val),
-            frozen=backend.frozen(),
-            compiled=backend.compiled,
-        )
+        if is_rank_zero():
+            steps = config.train.epochs, len(list(batches(0)))
+            tell_start(run.name, network, next(network.parameters()).device, (len(train), len(val)), steps)
+        with deterministic(config.train.deterministic):
+            fit(
+                network,
+                backend.optimizer(),
+                config.train,
+                run,
+                seed=config.seed,
+                batches=batches,
+                load=lambda epoch, numbers: backend.load_batch(squares["train"], train, epoch, numbers),
+                prepare=backend.prepare,
+                loss=backend.loss,
+                validate=lambda judged: cls(judged, config).validate(squares["val"], val),
+                frozen=backend.frozen(),
+                compiled=backend.compiled,
+            )
         wait()  # for the weights, which the first process stores
         return cls.load(run)
 

@@ -9,14 +9,14 @@ from typing import Any, Final, Literal, Required, TypeVar
 from pydantic import ValidationError, with_config
 from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
 
-from hilum.config import ExperimentConfig, Table, load_config
+from hilum.config import RUN_CONFIG, ExperimentConfig, Table, load_config
 from hilum.documents import MAX_RECORD_BYTES, RECORD, Count, Share, problems, read_json
 from hilum.errors import HilumError
 from hilum.files import write_atomically
 from hilum.kinds import mistaken
 from hilum.weights_file import read_header
 
-CONFIG = "config.yaml"
+CONFIG = RUN_CONFIG
 WEIGHTS = "weights.safetensors"
 OPERATING_POINT = "operating_point.json"
 ENVIRONMENT = "environment.json"
@@ -42,6 +42,16 @@ class Exported(TypedDict, total=False):
 
 
 @with_config(RECORD)
+class StartedFrom(TypedDict, total=False):
+    """The run whose weights a run started with: its digest, and what that was trained on and started with."""
+
+    run: str
+    digest: str
+    data_fingerprint: str | None
+    pretraining: str | None
+
+
+@with_config(RECORD)
 class Environment(TypedDict, total=False):
     """What `environment.json` holds: what a run was trained with, and on; in the order in which it is written."""
 
@@ -55,6 +65,7 @@ class Environment(TypedDict, total=False):
     data_fingerprint: str
     patients_known: bool
     pretraining: str | None
+    started_from: StartedFrom
     exported: Exported
 
 
@@ -80,7 +91,7 @@ def check_run(run: Path) -> None:
     """
     if run.is_file():
         pickled = run.suffix.lower() in {".pt", ".pth"}
-        why = ", and a pickle, which can run code; training can start from it: `model=FILE --trust`" if pickled else ""
+        why = ", and a pickle, which can run code; training can start from it: `model=FILE`" if pickled else ""
         raise HilumError(f"{run}: a file, where a run folder is expected{why}")
     if not run.is_dir():
         raise HilumError(f"{run}: no such run folder; `hilum train CONFIG DATA {run}` makes one")
@@ -203,6 +214,22 @@ def run_digest(run: Path) -> str:
                     content = hashlib.file_digest(file, "sha256").hexdigest()
                 digest.update(f"{path.relative_to(run).as_posix()}\0{content}\n".encode())
     return digest.hexdigest()[:16]
+
+
+def started_from(run: Path) -> StartedFrom:
+    """What a run says that starts with the weights of this one.
+
+    Raises:
+        HilumError: this one is not whole.
+    """
+    check_run(run)
+    environment = read_environment(run)
+    return {
+        "run": run.absolute().name,
+        "digest": run_digest(run),
+        "data_fingerprint": environment.get("data_fingerprint"),
+        "pretraining": environment.get("pretraining"),
+    }
 
 
 def parameter_count(run: Path) -> int:

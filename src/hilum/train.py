@@ -8,8 +8,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from hilum import __version__
 from hilum.backend import Backend, backend_named
 from hilum.config import ExperimentConfig, dump_config
@@ -26,16 +24,20 @@ from hilum.run import (
     OPERATING_POINT,
     OUTPUTS,
     START,
+    StartedFrom,
     is_complete,
     operating_confidence,
     read_environment,
     run_config,
+    started_from,
     weights_files,
     write_json,
 )
 from hilum.source_digest import source_digest
+from hilum.talk import log
 from hilum.training.checkpoint import CHECKPOINT
 from hilum.training.curves import draw_curves
+from hilum.training.device import on_device, pick_device
 from hilum.training.distributed import broadcast, is_rank_zero, processes, wait, world_size
 from hilum.training.log import LOG, TENSORBOARD, read_log
 from hilum.training.validation import best_operating_point
@@ -43,6 +45,7 @@ from hilum.training.validation import best_operating_point
 _HALF_WRITTEN = re.compile(rf"\..+\.[0-9a-f]{{8}}{re.escape(PARTIAL)}")  # as `write_atomically` names its own files
 # What may lie in a run before its first epoch ends; the log is empty then.
 _BEFORE_LEARNING = {CACHE, CONFIG, ENVIRONMENT, LOG, MEMBERS, MODEL, OUTPUTS, SPLITS, START, TENSORBOARD}
+_DEVICE = "train.device"
 _VERSIONS = ("numpy", "opencv-python", "segmentation-models-pytorch", "timm", "torch", "torchvision", "ultralytics")
 
 
@@ -60,7 +63,7 @@ def train(config: ExperimentConfig, data: Dataset, run: Path) -> Predictor:
     Raises:
         HilumError: the folder holds something else, or what `check_start` finds.
     """
-    with processes():
+    with on_device(str(getattr(getattr(config, "train", None), "device", "auto"))), processes():
         return _train(config, data, run)
 
 
@@ -94,6 +97,7 @@ def _trainable(config: ExperimentConfig, data: Dataset) -> type[Backend]:
 
 def _train(config: ExperimentConfig, data: Dataset, run: Path) -> Predictor:
     kind = _trainable(config, data)
+    pick_device()  # before anything is written
     data = data if data.scratch else replace(data, scratch=run)
     # What an interrupted run started with may be gone. All processes do as the first one, which writes, has seen it.
     if not broadcast(is_rank_zero() and same_experiment(run, config, data)):
@@ -101,7 +105,7 @@ def _train(config: ExperimentConfig, data: Dataset, run: Path) -> Predictor:
     with _alone(run) if is_rank_zero() else nullcontext():
         if is_rank_zero():
             _claim(run, config, data)
-            _warn(kind, data)
+            _warn(kind, data, read_environment(run).get("started_from", {}))
         wait()
         backend = kind.train(config, data, run)
         if is_rank_zero():
@@ -115,12 +119,17 @@ def _train(config: ExperimentConfig, data: Dataset, run: Path) -> Predictor:
     return Predictor(backend, operating_confidence(run))
 
 
-def _warn(kind: type[Backend], data: Dataset) -> None:
+def _warn(kind: type[Backend], data: Dataset, start: StartedFrom) -> None:
     """Tell what training goes on with, and its figures hide."""
     if kind.learns and not data.split("val").shows_opacity:
-        Console(stderr=True, markup=False, highlight=False, soft_wrap=True).print(
-            f"hilum: {data.path}: no image of the val split shows opacity: the best epoch and an operating point "
+        log.warning(
+            f"{data.path}: no image of the val split shows opacity: the best epoch and an operating point "
             "cannot be told, so the last epoch and all boxes are kept; split the images another way"
+        )
+    if start and start.get("data_fingerprint") != data.fingerprint:
+        log.warning(
+            f"{start.get('run')}: was trained on other data or another split than {data.path}; if it has seen "
+            "images of its val or holdout, figures will be too good"
         )
 
 
@@ -150,7 +159,7 @@ def same_experiment(run: Path, config: ExperimentConfig, data: Dataset) -> bool:
     except HilumError:
         return False
     return (
-        stored == config
+        _counted(stored) == _counted(config)
         and environment.get("data_fingerprint") == data.fingerprint
         and environment.get("hilum") == __version__
     )
@@ -162,9 +171,14 @@ def _differing(run: Path, config: ExperimentConfig) -> list[str]:
         stored = run_config(run)
     except HilumError:
         return []
-    one, other = (_flat(some.model_dump(mode="json")) for some in (stored, config))
+    one, other = _counted(stored), _counted(config)
     keys = sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))
     return keys[:5] + (["..."] if len(keys) > 5 else [])
+
+
+def _counted(config: ExperimentConfig) -> dict[str, Any]:
+    """What tells one experiment from another, its keys with dots: all but the device, for one may go on elsewhere."""
+    return {key: value for key, value in _flat(config.model_dump(mode="json")).items() if not key.endswith(_DEVICE)}
 
 
 def _flat(table: dict[str, Any]) -> dict[str, Any]:
@@ -215,21 +229,31 @@ def _claim(run: Path, config: ExperimentConfig, data: Dataset) -> None:
         for name in halves | ({CHECKPOINT} if complete else set()):
             (run / name).unlink(missing_ok=True)
         if complete:
-            raise HilumError(f"{run}: already holds a finished run; give a new folder")
+            raise HilumError(f"{run}: already holds a finished run; give a new folder{_going_on(run, config)}")
         if not same:
             for name in (LOG, MODEL, START):  # of a training that learned nothing
                 (run / name).unlink(missing_ok=True)
             for name in (MEMBERS, OUTPUTS, TENSORBOARD):
                 remove(run / name)
-            write_json(run / ENVIRONMENT, _environment(config, data))
+            environment = _environment(config, data)
+            write_json(run / ENVIRONMENT, environment)
+            start = config.pretraining or "random weights"
+            log.debug(f"{run.name}: starts with {start}; versions {environment['versions']}")
             write_atomically(run / CONFIG, dump_config(config))
     except OSError as error:
         raise HilumError(f"{run}: cannot be written: {error.strerror}") from error
 
 
-def _environment(config: ExperimentConfig, data: Dataset) -> dict[str, Any]:
-    from hilum.training.loop import pick_device
+def _going_on(run: Path, config: ExperimentConfig) -> str:
+    """How to go on from a finished run, for its error."""
+    if config.start_key is None:
+        return ""
+    done, wanted = (getattr(getattr(some, "train", None), "epochs", 0) for some in (run_config(run), config))
+    more = f" train.epochs={wanted - done}" if wanted > done else ""
+    return f"; there, {config.start_key}={run}{more} learns on from its weights"
 
+
+def _environment(config: ExperimentConfig, data: Dataset) -> dict[str, Any]:
     versions = {}
     for name in _VERSIONS:
         try:
@@ -248,4 +272,5 @@ def _environment(config: ExperimentConfig, data: Dataset) -> dict[str, Any]:
         "patients_known": data.patients_known,
         # RSNA's images are a subset of NIH ChestX-ray14: weights pretrained there have seen the holdout.
         "pretraining": config.pretraining,
+        **({} if config.starts_from is None else {"started_from": started_from(config.starts_from)}),
     }

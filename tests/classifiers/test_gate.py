@@ -171,7 +171,7 @@ def test_pretrained_weights_go_into_all_but_the_last_layer(tmp_path):
     save_file(colour.state_dict(), path)
     network = GateNetwork("test_resnet", 3, 0.0, 64).eval()
     head = network.head.weight.clone()
-    start_encoder(network.encoder, str(path), lambda: ("", None))
+    start_encoder(network.encoder, str(path), "", lambda: ("", None))
     assert torch.equal(network.head.weight, head)
     grey = torch.rand(2, 1, 64, 64)
     features = colour.eval().forward_head(colour.forward_features(grey.expand(-1, 3, -1, -1)), pre_logits=True)

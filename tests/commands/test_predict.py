@@ -412,7 +412,7 @@ def test_only_commands_that_go_on_promise_it(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("hilum.cli.app", interrupted)
+    monkeypatch.setattr("hilum.cli.run", interrupted)
     monkeypatch.setattr(sys, "argv", ["hilum"] if command is None else ["hilum", command, "train"])
     with pytest.raises(SystemExit) as done:
         main()

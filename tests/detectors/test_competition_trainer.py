@@ -171,6 +171,7 @@ def test_what_is_no_detection_model_is_refused(model: str, message: str) -> None
         build_network(read_architecture(model, {}))
 
 
+@pytest.mark.parametrize("trust", [True, False])
 @pytest.mark.parametrize(
     ("model", "replaced", "first"),
     [
@@ -179,14 +180,14 @@ def test_what_is_no_detection_model_is_refused(model: str, message: str) -> None
     ],
 )
 def test_weights_for_colour_pictures_become_weights_for_gray_ones(
-    tmp_path: Path, model: str, replaced: dict[str, Any], first: str
+    tmp_path: Path, model: str, replaced: dict[str, Any], first: str, trust: bool
 ) -> None:
     architecture = {**private_ultralytics.tasks.yaml_model_load(model), **replaced, "channels": 3, "nc": 80}
     rtdetr = "rtdetr" in model
     kind = private_ultralytics.tasks.RTDETRDetectionModel if rtdetr else private_ultralytics.tasks.DetectionModel
     source = kind(architecture, ch=3, nc=80, verbose=False)
     torch.save({"model": source.half(), "train_args": {}}, tmp_path / "colour.pt")
-    architecture, tensors = read_checkpoint(tmp_path / "colour.pt")
+    architecture, tensors = read_checkpoint(tmp_path / "colour.pt", trust=trust)
     colour = source.float().state_dict()[first]
     torch.testing.assert_close(tensors[first], colour.sum(1, keepdim=True))
     head = f"model.{len(source.model) - 1}."

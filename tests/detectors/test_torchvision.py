@@ -356,7 +356,7 @@ def test_weights_of_something_else_are_refused_in_one_line(tmp_path: Path) -> No
     torch.save(torch.nn.Linear(1, 1), tmp_path / "pickle.pth")
     (tmp_path / "text.safetensors").write_text("nothing")
     for name, model, message in [
-        ("none.pth", {}, "no such file; expected none, hub, or the path"),
+        ("none.pth", {}, "no such file; expected none, hub, package, or the path"),
         ("list.pth", {}, "holds no tensors with names"),
         ("pickle.pth", {}, "cannot be read as tensors"),
         ("text.safetensors", {}, "cannot be read as tensors"),

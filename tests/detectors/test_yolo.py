@@ -305,8 +305,7 @@ def test_no_boxes_and_no_images(trained: tuple[YOLODetector, Path], monkeypatch:
         ({"ultralytics": {"augmentations": [{"__class_fullname__": "Blur"}]}}, "by their names"),
         ({"ultralytics": {"split": "test"}}, "epochs are chosen on val"),
         ({"ultralytics": {"cache": "disk"}}, "dataset folder"),
-        ({"model": "yolo26n.pt", "model_yaml": {}}, "say --trust"),
-        ({"model": "yolo26n.pt", "trust": True}, "model_yaml"),
+        ({"model": "yolo26n.pt"}, "model_yaml"),
         ({"image_size": 100}, "multiple of 32"),
         ({"train": {"epochs": 1, "batch_size": 4, "negatives": 2}}, "train.negatives"),
         ({"boxes": {"nms_io": 0.5}}, "did you mean 'nms_iou'"),
@@ -320,7 +319,7 @@ def test_a_wrong_config_is_one_line_that_names_the_key(changes: dict[str, Any], 
 
 
 def test_weights_are_not_downloaded(data: Dataset, tmp_path: Path) -> None:
-    config = tiny_config(model="yolo26n.pt", model_yaml={}, trust=True)
+    config = tiny_config(model="yolo26n.pt", model_yaml={})
     with pytest.raises(HilumError, match="not downloaded"):
         YOLODetector.train(config, data, new_run(tmp_path / "run", config))
 
@@ -366,7 +365,6 @@ def test_it_trains_from_stock_code_and_on_from_its_checkpoint(data: Dataset, tmp
     config = tiny_config(
         model=str(tmp_path / "stock" / "weights" / "best.pt"),
         model_yaml={},
-        trust=True,
         train={"epochs": 1, "batch_size": 8},
     )
     run = new_run(tmp_path / "run", config)
