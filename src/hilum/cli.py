@@ -70,8 +70,8 @@ def _with_options(
     quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative=())] = False,
     log_file: Path | None = None,
     device: str | None = None,
-) -> None:
-    """Take the options of all commands, and call the command.
+) -> int | None:
+    """Take the options of all commands, and call the command; its exit code, where it gives one.
 
     Parameters
     ----------
@@ -93,7 +93,8 @@ def _with_options(
             # See `hilum.training.device`, which imports torch.
             stack.enter_context(environment_variable("HILUM_DEVICE", device))
         stack.enter_context(talking(verbose=verbose, quiet=quiet, file=log_file))
-        app(words, exit_on_error=False, print_error=False)
+        code: int | None = app(words, exit_on_error=False, print_error=False)
+    return code
 
 
 def run(words: Sequence[str]) -> None:
