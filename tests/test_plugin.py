@@ -123,7 +123,7 @@ def test_the_command_line_knows_it(hilum, dataset, tmp_path):
     assert "grid" in hilum("backends")
     config, run = tmp_path / "grid.yaml", tmp_path / "run"
     config.write_text("backend: grid\ntrain: {epochs: 2, batch_size: 8}\n")
-    assert "did you mean 'epochs'" in hilum("train", config, dataset, run, "train.epoch=3", code=1)
+    assert "did you mean 'train.epochs'" in hilum("train", config, dataset, run, "train.epoch=3", code=1)
     assert "competition score" in hilum("train", config, dataset, run)
     hilum("predict", run, dataset, tmp_path / "found", "--pictures", 0)
     assert (tmp_path / "found" / "predictions.json").is_file()
