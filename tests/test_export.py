@@ -290,7 +290,11 @@ def as_many_as_images() -> onnx.ModelProto:
         helper.make_node("Shape", ["x"], ["images"], start=0, end=1),
         helper.make_node("Squeeze", ["images", "first"], ["count"]),
         helper.make_node("Range", ["none", "count", "one"], ["all"]),
-        helper.make_node("Gather", ["x", "all"], ["y"]),
+        helper.make_node("Gather", ["x", "all"], ["same"]),
+        helper.make_node("Shape", ["same"], ["again"]),
+        helper.make_node("Gather", ["again", "none"], ["count again"]),
+        helper.make_node("Range", ["none", "count again", "one"], ["all again"]),
+        helper.make_node("Gather", ["same", "all again"], ["y"]),
     ]
     model = onnx_model(nodes[0], *(numpy_helper.from_array(array, name) for name, array in numbers.items()))
     model.graph.node.extend(nodes[1:])

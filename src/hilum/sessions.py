@@ -8,7 +8,7 @@ takes to run is found out in a process of its own, see `hilum.trial`, which impo
 import math
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any, Final, cast
 
@@ -22,6 +22,7 @@ _ORT_TAGS: Final = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : |\[\w+(?:Err
 _LOOPS: Final = {"If", "Loop", "TensorIterator"}
 _OF_SHAPES: Final = {"Cast", "Gather", "Identity", "Squeeze"}  # none of which gives more numbers than it takes
 _FEW: Final = 16
+_MOST_ROUNDS: Final = 16
 
 
 def session(kind: str, contents: Sequence[bytes], threads: int) -> tuple[Call, list[int | None]]:
@@ -133,39 +134,56 @@ def _check_sizes(model: Any) -> None:
     del model.graph.value_info[:]
     for given in model.graph.output:
         given.type.tensor_type.ClearField("shape")
-    if any(node.op_type == "Range" for node in model.graph.node):
-        _replace_by_numbers(model)
-    graph = import_onnx().shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
-    told = {value.name: value.type.tensor_type for value in (*graph.value_info, *graph.output)}
-    sizes = {name: kind.shape.dim for name, kind in told.items() if kind.HasField("shape")}
-    for node in graph.node:
+    sizes = _sizes(model)
+    for _ in range(_MOST_ROUNDS):
+        if not _replace_by_numbers(model, sizes):
+            break
+        sizes = _sizes(model)
+    for node in model.graph.node:
         for name in filter(None, node.output):
-            if name not in sizes or not all(side.HasField("dim_value") for side in sizes[name]):
+            if sizes.get(name) is None:
                 raise HilumError(_depends(node.op_type))
 
 
-def _replace_by_numbers(model: Any) -> None:
-    """Give `Range` numbers in the place of what works them out from the batch's shape.
+def _sizes(model: Any) -> dict[str, tuple[int, ...] | None]:
+    """How large each array is, for one image; None where that is not known."""
+    graph = import_onnx().shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
+    found: dict[str, tuple[int, ...] | None] = {}
+    for value in (*graph.input, *graph.value_info, *graph.output):
+        kind = value.type.tensor_type
+        is_known = kind.HasField("shape") and all(side.HasField("dim_value") for side in kind.shape.dim)
+        found[value.name] = tuple(side.dim_value for side in kind.shape.dim) if is_known else None
+    return found
+
+
+def _replace_by_numbers(model: Any, sizes: Mapping[str, tuple[int, ...] | None]) -> bool:
+    """Give each `Range` whose length is not known numbers in the place of what works them out from the sizes of arrays.
 
     ONNX's inference of shapes follows such numbers through most operations, and of `Range` asks that they be constants.
+    Whether there was one.
     """
+    if not any(node.op_type == "Range" and sizes.get(node.output[0]) is None for node in model.graph.node):
+        return False
     from onnx import numpy_helper
     from onnx.reference import ReferenceEvaluator
 
-    (batch, *_) = model.graph.input
-    shape = [side.dim_value for side in batch.type.tensor_type.shape.dim]
+    is_replaced = False
     known = {part.name: numpy_helper.to_array(part) for part in model.graph.initializer if math.prod(part.dims) <= _FEW}
     for node in model.graph.node:
         (made, *_) = node.output
-        if node.op_type == "Shape" and list(node.input) == [batch.name]:
+        if node.op_type == "Shape" and (size := sizes.get(node.input[0])) is not None:
             ends = {attribute.name: attribute.i for attribute in node.attribute}
-            known[made] = np.array(shape[ends.get("start", 0) : ends.get("end")])
-        elif node.op_type in _OF_SHAPES and all(name in known for name in node.input):
+            known[made] = np.array(size[ends.get("start", 0) : ends.get("end")])
+        elif not all(name in known for name in node.input):
+            continue
+        elif node.op_type in _OF_SHAPES:
             (known[made],) = ReferenceEvaluator(node).run(None, {name: known[name] for name in node.input})
-        elif node.op_type == "Range" and all(name in known for name in node.input):
+        elif node.op_type == "Range" and sizes.get(made) is None:
+            is_replaced = True
             for at, name in enumerate(list(node.input)):
                 node.input[at] = f"{made} {at}"
                 model.graph.initializer.append(numpy_helper.from_array(known[name], node.input[at]))
+    return is_replaced
 
 
 def _depends(operation: str) -> str:
