@@ -19,7 +19,8 @@ _WARNINGS: Final = frozenset({0xB000, 0xB006, 0xB007})  # PS3.4 B.2.3: stored, w
 _BUSY: Final = range(0xA700, 0xA800)  # out of resources
 _SECONDS: Final = 30
 _HTTP_BUSY: Final = frozenset({401, 403, 404, 407, 408, 413, 429})  # what time, or whoever runs the server, mends
-_DUPLICATE = 0x0111  # PS3.7 C.5.7: it has this object
+_DUPLICATES: Final = frozenset({0x0111, 0xB00E})  # it has this object: PS3.7 C.5.7, and Google's word for the same
+_HTTP_CONFLICT: Final = 409  # PS3.18 10.5.3: none was stored, and the content says why
 
 
 class UnavailableError(HilumError):
@@ -137,7 +138,7 @@ class _DicomReceiver:
             raise UnavailableError(f"{self._title} ended the association, or is silent")
         if status in _BUSY:
             raise UnavailableError(f"{self._title} has no room: status 0x{status:04X}")
-        if status not in {0x0000, _DUPLICATE} | _WARNINGS:
+        if status not in {0x0000} | _DUPLICATES | _WARNINGS:
             raise RefusedError(f"{self._title} refuses with status 0x{status:04X}")
 
     def rest(self) -> None:
@@ -160,7 +161,10 @@ class _DicomwebReceiver:
         session.trust_env = False  # nor through a proxy, nor with a password that lies about
         session.verify = str(identity.authorities) if identity.authorities else True
         session.cert = str(identity.certificate) if identity.certificate else None
-        headers = {"Authorization": identity.authorization} if identity.authorization else {}
+        session.hooks["response"].append(_with_bare_type)
+        headers = {"Accept": "application/dicom+json"}
+        if identity.authorization:
+            headers["Authorization"] = identity.authorization
         self._failures: tuple[type[Exception], ...] = (requests.RequestException,)
         self._name = urlsplit(url).netloc
         self._session = session
@@ -168,16 +172,38 @@ class _DicomwebReceiver:
         self._client.set_http_retry_params(retry=False)
 
     def send(self, paths: Sequence[Path]) -> None:
-        try:
-            told = self._client.store_instances([pydicom.dcmread(path) for path in paths])
-        except ValueError as error:
-            raise UnavailableError(f"{self._name} answers something else than DICOMweb") from error
-        except self._failures as error:
-            raise self._failure(error) from error
-        if told.get("FailedSOPSequence"):
-            reason = told.FailedSOPSequence[0].get("FailureReason", 0)
+        objects = [pydicom.dcmread(path) for path in paths]
+        stored, failures = self._told_of(objects)
+        for reason in (*filter(_BUSY.__contains__, failures), *failures):  # what time mends comes first
             kind = UnavailableError if reason in _BUSY else RefusedError
             raise kind(f"{self._name} refuses with reason 0x{reason:04X}")
+        # Whatever answers at this address may say 200: a page to log in, a server of another kind.
+        if missing := {str(each.SOPInstanceUID) for each in objects} - stored:
+            raise UnavailableError(
+                f"{self._name} does not say that it stored {len(missing)} of {len(objects)} objects, as DICOMweb does"
+            )
+
+    def _told_of(self, objects: Sequence[pydicom.Dataset]) -> tuple[set[str], list[int]]:
+        """Which objects the server has now, by their UIDs, and why it does not take others."""
+        try:
+            return _outcome(self._client.store_instances(objects))
+        except self._failures as error:
+            if isinstance(error, ValueError):
+                raise self._is_none() from error
+            response: Any = getattr(error, "response", None)
+            if response is not None and response.status_code == _HTTP_CONFLICT:
+                with suppress(Exception):
+                    stored, failures = _outcome(pydicom.Dataset.from_json(response.json()))
+                    if stored or failures:
+                        return stored, failures
+            raise self._failure(error) from error
+        except MemoryError:
+            raise
+        except Exception as error:  # whatever the libraries meet in an answer that is none
+            raise self._is_none() from error
+
+    def _is_none(self) -> UnavailableError:
+        return UnavailableError(f"{self._name} answers something else than DICOMweb")
 
     def _failure(self, error: Exception) -> HilumError:
         response = getattr(error, "response", None)
@@ -190,3 +216,19 @@ class _DicomwebReceiver:
     def rest(self) -> None:
         with suppress(Exception):
             self._session.close()
+
+
+def _with_bare_type(response: Any, **_: Any) -> None:
+    """Leave out what follows the media type, such as a character set: the client knows the bare ones alone."""
+    response.headers["Content-Type"] = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+
+
+def _outcome(told: pydicom.Dataset) -> tuple[set[str], list[int]]:
+    """The UIDs of what is stored, now or before, and the reasons why other objects are not (PS3.18 10.5.3.1.1)."""
+    failed = [
+        (str(item.get("ReferencedSOPInstanceUID", "")), int(item.get("FailureReason", 0)))
+        for item in told.get("FailedSOPSequence") or ()
+    ]
+    stored = {str(item.ReferencedSOPInstanceUID) for item in told.get("ReferencedSOPSequence") or ()}
+    there = {uid for uid, reason in failed if reason in _DUPLICATES}
+    return stored | there, [reason for _, reason in failed if reason not in _DUPLICATES]
