@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
+from pathlib import Path
 from typing import Final
 
 from hilum import __version__
@@ -24,6 +25,7 @@ from hilum.dicom.header import (
 from hilum.dicom.reading import read_start
 from hilum.errors import HilumError
 from hilum.findings.finding import MANUFACTURER as OURS
+from hilum.findings.mending import uid as valid_uid
 from hilum.pacs.answers import Write
 from hilum.pacs.listen import CONTRADICTS, NO_ROOM, NOT_UNDERSTOOD, STORED, Door, Incoming, listening
 from hilum.pacs.log import ERROR, INFO, WARNING, tell
@@ -110,6 +112,9 @@ class Service:
         ours = header.get(_MANUFACTURER, "").casefold() == OURS
         if ours or tag_against_radiograph(header) is not None or not_frontal_chest(describe(header)):
             self._count("not_looked_at", INFO, study=study)
+        elif not valid_uid(uid):
+            self._count("damaged", WARNING, "its SOP Instance UID is invalid: no result could refer to it", study=study)
+            return NOT_UNDERSTOOD
         elif self._spool.receive(incoming.path, study, self._spool.name_of_object(uid)):
             self._count("received", INFO, study=study)
         else:
@@ -147,12 +152,34 @@ class Service:
                 self._count("unreadable", ERROR, result.error, study=group.study)
             else:
                 readable.append((path, result))
-        paths = [path for path, _ in readable]
-        written = self._write(paths, [result for _, result in readable]) if readable else []
-        self._spool.answer(group, paths, written)
+        told, written = self._written(group, readable)
+        self._spool.answer(group, [path for path, _ in told], written)
         if written:
             seconds = time.time() - group.arrived
-            self._count("answered", INFO, study=group.study, pictures=len(paths), results=len(written), seconds=seconds)
+            self._count(
+                "answered", INFO, study=group.study, pictures=len(readable), results=len(written), seconds=seconds
+            )
+
+    def _written(
+        self, group: Group, readable: Sequence[tuple[Path, Result]]
+    ) -> tuple[Sequence[tuple[Path, Result]], Sequence[tuple[str, bytes]]]:
+        """Results, and the pictures that they are of; one of which none can be written keeps none from the others."""
+        try:
+            return readable, self._files(readable)
+        except HilumError:
+            left = [each for each in readable if self._is_writable(group, each)]
+            return left, self._files(left)
+
+    def _files(self, readable: Sequence[tuple[Path, Result]]) -> Sequence[tuple[str, bytes]]:
+        return self._write([path for path, _ in readable], [result for _, result in readable]) if readable else []
+
+    def _is_writable(self, group: Group, picture: tuple[Path, Result]) -> bool:
+        try:
+            self._files([picture])
+        except HilumError as error:
+            self._count("unreadable", ERROR, str(error), study=group.study)
+            return False
+        return True
 
     def _set_aside(self, group: Group, why: str) -> None:
         self._spool.set_aside(group)
