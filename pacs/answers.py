@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Sequence
 from io import BytesIO
 from pathlib import Path
 
+from hilum.errors import HilumError, PassingError
 from hilum.findings.finding import Algorithm
 from hilum.findings.objects import Kind, check_kinds, to_dicom
 from hilum.findings.source import read_source
@@ -20,6 +21,10 @@ def writer(algorithm: Algorithm, kinds: Collection[Kind]) -> Write:
         algorithm: what finds them.
         kinds: which objects.
 
+    Returns:
+        It raises a HilumError where nothing can be written of one of the pictures, and a PassingError where memory or
+        the disk fail.
+
     Raises:
         HilumError: highdicom is not installed.
     """
@@ -27,10 +32,15 @@ def writer(algorithm: Algorithm, kinds: Collection[Kind]) -> Write:
 
     def write(paths: Sequence[Path], results: Sequence[Result]) -> list[tuple[str, bytes]]:
         files = []
-        for made in to_dicom([read_source(path) for path in paths], results, algorithm, kinds):
-            file = BytesIO()
-            made.dataset.save_as(file, enforce_file_format=True)
-            files.append((str(made.dataset.SOPInstanceUID), file.getvalue()))
+        try:
+            for made in to_dicom([read_source(path) for path in paths], results, algorithm, kinds):
+                file = BytesIO()
+                made.dataset.save_as(file, enforce_file_format=True)
+                files.append((str(made.dataset.SOPInstanceUID), file.getvalue()))
+        except HilumError as error:
+            if isinstance(error.__cause__, MemoryError | OSError):
+                raise PassingError(str(error)) from error
+            raise
         return files
 
     return write

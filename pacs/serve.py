@@ -23,7 +23,7 @@ from hilum.dicom.header import (
     tag_against_radiograph,
 )
 from hilum.dicom.reading import read_start
-from hilum.errors import HilumError
+from hilum.errors import HilumError, PassingError
 from hilum.findings.finding import MANUFACTURER as OURS
 from hilum.findings.mending import uid as valid_uid
 from hilum.pacs.answers import Write
@@ -137,7 +137,9 @@ class Service:
                 self._set_aside(groups[0], f"begun {MOST_ATTEMPTS} times without an end")
                 continue
             with self._spool.begun(groups), ThreadPoolExecutor(1) as writing:
-                found = self._predictor.predict([path for group in groups for path in group.paths], batch_size=_AT_ONCE)
+                paths = [path for group in groups for path in group.paths]
+                # A picture of which there is no result leaves the spool, so that none may go for want of memory.
+                found = self._predictor.predict(paths, batch_size=_AT_ONCE, raise_passing=True)
                 answers = [
                     writing.submit(self._answer, group, list(islice(found, len(group.paths)))) for group in groups
                 ]
@@ -166,6 +168,8 @@ class Service:
         """Results, and the pictures that they are of; one of which none can be written keeps none from the others."""
         try:
             return readable, self._files(readable)
+        except PassingError:
+            raise
         except HilumError:
             left = [each for each in readable if self._is_writable(group, each)]
             return left, self._files(left)
@@ -176,6 +180,8 @@ class Service:
     def _is_writable(self, group: Group, picture: tuple[Path, Result]) -> bool:
         try:
             self._files([picture])
+        except PassingError:
+            raise
         except HilumError as error:
             self._count("unreadable", ERROR, str(error), study=group.study)
             return False

@@ -1,5 +1,6 @@
 """`hilum pacs` between senders and a real archive."""
 
+import errno
 import io
 import threading
 import time
@@ -10,7 +11,7 @@ import pydicom
 import pytest
 from service import CR, CT, NAME, PATIENT
 
-from hilum.errors import HilumError
+from hilum.errors import HilumError, PassingError
 from hilum.findings.finding import Algorithm
 from hilum.pacs import answers
 from hilum.pacs.answers import writer
@@ -291,7 +292,11 @@ def within(tmp_path):
     """A service in this process, with the thread that answers alone; it writes real reports."""
     spool = Spool(tmp_path / "spool", b"k" * 32, most_waiting=100, least_free_bytes=0)
     algorithm = Algorithm("tiny", "0", "0" * 16, 0.5)
-    return Serving(spool, Predictor(Network(), 0.5), writer(algorithm, ["sr"]), Archive(), 0.0)
+
+    def write(paths, results):
+        return writer(algorithm, ["sr"])(paths, results)
+
+    return Serving(spool, Predictor(Network(), 0.5), write, Archive(), 0.0)
 
 
 def receive(serving, file):
@@ -329,3 +334,29 @@ def test_a_picture_that_no_result_can_be_written_of_keeps_none_from_the_others(w
     told = pydicom.dcmread(result).CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence[0]
     names = [each.ReferencedSOPInstanceUID for each in told.ReferencedSOPSequence]
     assert names == ["2.25.7.1.0", "2.25.7.1.2"]
+
+
+@pytest.mark.parametrize(
+    ("what", "failure"),
+    [
+        ("hilum.datasets.pictures.read_regular", OSError(errno.EMFILE, "Too many open files")),
+        ("hilum.datasets.pictures.read_regular", MemoryError()),
+        ("hilum.datasets.pictures.render_dicom", MemoryError()),
+        ("hilum.dicom.reading.stored_values", MemoryError()),
+        ("hilum.dicom.reading.read_regular", OSError(errno.EIO, "Input/output error")),  # as its report is written
+        ("hilum.findings.source.display_of", MemoryError()),
+        ("hilum.findings.structured_report.structured_report", MemoryError()),
+    ],
+)
+def test_a_picture_that_cannot_be_read_now_is_kept_for_another_time(within, make_study, monkeypatch, what, failure):
+    def fail(*_, **__):
+        raise failure
+
+    receive(within, make_study("7")[0])
+    with monkeypatch.context() as failing:
+        failing.setattr(what, fail)
+        with pytest.raises(PassingError):
+            within._answer_what_is_due()
+    assert within._counts == {"received": 1}
+    within._answer_what_is_due()
+    assert within._counts == {"received": 1, "answered": 1}
