@@ -84,8 +84,7 @@ class Service:
             with self._sending():
                 while self._failure is None:
                     self._answer_what_is_due()
-                    self._status()
-                    self._spool.sweep()
+                    self._keep_house()
                     self._wait()
                 raise self._failure
 
@@ -145,6 +144,7 @@ class Service:
                 ]
                 for answer in answers:
                     answer.result()
+            self._keep_house()  # there may be hours of work
             self._spool.close(self._quiet_seconds)
 
     def _answer(self, group: Group, results: Sequence[Result]) -> None:
@@ -239,6 +239,11 @@ class Service:
         self._spool.sent(answer)
         self._count("sent", INFO, study=answer.group.study, took=took, seconds=seconds)
         return 0.0
+
+    def _keep_house(self) -> None:
+        """What is done every few seconds, however much there is to answer."""
+        self._status()
+        self._spool.sweep()
 
     def _status(self) -> None:
         """Write what a monitor may read."""

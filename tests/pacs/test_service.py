@@ -2,6 +2,8 @@
 
 import errno
 import io
+import json
+import os
 import threading
 import time
 from pathlib import Path
@@ -360,3 +362,23 @@ def test_a_picture_that_cannot_be_read_now_is_kept_for_another_time(within, make
     assert within._counts == {"received": 1}
     within._answer_what_is_due()
     assert within._counts == {"received": 1, "answered": 1}
+
+
+def test_whoever_watches_is_told_also_while_there_is_much_to_answer(within, make_study, monkeypatch):
+    monkeypatch.setattr("hilum.pacs.serve._AT_ONCE", 1)
+    for number in "78":
+        receive(within, make_study(number)[0])
+    begun = within._spool.incoming / "half"
+    begun.write_bytes(b"")
+    os.utime(begun, (0, 0))
+    told = []
+
+    def predict_batch(pictures):
+        if (within._spool.folder / "status.json").exists():
+            status = json.loads((within._spool.folder / "status.json").read_text())
+            told.append((status["since_start"]["answered"], begun.exists()))
+        return [no_detections() for _ in pictures]
+
+    monkeypatch.setattr(within._predictor.backend, "predict_batch", predict_batch)
+    within._answer_what_is_due()
+    assert told == [(1, False)]
