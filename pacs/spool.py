@@ -81,7 +81,7 @@ class Spool:
         Args:
             folder: made where it is missing; nobody else may read what is in it.
             key: of the hashes.
-            most_waiting: pictures; beyond, nothing more is taken.
+            most_waiting: pictures, with those laid aside; beyond, nothing more is taken.
             least_free_bytes: of the disk that stay free.
 
         Raises:
@@ -106,6 +106,7 @@ class Spool:
         for study in self._open.iterdir():
             for path in study.glob("*.dcm"):
                 self._note(study.name, path.stem, path.stat().st_mtime)
+        self._laid_aside = self._count_aside()  # pictures, as far as is known
         for group in sorted(map(_group, self._closed.iterdir()), key=lambda group: group.arrived):
             self._groups[group.folder.name] = group
 
@@ -133,6 +134,14 @@ class Spool:
     @property
     def _waiting(self) -> int:
         return sum(map(len, self._names.values())) + sum(len(group.paths) for group in self._groups.values())
+
+    def _is_full(self) -> bool:
+        if self._waiting + self._laid_aside >= self._most_waiting:
+            self._laid_aside = self._count_aside()  # somebody may have taken some away
+        return self._waiting + self._laid_aside >= self._most_waiting
+
+    def _count_aside(self) -> int:
+        return sum(1 for _ in self._aside.glob("*/*.dcm"))
 
     def name_of_study(self, uid: str) -> str:
         """Keyed hash of its UID."""
@@ -163,7 +172,7 @@ class Spool:
         with self.changed:
             if self._is_known(name):
                 return False
-            if name not in self._names.get(study, ()) and self._waiting >= self._most_waiting:
+            if name not in self._names.get(study, ()) and self._is_full():
                 raise SpoolFullError
             folder = self._open / study
             folder.mkdir(exist_ok=True)
@@ -268,11 +277,12 @@ class Spool:
         folder = answer.group.folder
         gone = folder.with_name(folder.name + PARTIAL)
         self._let_go(answer.group, gone)
-        _clear((gone, self._results / folder.name))
+        _clear([gone])
 
     def set_aside(self, group: Group) -> None:
-        """Lay the pictures of a group aside."""
+        """Lay the pictures of a group aside; they count among those that wait, until somebody takes them away."""
         self._let_go(group, self._aside / group.folder.name)
+        self._laid_aside += len(group.paths)
 
     def sweep(self) -> None:
         """Remove what was begun to be received and will not end: the library leaves it there."""
@@ -287,6 +297,7 @@ class Spool:
             del self._groups[group.folder.name]
             self._answers.pop(group.folder.name, None)
             self.changed.notify_all()
+        _clear([self._results / group.folder.name])
 
     def _is_known(self, name: str) -> bool:
         return (

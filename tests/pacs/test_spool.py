@@ -204,6 +204,23 @@ def test_what_is_set_aside_stays_until_somebody_moves_it_back(tmp_path):
     assert send_all(spool) == [b"report", b"report"]
 
 
+def test_of_what_is_set_aside_no_results_stay_and_its_pictures_take_room_until_somebody_takes_them(tmp_path):
+    folder = tmp_path / "spool"
+    spool = opened(folder, most_waiting=2)
+    for study in "12":
+        put(spool, study, f"{study}.1")
+    answer_all(spool)
+    for _ in range(2):
+        spool.set_aside(spool.next_answer().group)
+    assert not list((folder / "results").iterdir())
+    assert spool.figures["pictures_waiting"] == 0
+    for each in (spool, opened(folder, most_waiting=2)):
+        with pytest.raises(SpoolFullError):
+            put(each, "3", "3.1")
+    next((folder / "aside").iterdir()).rename(tmp_path / "taken")
+    assert put(spool, "3", "3.1")
+
+
 def test_what_is_half_received_is_removed(tmp_path, monkeypatch):
     folder = tmp_path / "spool"
     spool = opened(folder)
