@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
@@ -65,20 +66,30 @@ class Identity:
     tls: bool = False
 
 
+def check_title(title: str) -> None:
+    """Raise a HilumError of what is no AE title (PS3.5 6.2)."""
+    if not (title.isascii() and title.isprintable() and "\\" not in title and title.strip() and len(title) <= 16):
+        raise HilumError(f"an AE title has 1 to 16 ASCII characters and no backslash, got {title}")
+
+
 def receiver_at(address: str, identity: Identity) -> Receiver:
     """Where an address leads: `TITLE@host:port`, or the URL of a DICOMweb server.
 
     Raises:
-        HilumError: it is neither.
+        HilumError: it is neither, or who listens on the way could read what the header `Authorization` says.
     """
     if address.startswith(("http://", "https://")):
         return _DicomwebReceiver(address, identity)
     title, at, place = address.rpartition("@")
     host, colon, port = place.rpartition(":")
-    if not (at and colon and title and len(title) <= 16 and host and port.isdecimal() and 0 < int(port) < 1 << 16):
+    if not (at and colon and title and host and port.isascii() and port.isdecimal() and 0 < int(port) < 1 << 16):
         raise HilumError(
             f"--send: expected TITLE@host:port or the https:// address of a DICOMweb server, got {address}"
         )
+    try:
+        check_title(title)
+    except HilumError as error:
+        raise error.within("--send") from error
     return _DicomReceiver(title, host.strip("[]"), int(port), identity)
 
 
@@ -156,6 +167,10 @@ class _DicomwebReceiver:
 
         if urlsplit(url).username:
             raise HilumError("--send: the address holds a name or password; say it by --authorization FILE")
+        if identity.authorization and urlsplit(url).scheme != "https" and not _is_here(urlsplit(url).hostname or ""):
+            raise HilumError(
+                "--authorization: over http:// whoever listens on the way can read it; give --send an https:// address"
+            )
         session = requests.Session()
         session.max_redirects = 0  # results go where they are told to, and nowhere else
         session.trust_env = False  # nor through a proxy, nor with a password that lies about
@@ -216,6 +231,14 @@ class _DicomwebReceiver:
     def rest(self) -> None:
         with suppress(Exception):
             self._session.close()
+
+
+def _is_here(host: str) -> bool:
+    """Whether a host is this machine, by its loopback interface."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:  # a name
+        return False
 
 
 def _with_bare_type(response: Any, **_: Any) -> None:

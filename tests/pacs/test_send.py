@@ -239,12 +239,28 @@ def test_results_follow_no_redirection(result):
         assert not asked
 
 
-@pytest.mark.parametrize(
-    "address", ["", "archive:104", "ARCHIVE@host", "A@h:0", "A" * 17 + "@h:104", "ftp://h", "@h:104"]
-)
+@pytest.mark.parametrize("address", ["", "archive:104", "ARCHIVE@host", "A@h:0", "A@h:\u0661", "ftp://h", "@h:104"])
 def test_an_address_that_is_none_is_told(address):
     with pytest.raises(HilumError, match="expected TITLE@host:port or the https:// address"):
         receiver_at(address, Identity("HILUM"))
+
+
+@pytest.mark.parametrize("title", ["A" * 17, "\u00c4", "A\\B", "   ", "A\nB"])
+def test_a_title_that_is_none_is_told(title):
+    with pytest.raises(HilumError, match="--send: an AE title has 1 to 16 ASCII characters and no backslash") as told:
+        receiver_at(f"{title}@archive:104", Identity("HILUM"))
+    assert len(str(told.value).splitlines()) == 1
+
+
+def test_a_token_goes_through_no_open_network():
+    identity = Identity("HILUM", authorization="Bearer secret")
+    for address in ("http://archive/dicom-web", "http://192.0.2.1:8042", "http://127.0.0.1.example.org"):
+        with pytest.raises(HilumError, match="--authorization: over http://") as told:
+            receiver_at(address, identity)
+        assert "secret" not in str(told.value)
+        receiver_at(address, Identity("HILUM"))
+    for address in ("https://archive/dicom-web", "http://localhost:8042", "http://127.0.0.1", "http://[::1]:8042"):
+        receiver_at(address, identity)
 
 
 def test_a_password_in_the_address_is_refused_and_not_shown():
