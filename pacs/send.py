@@ -187,21 +187,22 @@ class _DicomwebReceiver:
         self._client.set_http_retry_params(retry=False)
 
     def send(self, paths: Sequence[Path]) -> None:
-        objects = [pydicom.dcmread(path) for path in paths]
-        stored, failures = self._told_of(objects)
-        for reason in (*filter(_BUSY.__contains__, failures), *failures):  # what time mends comes first
+        for path in paths:  # one by one: those of a study may be larger than memory
+            self._store(pydicom.dcmread(path))
+
+    def _store(self, result: pydicom.Dataset) -> None:
+        stored, failures = self._told_of(result)
+        if failures:
+            reason = next(filter(_BUSY.__contains__, failures), failures[0])  # what time mends comes first
             kind = UnavailableError if reason in _BUSY else RefusedError
             raise kind(f"{self._name} refuses with reason 0x{reason:04X}")
-        # Whatever answers at this address may say 200: a page to log in, a server of another kind.
-        if missing := {str(each.SOPInstanceUID) for each in objects} - stored:
-            raise UnavailableError(
-                f"{self._name} does not say that it stored {len(missing)} of {len(objects)} objects, as DICOMweb does"
-            )
+        if str(result.SOPInstanceUID) not in stored:  # whatever is at this address may say 200: a page to log in
+            raise UnavailableError(f"{self._name} does not say that it stored the result, as DICOMweb does")
 
-    def _told_of(self, objects: Sequence[pydicom.Dataset]) -> tuple[set[str], list[int]]:
+    def _told_of(self, result: pydicom.Dataset) -> tuple[set[str], list[int]]:
         """Which objects the server has now, by their UIDs, and why it does not take others."""
         try:
-            return _outcome(self._client.store_instances(objects))
+            return _outcome(self._client.store_instances([result]))
         except self._failures as error:
             if isinstance(error, ValueError):
                 raise self._is_none() from error

@@ -42,6 +42,7 @@ _TICK_SECONDS: Final = 5.0
 _LONGEST_WAIT: Final = 60.0  # seconds between two tries to send
 _REST_AFTER: Final = 5.0  # seconds without anything to send
 STATUS: Final = "status.json"
+_Picture = tuple[Path, Result]  # and what was found in it
 
 
 class Service:
@@ -154,32 +155,24 @@ class Service:
                 self._count("unreadable", ERROR, result.error, study=group.study)
             else:
                 readable.append((path, result))
-        told, written = self._written(group, readable)
-        self._spool.answer(group, [path for path, _ in told], written)
-        if written:
-            seconds = time.time() - group.arrived
-            self._count(
-                "answered", INFO, study=group.study, pictures=len(readable), results=len(written), seconds=seconds
-            )
-
-    def _written(
-        self, group: Group, readable: Sequence[tuple[Path, Result]]
-    ) -> tuple[Sequence[tuple[Path, Result]], Sequence[tuple[str, bytes]]]:
-        """Results, and the pictures that they are of; one of which none can be written keeps none from the others."""
         try:
-            return readable, self._files(readable)
+            made = self._spool.answer(group, _paths(readable), self._files(readable))
         except PassingError:
             raise
-        except HilumError:
-            left = [each for each in readable if self._is_writable(group, each)]
-            return left, self._files(left)
+        except HilumError:  # a picture of which none can be written keeps none from the others
+            readable = [each for each in readable if self._is_writable(group, each)]
+            made = self._spool.answer(group, _paths(readable), self._files(readable))
+        if made:
+            seconds = time.time() - group.arrived
+            self._count("answered", INFO, study=group.study, pictures=len(readable), results=made, seconds=seconds)
 
-    def _files(self, readable: Sequence[tuple[Path, Result]]) -> Sequence[tuple[str, bytes]]:
-        return self._write([path for path, _ in readable], [result for _, result in readable]) if readable else []
+    def _files(self, readable: Sequence[_Picture]) -> Iterator[tuple[str, bytes]]:
+        return self._write(_paths(readable), [result for _, result in readable]) if readable else iter(())
 
-    def _is_writable(self, group: Group, picture: tuple[Path, Result]) -> bool:
+    def _is_writable(self, group: Group, picture: _Picture) -> bool:
         try:
-            self._files([picture])
+            for _ in self._files([picture]):
+                pass
         except PassingError:
             raise
         except HilumError as error:
@@ -257,3 +250,7 @@ class Service:
             "since_start": dict(sorted(self._counts.items())),
         }
         write_json(self._spool.folder / STATUS, about)
+
+
+def _paths(pictures: Sequence[_Picture]) -> list[Path]:
+    return [path for path, _ in pictures]

@@ -237,13 +237,16 @@ class Spool:
                 for group in groups:
                     (group.folder / _ATTEMPTS).unlink(missing_ok=True)
 
-    def answer(self, group: Group, looked_at: Iterable[Path], results: Sequence[tuple[str, bytes]]) -> None:
+    def answer(self, group: Group, looked_at: Iterable[Path], results: Iterable[tuple[str, bytes]]) -> int:
         """Have results wait to be sent.
 
         Args:
             group: that they answer.
             looked_at: the pictures that they are of; the others of the group may come again.
-            results: the SOP Instance UID and the file of each; none where there is nothing to say.
+            results: the SOP Instance UID and the file of each, taken one by one; none where there is nothing to say.
+
+        Returns:
+            How many results there are.
 
         Raises:
             OSError: the disk does not take them.
@@ -251,17 +254,19 @@ class Spool:
         folder = self._results / group.folder.name
         remove(folder)
         folder.mkdir(mode=0o700)
-        paths = tuple(folder / f"{number:03}.dcm" for number in range(len(results)))
-        for path, (_, content) in zip(paths, results, strict=True):
-            path.write_bytes(content)
-        own = (self.name_of_object(uid) for uid, _ in results)
-        answer = Answer(group, paths, frozenset((*(path.stem for path in looked_at), *own)))
-        if not results:
+        paths, names = [], {path.stem for path in looked_at}
+        for number, (uid, content) in enumerate(results):
+            paths.append(folder / f"{number:03}.dcm")
+            paths[-1].write_bytes(content)
+            names.add(self.name_of_object(uid))
+        answer = Answer(group, tuple(paths), frozenset(names))
+        if not paths:
             self.sent(answer)
-            return
+            return 0
         with self.changed:
             self._answers[group.folder.name] = answer
             self.changed.notify_all()
+        return len(paths)
 
     def next_answer(self) -> Answer | None:
         """The answer to send first. To be called with `changed` held."""

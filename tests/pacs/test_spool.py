@@ -139,6 +139,20 @@ def test_a_picture_without_an_answer_may_come_again(tmp_path):
     assert put(spool, "1", "1.1")
 
 
+def test_results_are_on_the_disk_before_the_next_one_is_made(tmp_path):
+    spool = opened(tmp_path / "spool")
+    put(spool, "1", "1.1")
+    (group,) = groups(spool)
+
+    def results():
+        for number in range(3):
+            assert len(list((tmp_path / "spool" / "results").glob("*/*.dcm"))) == number
+            yield f"9.{number}", b"report"
+
+    assert spool.answer(group, group.paths, results()) == 3
+    assert len(spool.next_answer().paths) == 3
+
+
 def test_answers_that_wait_are_few_and_what_comes_then_waits_as_pictures(tmp_path, monkeypatch):
     monkeypatch.setattr("hilum.pacs.spool._MOST_ANSWERS", 2)
     spool = opened(tmp_path / "spool")
