@@ -78,11 +78,20 @@ def receiver_at(address: str, identity: Identity) -> Receiver:
     Raises:
         HilumError: it is neither, or who listens on the way could read what the header `Authorization` says.
     """
-    if address.startswith(("http://", "https://")):
+    if _is_url(address):
         return _DicomwebReceiver(address, identity)
     title, at, place = address.rpartition("@")
     host, colon, port = place.rpartition(":")
-    if not (at and colon and title and host and port.isascii() and port.isdecimal() and 0 < int(port) < 1 << 16):
+    if not (
+        at
+        and colon
+        and title
+        and host
+        and "/" not in place
+        and port.isascii()
+        and port.isdecimal()
+        and 0 < int(port) < 1 << 16
+    ):
         raise HilumError(
             f"--send: expected TITLE@host:port or the https:// address of a DICOMweb server, got {address}"
         )
@@ -232,6 +241,14 @@ class _DicomwebReceiver:
     def rest(self) -> None:
         with suppress(Exception):
             self._session.close()
+
+
+def _is_url(address: str) -> bool:
+    try:
+        parts = urlsplit(address)
+        return address.startswith(("http://", "https://")) and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # of a port or an address of IPv6 that is none
+        return False
 
 
 def _is_here(host: str) -> bool:

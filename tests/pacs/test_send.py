@@ -247,7 +247,21 @@ def test_results_follow_no_redirection(result):
         assert not asked
 
 
-@pytest.mark.parametrize("address", ["", "archive:104", "ARCHIVE@host", "A@h:0", "A@h:\u0661", "ftp://h", "@h:104"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "archive:104",
+        "ARCHIVE@host",
+        "A@h:0",
+        "A@h:\u0661",
+        "ftp://h",
+        "http://",
+        "https://h:abc",
+        "http://[::1",
+        "@h:104",
+    ],
+)
 def test_an_address_that_is_none_is_told(address):
     with pytest.raises(HilumError, match="expected TITLE@host:port or the https:// address"):
         receiver_at(address, Identity("HILUM"))
