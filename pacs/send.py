@@ -82,19 +82,10 @@ def receiver_at(address: str, identity: Identity) -> Receiver:
         return _DicomwebReceiver(address, identity)
     title, at, place = address.rpartition("@")
     host, colon, port = place.rpartition(":")
-    if not (
-        at
-        and colon
-        and title
-        and host
-        and "/" not in place
-        and port.isascii()
-        and port.isdecimal()
-        and 0 < int(port) < 1 << 16
-    ):
-        raise HilumError(
-            f"--send: expected TITLE@host:port or the https:// address of a DICOMweb server, got {address}"
-        )
+    is_port = port.isascii() and port.isdecimal() and 0 < int(port) < 1 << 16
+    if not (at and colon and title and host and is_port):
+        got = "a URL that is none" if "://" in address else address  # a password may be in it
+        raise HilumError(f"--send: expected TITLE@host:port or the https:// address of a DICOMweb server, got {got}")
     try:
         check_title(title)
     except HilumError as error:

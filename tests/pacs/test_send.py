@@ -250,21 +250,14 @@ def test_results_follow_no_redirection(result):
 @pytest.mark.parametrize(
     "address",
     [
-        "",
-        "archive:104",
-        "ARCHIVE@host",
-        "A@h:0",
-        "A@h:\u0661",
-        "ftp://h",
-        "http://",
-        "https://h:abc",
-        "http://[::1",
-        "@h:104",
+        *("", "archive:104", "ARCHIVE@host", "A@h:0", "A@h:\u0661", "@h:104"),
+        *("ftp://h", "http://", "https://h:abc", "http://[::1", "https://me:secret@h:abc"),
     ],
 )
 def test_an_address_that_is_none_is_told(address):
-    with pytest.raises(HilumError, match="expected TITLE@host:port or the https:// address"):
+    with pytest.raises(HilumError, match="expected TITLE@host:port or the https:// address") as told:
         receiver_at(address, Identity("HILUM"))
+    assert "secret" not in str(told.value)
 
 
 @pytest.mark.parametrize("title", ["A" * 17, "\u00c4", "A\\B", "   ", "A\nB"])
