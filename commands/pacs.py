@@ -72,7 +72,8 @@ def pacs(
     send_tls
         Use TLS to the DICOM node, too. An https:// address needs no such word.
     authorization
-        File with what the header Authorization says to a DICOMweb server, such as `Bearer abc`.
+        File with what the header Authorization says to a DICOMweb server, such as `Bearer abc`; over https:// alone,
+        but for a server on this machine.
     """
     check_order("pacs", (RUN, run))
     _check_installed()
@@ -80,7 +81,7 @@ def pacs(
     from hilum.pacs.answers import writer
     from hilum.pacs.listen import Door
     from hilum.pacs.log import logging_here
-    from hilum.pacs.send import Identity, receiver_at
+    from hilum.pacs.send import Identity, check_title, receiver_at
     from hilum.pacs.serve import Service
     from hilum.pacs.spool import Spool
     from hilum.pacs.tls import tls_context
@@ -89,7 +90,7 @@ def pacs(
 
     host, port = _address(listen)
     for each in (title, *allow):
-        _check_title(each)
+        check_title(each)
     door = Door(host, port, title, allow, tls_context(certificate, authority, server=True) if certificate else None)
     receiver = receiver_at(send, Identity(title, certificate, authority, _authorization(authorization), send_tls))
     write = writer(algorithm_of(run), _kinds(results))
@@ -116,12 +117,6 @@ def _address(listen: str) -> tuple[str, int]:
     if not (port.isascii() and port.isdecimal() and int(port) < 1 << 16):
         raise HilumError(f"--listen: expected a port, or address:port, got {listen}")
     return host.strip("[]") or _LOOPBACK, int(port)
-
-
-def _check_title(title: str) -> None:
-    """PS3.5 6.2, AE."""
-    if not (title.isascii() and title.isprintable() and "\\" not in title and 0 < len(title.strip()) <= 16):
-        raise HilumError(f"an AE title has 1 to 16 ASCII characters and no backslash, got {title}")
 
 
 def _kinds(results: str) -> "list[Kind]":

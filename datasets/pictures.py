@@ -13,7 +13,7 @@ from hilum.datasets.picture_files import decode_picture, picture_format
 from hilum.dicom.header import MAX_FILE_BYTES, NOTHING_SAID, Description, describe
 from hilum.dicom.reading import header_of, read_dicom, render_dicom
 from hilum.dicom.rendering import has_black_bones, percentile_range, to_8bit
-from hilum.errors import HilumError
+from hilum.errors import HilumError, PassingError
 from hilum.files import read_regular
 
 SUFFIXES: Final = (".dcm", ".dicom", ".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".jp2")
@@ -149,7 +149,7 @@ def content_of(source: Path | str | PackedPicture) -> bytes:
     try:
         return source.read() if isinstance(source, PackedPicture) else read_regular(source, MAX_FILE_BYTES)
     except OSError as error:
-        raise HilumError(f"cannot be read: {error.strerror}") from error
+        raise PassingError(f"cannot be read: {error.strerror}") from error
     except ValueError as error:  # no path can hold a zero byte
         raise HilumError("cannot be read: its name is none") from error
 

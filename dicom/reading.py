@@ -40,7 +40,7 @@ from hilum.dicom.header import (
 from hilum.dicom.jpeg import JpegStream
 from hilum.dicom.pixel_data import integer, jpeg_stream, pixel_format, stored_values
 from hilum.dicom.rendering import Display, Rendered, Stored, Window, render, window_without_view, with_square_pixels
-from hilum.errors import HilumError
+from hilum.errors import NO_MEMORY, HilumError, PassingError
 from hilum.files import open_regular, read_regular
 
 _PIXEL_DATA = 0x7FE00010
@@ -84,6 +84,8 @@ def _as_reason(what: str) -> Iterator[None]:
         yield
     except HilumError:
         raise
+    except MemoryError as error:
+        raise PassingError(NO_MEMORY) from error
     except Exception as error:
         raise HilumError(what) from error
 
@@ -247,7 +249,7 @@ def _bytes_of(path: Path) -> bytes:
     try:
         return read_regular(path, MAX_BYTES)
     except OSError as error:
-        raise HilumError(f"cannot be read: {error.strerror}") from error
+        raise PassingError(f"cannot be read: {error.strerror}") from error
 
 
 def _too_large(size: int) -> str:

@@ -13,7 +13,7 @@ from pydicom.valuerep import PN_DELIMS, TEXT_VR_DELIMS
 
 UNDECODABLE: Final = "\ufffd"
 _NAME_GROUP, _NAME_GROUPS, _NAME_COMPONENTS = 64, 3, 5  # characters; groups; components of a group
-_UID = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))+")
+_UID = re.compile(r"[0-9]+(?:\.[0-9]+)*")
 _AGE = re.compile(r"(\d{1,3})([DWMY]?)")
 _DECIMAL = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 _ORIENTATION = re.compile(r"(?!.*([LR]).*[LR])(?!.*([AP]).*[AP])(?!.*([HF]).*[HF])[LRAPHF]{1,3}")
@@ -49,7 +49,7 @@ def person_name(text: str) -> str:
 
 
 def uid(text: str) -> str:
-    """UI."""
+    """UI, also with zeros that lead: devices write such, archives keep them, and another UID is another object."""
     return text if len(text) <= 64 and _UID.fullmatch(text) else ""
 
 

@@ -25,7 +25,7 @@ from hilum.dicom.header import (
 from hilum.dicom.pixel_data import PixelFormat, pixel_format
 from hilum.dicom.reading import chosen_window, header_of, quiet_pydicom, read_dicom
 from hilum.dicom.rendering import Display, LookUpTable, Rescale, Window
-from hilum.errors import HilumError
+from hilum.errors import NO_MEMORY, HilumError, PassingError
 from hilum.findings import mending
 from hilum.findings.mending import Rule
 from hilum.findings.uids import derived_uid
@@ -136,6 +136,8 @@ def read_source(source: Path | str | bytes | Callable[[], bytes] | pydicom.Datas
         about, notes = _about(dataset, header, pixels)
     except HilumError:
         raise
+    except MemoryError as error:
+        raise PassingError(NO_MEMORY) from error
     except Exception as error:  # damaged in whatever way pydicom meets it
         raise HilumError("a damaged DICOM file") from error
     return SourceImage(about, tuple(notes), pixels, display, width_over_height(header), read)

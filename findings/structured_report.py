@@ -97,7 +97,7 @@ def _common(percent: float, algorithm: Algorithm, *areas: sr.CoordinatesForMeasu
         name=algorithm.name,
         version=f"hilum {algorithm.version}",
         parameters=[
-            f"run: sha256 {algorithm.digest}, of its configs, operating points and weights",
+            f"run: {algorithm.digest}, by which its configs, operating points and weights are known",
             f"operating point: {algorithm.confidence}",
             f"use: {RESEARCH}",
         ],

@@ -12,17 +12,20 @@ from typing import Any, Final
 from pynetdicom import _config, evt
 
 from hilum.dicom.header import MAX_FILE_BYTES
+from hilum.dicom.reading import quiet_pydicom
 
 PIECE_BYTES: Final = 1 << 17
 """What peers are told to send at most in one PDU."""
 SILENT_SECONDS: Final = 30
 """So long a peer is waited for."""
+_MOST_IN_MEMORY: Final = 1 << 20  # bytes of a message beside what is written to disk: its command has some hundred
 _LARGEST_PDU: Final = 1 << 20  # a request that proposes everything has some 300 KB
 _QUICKACK: Final = getattr(socket, "TCP_QUICKACK", None)  # Linux
 
 
 def quiet_pynetdicom() -> None:
-    """Hold back pynetdicom's log: it quotes what is sent."""
+    """Hold back pynetdicom's log, and pydicom's warnings of the commands that it decodes: they quote what is sent."""
+    quiet_pydicom()
     _config.LOG_HANDLER_LEVEL = "none"
     _config.LOG_REQUEST_IDENTIFIERS = _config.LOG_RESPONSE_IDENTIFIERS = False
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
@@ -44,8 +47,10 @@ def bounds(room: Callable[[], bool] = lambda: True) -> list[Any]:
 class _Bounded:
     """Reads from a connection: no PDU that is too long, no message that is, nothing where there is no room."""
 
-    def __init__(self, connection: Any, room: Callable[[], bool]) -> None:
+    def __init__(self, association: Any, room: Callable[[], bool]) -> None:
+        connection = association.dul.socket
         self._receive, self._socket, self._room = connection.recv, connection.socket, room
+        self._dimse = association.dimse
         self._socket.settimeout(SILENT_SECONDS)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.of_message = 0
@@ -54,15 +59,24 @@ class _Bounded:
         self.of_message += count
         if count > _LARGEST_PDU or self.of_message > MAX_FILE_BYTES or not self._room():
             raise OSError  # the connection ends
+        if self._in_memory() > _MOST_IN_MEMORY:
+            raise OSError
         if _QUICKACK is not None:  # else many a peer waits 40 ms before the second half of each message
             self._socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
         content: bytearray = self._receive(count)
         return content
 
+    def _in_memory(self) -> int:
+        """Bytes of the message that is being received; of C-STORE the data set goes to a file."""
+        message = self._dimse.message
+        if message is None:
+            return 0
+        kept: int = message.encoded_command_set.getbuffer().nbytes + message.data_set.getbuffer().nbytes
+        return kept
+
 
 def _bound(event: Any, room: Callable[[], bool]) -> None:
-    connection = event.assoc.dul.socket
-    connection.recv = _Bounded(connection, room)
+    event.assoc.dul.socket.recv = _Bounded(event.assoc, room)
 
 
 def _next_message(event: Any) -> None:

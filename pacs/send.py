@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
@@ -19,7 +20,8 @@ _WARNINGS: Final = frozenset({0xB000, 0xB006, 0xB007})  # PS3.4 B.2.3: stored, w
 _BUSY: Final = range(0xA700, 0xA800)  # out of resources
 _SECONDS: Final = 30
 _HTTP_BUSY: Final = frozenset({401, 403, 404, 407, 408, 413, 429})  # what time, or whoever runs the server, mends
-_DUPLICATE = 0x0111  # PS3.7 C.5.7: it has this object
+_DUPLICATES: Final = frozenset({0x0111, 0xB00E})  # it has this object: PS3.7 C.5.7, and Google's word for the same
+_HTTP_CONFLICT: Final = 409  # PS3.18 10.5.3: none was stored, and the content says why
 
 
 class UnavailableError(HilumError):
@@ -64,20 +66,30 @@ class Identity:
     tls: bool = False
 
 
+def check_title(title: str) -> None:
+    """Raise a HilumError of what is no AE title (PS3.5 6.2)."""
+    if not (title.isascii() and title.isprintable() and "\\" not in title and title.strip() and len(title) <= 16):
+        raise HilumError(f"an AE title has 1 to 16 ASCII characters and no backslash, got {title}")
+
+
 def receiver_at(address: str, identity: Identity) -> Receiver:
     """Where an address leads: `TITLE@host:port`, or the URL of a DICOMweb server.
 
     Raises:
-        HilumError: it is neither.
+        HilumError: it is neither, or who listens on the way could read what the header `Authorization` says.
     """
-    if address.startswith(("http://", "https://")):
+    if _is_url(address):
         return _DicomwebReceiver(address, identity)
     title, at, place = address.rpartition("@")
     host, colon, port = place.rpartition(":")
-    if not (at and colon and title and len(title) <= 16 and host and port.isdecimal() and 0 < int(port) < 1 << 16):
-        raise HilumError(
-            f"--send: expected TITLE@host:port or the https:// address of a DICOMweb server, got {address}"
-        )
+    is_port = port.isascii() and port.isdecimal() and 0 < int(port) < 1 << 16
+    if not (at and colon and title and host and is_port):
+        got = "a URL that is none" if "://" in address else address  # a password may be in it
+        raise HilumError(f"--send: expected TITLE@host:port or the https:// address of a DICOMweb server, got {got}")
+    try:
+        check_title(title)
+    except HilumError as error:
+        raise error.within("--send") from error
     return _DicomReceiver(title, host.strip("[]"), int(port), identity)
 
 
@@ -137,7 +149,7 @@ class _DicomReceiver:
             raise UnavailableError(f"{self._title} ended the association, or is silent")
         if status in _BUSY:
             raise UnavailableError(f"{self._title} has no room: status 0x{status:04X}")
-        if status not in {0x0000, _DUPLICATE} | _WARNINGS:
+        if status not in {0x0000} | _DUPLICATES | _WARNINGS:
             raise RefusedError(f"{self._title} refuses with status 0x{status:04X}")
 
     def rest(self) -> None:
@@ -155,12 +167,19 @@ class _DicomwebReceiver:
 
         if urlsplit(url).username:
             raise HilumError("--send: the address holds a name or password; say it by --authorization FILE")
+        if identity.authorization and urlsplit(url).scheme != "https" and not _is_here(urlsplit(url).hostname or ""):
+            raise HilumError(
+                "--authorization: over http:// whoever listens on the way can read it; give --send an https:// address"
+            )
         session = requests.Session()
         session.max_redirects = 0  # results go where they are told to, and nowhere else
         session.trust_env = False  # nor through a proxy, nor with a password that lies about
         session.verify = str(identity.authorities) if identity.authorities else True
         session.cert = str(identity.certificate) if identity.certificate else None
-        headers = {"Authorization": identity.authorization} if identity.authorization else {}
+        session.hooks["response"].append(_with_bare_type)
+        headers = {"Accept": "application/dicom+json"}
+        if identity.authorization:
+            headers["Authorization"] = identity.authorization
         self._failures: tuple[type[Exception], ...] = (requests.RequestException,)
         self._name = urlsplit(url).netloc
         self._session = session
@@ -168,16 +187,39 @@ class _DicomwebReceiver:
         self._client.set_http_retry_params(retry=False)
 
     def send(self, paths: Sequence[Path]) -> None:
-        try:
-            told = self._client.store_instances([pydicom.dcmread(path) for path in paths])
-        except ValueError as error:
-            raise UnavailableError(f"{self._name} answers something else than DICOMweb") from error
-        except self._failures as error:
-            raise self._failure(error) from error
-        if told.get("FailedSOPSequence"):
-            reason = told.FailedSOPSequence[0].get("FailureReason", 0)
+        for path in paths:  # one by one: those of a study may be larger than memory
+            self._store(pydicom.dcmread(path))
+
+    def _store(self, result: pydicom.Dataset) -> None:
+        stored, failures = self._told_of(result)
+        if failures:
+            reason = next(filter(_BUSY.__contains__, failures), failures[0])  # what time mends comes first
             kind = UnavailableError if reason in _BUSY else RefusedError
             raise kind(f"{self._name} refuses with reason 0x{reason:04X}")
+        if str(result.SOPInstanceUID) not in stored:  # whatever is at this address may say 200: a page to log in
+            raise UnavailableError(f"{self._name} does not say that it stored the result, as DICOMweb does")
+
+    def _told_of(self, result: pydicom.Dataset) -> tuple[set[str], list[int]]:
+        """Which objects the server has now, by their UIDs, and why it does not take others."""
+        try:
+            return _outcome(self._client.store_instances([result]))
+        except self._failures as error:
+            if isinstance(error, ValueError):
+                raise self._is_none() from error
+            response: Any = getattr(error, "response", None)
+            if response is not None and response.status_code == _HTTP_CONFLICT:
+                with suppress(Exception):
+                    stored, failures = _outcome(pydicom.Dataset.from_json(response.json()))
+                    if stored or failures:
+                        return stored, failures
+            raise self._failure(error) from error
+        except MemoryError:
+            raise
+        except Exception as error:  # whatever the libraries meet in an answer that is none
+            raise self._is_none() from error
+
+    def _is_none(self) -> UnavailableError:
+        return UnavailableError(f"{self._name} answers something else than DICOMweb")
 
     def _failure(self, error: Exception) -> HilumError:
         response = getattr(error, "response", None)
@@ -190,3 +232,35 @@ class _DicomwebReceiver:
     def rest(self) -> None:
         with suppress(Exception):
             self._session.close()
+
+
+def _is_url(address: str) -> bool:
+    try:
+        parts = urlsplit(address)
+        return address.startswith(("http://", "https://")) and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # of a port or an address of IPv6 that is none
+        return False
+
+
+def _is_here(host: str) -> bool:
+    """Whether a host is this machine, by its loopback interface."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:  # a name
+        return False
+
+
+def _with_bare_type(response: Any, **_: Any) -> None:
+    """Leave out what follows the media type, such as a character set: the client knows the bare ones alone."""
+    response.headers["Content-Type"] = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+
+
+def _outcome(told: pydicom.Dataset) -> tuple[set[str], list[int]]:
+    """The UIDs of what is stored, now or before, and the reasons why other objects are not (PS3.18 10.5.3.1.1)."""
+    failed = [
+        (str(item.get("ReferencedSOPInstanceUID", "")), int(item.get("FailureReason", 0)))
+        for item in told.get("FailedSOPSequence") or ()
+    ]
+    stored = {str(item.ReferencedSOPInstanceUID) for item in told.get("ReferencedSOPSequence") or ()}
+    there = {uid for uid, reason in failed if reason in _DUPLICATES}
+    return stored | there, [reason for _, reason in failed if reason not in _DUPLICATES]

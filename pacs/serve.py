@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
+from pathlib import Path
 from typing import Final
 
 from hilum import __version__
@@ -22,8 +23,9 @@ from hilum.dicom.header import (
     tag_against_radiograph,
 )
 from hilum.dicom.reading import read_start
-from hilum.errors import HilumError
+from hilum.errors import HilumError, PassingError
 from hilum.findings.finding import MANUFACTURER as OURS
+from hilum.findings.mending import uid as valid_uid
 from hilum.pacs.answers import Write
 from hilum.pacs.listen import CONTRADICTS, NO_ROOM, NOT_UNDERSTOOD, STORED, Door, Incoming, listening
 from hilum.pacs.log import ERROR, INFO, WARNING, tell
@@ -40,6 +42,7 @@ _TICK_SECONDS: Final = 5.0
 _LONGEST_WAIT: Final = 60.0  # seconds between two tries to send
 _REST_AFTER: Final = 5.0  # seconds without anything to send
 STATUS: Final = "status.json"
+_Picture = tuple[Path, Result]  # and what was found in it
 
 
 class Service:
@@ -82,8 +85,7 @@ class Service:
             with self._sending():
                 while self._failure is None:
                     self._answer_what_is_due()
-                    self._status()
-                    self._spool.sweep()
+                    self._keep_house()
                     self._wait()
                 raise self._failure
 
@@ -110,6 +112,9 @@ class Service:
         ours = header.get(_MANUFACTURER, "").casefold() == OURS
         if ours or tag_against_radiograph(header) is not None or not_frontal_chest(describe(header)):
             self._count("not_looked_at", INFO, study=study)
+        elif not valid_uid(uid):
+            self._count("damaged", WARNING, "its SOP Instance UID is invalid: no result could refer to it", study=study)
+            return NOT_UNDERSTOOD
         elif self._spool.receive(incoming.path, study, self._spool.name_of_object(uid)):
             self._count("received", INFO, study=study)
         else:
@@ -132,12 +137,15 @@ class Service:
                 self._set_aside(groups[0], f"begun {MOST_ATTEMPTS} times without an end")
                 continue
             with self._spool.begun(groups), ThreadPoolExecutor(1) as writing:
-                found = self._predictor.predict([path for group in groups for path in group.paths], batch_size=_AT_ONCE)
+                paths = [path for group in groups for path in group.paths]
+                # A picture of which there is no result leaves the spool, so that none may go for want of memory.
+                found = self._predictor.predict(paths, batch_size=_AT_ONCE, raise_passing=True)
                 answers = [
                     writing.submit(self._answer, group, list(islice(found, len(group.paths)))) for group in groups
                 ]
                 for answer in answers:
                     answer.result()
+            self._keep_house()  # there may be hours of work
             self._spool.close(self._quiet_seconds)
 
     def _answer(self, group: Group, results: Sequence[Result]) -> None:
@@ -147,12 +155,30 @@ class Service:
                 self._count("unreadable", ERROR, result.error, study=group.study)
             else:
                 readable.append((path, result))
-        paths = [path for path, _ in readable]
-        written = self._write(paths, [result for _, result in readable]) if readable else []
-        self._spool.answer(group, paths, written)
-        if written:
+        try:
+            made = self._spool.answer(group, _paths(readable), self._files(readable))
+        except PassingError:
+            raise
+        except HilumError:  # a picture of which none can be written keeps none from the others
+            readable = [each for each in readable if self._is_writable(group, each)]
+            made = self._spool.answer(group, _paths(readable), self._files(readable))
+        if made:
             seconds = time.time() - group.arrived
-            self._count("answered", INFO, study=group.study, pictures=len(paths), results=len(written), seconds=seconds)
+            self._count("answered", INFO, study=group.study, pictures=len(readable), results=made, seconds=seconds)
+
+    def _files(self, readable: Sequence[_Picture]) -> Iterator[tuple[str, bytes]]:
+        return self._write(_paths(readable), [result for _, result in readable]) if readable else iter(())
+
+    def _is_writable(self, group: Group, picture: _Picture) -> bool:
+        try:
+            for _ in self._files([picture]):
+                pass
+        except PassingError:
+            raise
+        except HilumError as error:
+            self._count("unreadable", ERROR, str(error), study=group.study)
+            return False
+        return True
 
     def _set_aside(self, group: Group, why: str) -> None:
         self._spool.set_aside(group)
@@ -207,6 +233,11 @@ class Service:
         self._count("sent", INFO, study=answer.group.study, took=took, seconds=seconds)
         return 0.0
 
+    def _keep_house(self) -> None:
+        """What is done every few seconds, however much there is to answer."""
+        self._status()
+        self._spool.sweep()
+
     def _status(self) -> None:
         """Write what a monitor may read."""
         down = self._receiver_down_since
@@ -219,3 +250,7 @@ class Service:
             "since_start": dict(sorted(self._counts.items())),
         }
         write_json(self._spool.folder / STATUS, about)
+
+
+def _paths(pictures: Sequence[_Picture]) -> list[Path]:
+    return [path for path, _ in pictures]

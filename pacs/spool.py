@@ -81,7 +81,7 @@ class Spool:
         Args:
             folder: made where it is missing; nobody else may read what is in it.
             key: of the hashes.
-            most_waiting: pictures; beyond, nothing more is taken.
+            most_waiting: pictures, with those laid aside; beyond, nothing more is taken.
             least_free_bytes: of the disk that stay free.
 
         Raises:
@@ -106,6 +106,7 @@ class Spool:
         for study in self._open.iterdir():
             for path in study.glob("*.dcm"):
                 self._note(study.name, path.stem, path.stat().st_mtime)
+        self._laid_aside = self._count_aside()  # pictures, as far as is known
         for group in sorted(map(_group, self._closed.iterdir()), key=lambda group: group.arrived):
             self._groups[group.folder.name] = group
 
@@ -133,6 +134,14 @@ class Spool:
     @property
     def _waiting(self) -> int:
         return sum(map(len, self._names.values())) + sum(len(group.paths) for group in self._groups.values())
+
+    def _is_full(self) -> bool:
+        if self._waiting + self._laid_aside >= self._most_waiting:
+            self._laid_aside = self._count_aside()  # somebody may have taken some away
+        return self._waiting + self._laid_aside >= self._most_waiting
+
+    def _count_aside(self) -> int:
+        return sum(1 for _ in self._aside.glob("*/*.dcm"))
 
     def name_of_study(self, uid: str) -> str:
         """Keyed hash of its UID."""
@@ -163,7 +172,7 @@ class Spool:
         with self.changed:
             if self._is_known(name):
                 return False
-            if name not in self._names.get(study, ()) and self._waiting >= self._most_waiting:
+            if name not in self._names.get(study, ()) and self._is_full():
                 raise SpoolFullError
             folder = self._open / study
             folder.mkdir(exist_ok=True)
@@ -228,13 +237,16 @@ class Spool:
                 for group in groups:
                     (group.folder / _ATTEMPTS).unlink(missing_ok=True)
 
-    def answer(self, group: Group, looked_at: Iterable[Path], results: Sequence[tuple[str, bytes]]) -> None:
+    def answer(self, group: Group, looked_at: Iterable[Path], results: Iterable[tuple[str, bytes]]) -> int:
         """Have results wait to be sent.
 
         Args:
             group: that they answer.
             looked_at: the pictures that they are of; the others of the group may come again.
-            results: the SOP Instance UID and the file of each; none where there is nothing to say.
+            results: the SOP Instance UID and the file of each, taken one by one; none where there is nothing to say.
+
+        Returns:
+            How many results there are.
 
         Raises:
             OSError: the disk does not take them.
@@ -242,17 +254,19 @@ class Spool:
         folder = self._results / group.folder.name
         remove(folder)
         folder.mkdir(mode=0o700)
-        paths = tuple(folder / f"{number:03}.dcm" for number in range(len(results)))
-        for path, (_, content) in zip(paths, results, strict=True):
-            path.write_bytes(content)
-        own = (self.name_of_object(uid) for uid, _ in results)
-        answer = Answer(group, paths, frozenset((*(path.stem for path in looked_at), *own)))
-        if not results:
+        paths, names = [], {path.stem for path in looked_at}
+        for number, (uid, content) in enumerate(results):
+            paths.append(folder / f"{number:03}.dcm")
+            paths[-1].write_bytes(content)
+            names.add(self.name_of_object(uid))
+        answer = Answer(group, tuple(paths), frozenset(names))
+        if not paths:
             self.sent(answer)
-            return
+            return 0
         with self.changed:
             self._answers[group.folder.name] = answer
             self.changed.notify_all()
+        return len(paths)
 
     def next_answer(self) -> Answer | None:
         """The answer to send first. To be called with `changed` held."""
@@ -268,11 +282,12 @@ class Spool:
         folder = answer.group.folder
         gone = folder.with_name(folder.name + PARTIAL)
         self._let_go(answer.group, gone)
-        _clear((gone, self._results / folder.name))
+        _clear([gone])
 
     def set_aside(self, group: Group) -> None:
-        """Lay the pictures of a group aside."""
+        """Lay the pictures of a group aside; they count among those that wait, until somebody takes them away."""
         self._let_go(group, self._aside / group.folder.name)
+        self._laid_aside += len(group.paths)
 
     def sweep(self) -> None:
         """Remove what was begun to be received and will not end: the library leaves it there."""
@@ -287,6 +302,7 @@ class Spool:
             del self._groups[group.folder.name]
             self._answers.pop(group.folder.name, None)
             self.changed.notify_all()
+        _clear([self._results / group.folder.name])
 
     def _is_known(self, name: str) -> bool:
         return (

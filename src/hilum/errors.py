@@ -1,5 +1,7 @@
 """The one exception whose message is written for the user: the command line prints it without a traceback."""
 
+from typing import Final
+
 from hilum.printable import one_line
 
 
@@ -25,6 +27,16 @@ class HilumError(Exception):
     def within(self, where: object) -> "HilumError":
         """The same problems, each with the place before it."""
         return HilumError(*(f"{where}: {line}" for line in self.args))
+
+
+class PassingError(HilumError):
+    """Something could not be done now, and may be another time: the disk, the memory or a limit of the system said no.
+
+    It says nothing of what was given.
+    """
+
+
+NO_MEMORY: Final = "cannot be read: it takes more memory than there is"
 
 
 def first_line(error: BaseException) -> str:

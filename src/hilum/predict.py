@@ -13,7 +13,7 @@ from hilum import __version__
 from hilum.backend import Backend, backend_named
 from hilum.datasets.pictures import PackedPicture, Radiograph, picture_name, read_radiograph
 from hilum.detections import Detections
-from hilum.errors import HilumError
+from hilum.errors import NO_MEMORY, HilumError, PassingError
 from hilum.findings.finding import Algorithm
 from hilum.printable import as_text
 from hilum.result import Result, at_or_above, image_probability, no_detections
@@ -38,6 +38,7 @@ class Predictor:
         confidence: float | None = None,
         batch_size: int = 16,
         look: Look | None = None,
+        raise_passing: bool = False,
     ) -> Iterator[Result]:
         """Find opacities; files are decoded ahead of the network, in constant memory.
 
@@ -48,9 +49,14 @@ class Predictor:
             batch_size: images that the network sees at once; it does not change what is found.
             look: called with the position of each input that could be read, from 0, and its picture, in the threads
                 that read ahead, before its result is there.
+            raise_passing: end where an input cannot be read for a reason that lies not in it and may pass, such as too
+                many open files; else it gives a Result with `error`, too.
 
         Yields:
             Exactly one Result an input, in order; a bad file gives one with `error`.
+
+        Raises:
+            PassingError: as `raise_passing` says.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
@@ -63,6 +69,8 @@ class Predictor:
             read = [image.pixels for _, image in batch if isinstance(image, Radiograph)]
             found = iter(self.backend.predict_batch(read))
             for image_id, image in batch:
+                if raise_passing and isinstance(image, PassingError):
+                    raise image
                 if isinstance(image, HilumError):
                     yield Result(image_id, no_detections(), float("nan"), str(image))
                     continue
@@ -147,7 +155,7 @@ def _decode(image: Image) -> Radiograph | HilumError:
     except HilumError as error:
         return error
     except MemoryError:
-        return HilumError("cannot be read: it takes more memory than there is")
+        return PassingError(NO_MEMORY)
     except Exception:  # noqa: BLE001 - one bad input must not end the stream
         return HilumError("cannot be read: damaged in a way that nothing here expects")
 

@@ -12,7 +12,6 @@ RULES = {
     mending.short(16): "SH",
     mending.short(64): "LO",
     mending.person_name: "PN",
-    mending.uid: "UI",
     mending.sex: "CS",
     mending.age: "AS",
     mending.day: "DA",
@@ -37,6 +36,8 @@ def test_whatever_goes_on_is_valid_and_goes_on_again_as_it_is(text: str) -> None
 def test_an_identifier_is_as_it_was_or_none(text: str) -> None:
     assert mending.short(64)(text) in {text, ""}
     assert mending.uid(text) in {text, ""}
+    assert len(mending.uid(text)) <= 64
+    assert set(mending.uid(text)) <= set("0123456789.")
 
 
 @pytest.mark.parametrize(
@@ -60,7 +61,9 @@ def test_an_identifier_is_as_it_was_or_none(text: str) -> None:
         (mending.person_name, f"{'Q' * 70}=\u5c71", f"{'Q' * 64}=\u5c71"),
         (mending.short(16), "1" * 17, ""),
         (mending.short(64), "A\\B", ""),
-        (mending.uid, "1.02.3", ""),
+        (mending.uid, "1.02.3", "1.02.3"),  # as devices write it, and archives keep it
+        (mending.uid, "1..3", ""),
+        (mending.uid, "1.2.x", ""),
         (mending.uid, f"1.{'2' * 63}", ""),
         (mending.orientation, "L\\F", "L\\F"),
         (mending.orientation, "l\\ fp", "L\\FP"),

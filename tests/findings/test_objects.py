@@ -129,7 +129,7 @@ BAD = {
     "StudyTime": "noon",
     "StudyDescription": "x" * 65,
     "ReferringPhysicianName": "^" * 9,
-    "StudyInstanceUID": "1.02",
+    "StudyInstanceUID": "1.2.x",
     "SeriesInstanceUID": "none",
     "PatientOrientation": ["A", "B", "C"],
 }
@@ -156,6 +156,20 @@ def test_what_dicom_does_not_allow_is_mended_or_left_out_and_said(
 
 
 @pytest.mark.filterwarnings("ignore:Invalid value for VR")
+def test_uids_with_leading_zeros_stay_so_that_results_lie_in_the_study(make_chest, make_result, objects_of) -> None:
+    uids = {f"{of}InstanceUID": f"1.2.392.{place}.012345.1" for place, of in enumerate(("Study", "Series", "SOP"))}
+    source = make_chest(**uids)
+    assert not [note for note in read_source(source).notes if "UID" in note]
+    for made in flat(objects_of([source], [make_result(BOX)])):
+        again = pydicom.dcmread(io.BytesIO(bytes_of(made)))
+        assert again.StudyInstanceUID == uids["StudyInstanceUID"]
+        referred = {str(item.ReferencedSOPInstanceUID) for item in items(again) if "ReferencedSOPInstanceUID" in item}
+        assert referred <= {uids["SOPInstanceUID"]}
+    (report,) = objects_of([source], [make_result(BOX)])["sr"]
+    assert uids["SOPInstanceUID"] in str(report)
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR")
 @pytest.mark.parametrize("vr", ["UN", "US", "SQ", "OB"])
 def test_a_value_of_another_kind_than_its_tag_has_does_no_harm(make_chest, make_result, objects_of, vr: str) -> None:
     dataset = pydicom.dcmread(io.BytesIO(make_chest()))
@@ -174,7 +188,7 @@ def test_names_in_other_scripts_stay_as_they_are(make_chest, make_result, object
         assert again.SpecificCharacterSet == "ISO_IR 192"
 
 
-@pytest.mark.parametrize("uid", [b"\0" * 6, b"1.02.3", b"nobody"])
+@pytest.mark.parametrize("uid", [b"\0" * 6, b"1..2.3", b"nobody"])
 def test_a_picture_that_no_object_could_refer_to_is_refused(make_chest, uid: bytes) -> None:
     source = make_chest()
     before, between, after = source.split(b"2.25.9")

@@ -97,7 +97,7 @@ def test_dcmtk_reads_the_report(make_chest, make_result, objects_of, tool, tmp_p
         'NUM:(,,"Probability")="90.0" (%,UCUM,"Percent")',
         'TEXT:(,,"Algorithm Name")="sample-unet"',
         'TEXT:(,,"Algorithm Version")="hilum 0.1.0"',
-        'TEXT:(,,"Algorithm Parameters")="run: sha256 0123456789abcdef',
+        'TEXT:(,,"Algorithm Parameters")="run: 0123456789abcdef',
         'TEXT:(,,"Algorithm Parameters")="operating point: 0.35"',
         "research, not for diagnosis",
         'SCOORD:(,,"Image Region")=(POLYLINE,8.25/4,24/4,24/40.5,8.25/40.5,8.25/4)',

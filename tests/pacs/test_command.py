@@ -17,6 +17,8 @@ SEND = ("--send", "ORTHANC@127.0.0.1:4242")
         ((*SEND, "--listen", "127.0.0.1:99999"), "--listen: expected a port, or address:port"),
         ((*SEND, "--title", "A TITLE THAT IS FAR TOO LONG"), "an AE title has 1 to 16 ASCII characters"),
         ((*SEND, "--allow", "MODALITÄT"), "an AE title has 1 to 16 ASCII characters"),
+        (("--send", "A\\B@archive:104"), "--send: an AE title has 1 to 16 ASCII characters"),
+        (("--send", "   @archive:104"), "--send: an AE title has 1 to 16 ASCII characters"),
         ((*SEND, "--results", "sr,pdf"), "--results: expected some of sr, pr, sc, with commas, got pdf"),
         ((*SEND, "--results", ""), "--results: expected some of sr, pr, sc"),
         ((*SEND, "--certificate", "none.pem"), "none.pem: cannot be used for TLS: No such file or directory"),

@@ -7,6 +7,7 @@ import resource
 import socket
 import struct
 import time
+import warnings
 
 import pydicom
 import pytest
@@ -105,6 +106,34 @@ def test_an_object_that_is_too_long_ends_the_connection(listener, make_study, mo
     assert "Status" not in association.send_c_store(dataset)
     assert len(listener.taken) == 3
     assert listener.echoes()
+
+
+@pytest.mark.parametrize("kind", [b"\1", b"\0"])  # of a command; of a data set that belongs to none
+def test_a_message_that_fills_memory_ends_the_connection(listener, kind):
+    association = listener.associate()
+    connection = listener.opened[-1]
+    fragment = struct.pack(">LB", (1 << 17) + 2, association.accepted_contexts[0].context_id) + kind + bytes(1 << 17)
+    with contextlib.suppress(OSError):
+        for _ in range(64):
+            connection.sendall(struct.pack(">BBL", 4, 0, len(fragment)) + fragment)
+    deadline = time.monotonic() + 5
+    while association.is_established:
+        assert time.monotonic() < deadline
+    assert listener.echoes()
+
+
+def test_of_an_invalid_uid_nothing_is_told_by_pydicom(tmp_path, make_study):
+    dataset = pydicom.dcmread(io.BytesIO(make_study("7")[0]))
+    uid = "1.2.392.200036.012345.1"
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        with Listener(tmp_path / "incoming")() as listener:
+            dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = uid
+            association = listener.associate((DX, dataset.file_meta.TransferSyntaxUID))
+            assert association.send_c_store(dataset).Status == 0
+            association.release()
+    assert listener.taken[0][0] == uid
+    assert not [each for each in told if uid in str(each.message)]
 
 
 def test_without_room_nothing_is_received(listener):

@@ -1,6 +1,9 @@
 """`hilum pacs` between senders and a real archive."""
 
+import errno
 import io
+import json
+import os
 import threading
 import time
 from pathlib import Path
@@ -10,7 +13,16 @@ import pydicom
 import pytest
 from service import CR, CT, NAME, PATIENT
 
+from hilum.errors import HilumError, PassingError
+from hilum.findings.finding import Algorithm
+from hilum.pacs import answers
+from hilum.pacs.answers import writer
+from hilum.pacs.listen import Incoming
+from hilum.pacs.serve import Service as Serving
+from hilum.pacs.spool import Spool
 from hilum.pacs.tls import tls_context
+from hilum.predict import Predictor
+from hilum.result import no_detections
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # pynetdicom, of connections that fail
 
@@ -258,3 +270,115 @@ def test_tls_both_ways(service, make_study, number, certificates, tmp_path):
         wait_for_reports(archive, hilum, [number])
     finally:
         archive.kill()
+
+
+class Network:
+    """Finds nothing."""
+
+    def predict_batch(self, pictures):
+        return [no_detections() for _ in pictures]
+
+
+class Archive:
+    """Takes all."""
+
+    def send(self, paths):
+        pass
+
+    def rest(self):
+        pass
+
+
+@pytest.fixture
+def within(tmp_path):
+    """A service in this process, with the thread that answers alone; it writes real reports."""
+    spool = Spool(tmp_path / "spool", b"k" * 32, most_waiting=100, least_free_bytes=0)
+    algorithm = Algorithm("tiny", "0", "0" * 16, 0.5)
+
+    def write(paths, results):
+        return writer(algorithm, ["sr"])(paths, results)
+
+    return Serving(spool, Predictor(Network(), 0.5), write, Archive(), 0.0)
+
+
+def receive(serving, file):
+    """Have a service take a file over, and return the status that its sender gets."""
+    path = serving._spool.incoming / "received"
+    path.write_bytes(file)
+    return serving.store(Incoming(path, str(pydicom.dcmread(path).SOPInstanceUID)))
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR")
+def test_a_picture_with_an_odd_uid_is_answered_or_refused_and_ends_nothing(within, make_study):
+    (odd,) = make_study("7", SOPInstanceUID="1.2.392.200036.012345.1")
+    assert receive(within, odd) == 0
+    within._answer_what_is_due()
+    assert within._counts == {"received": 1, "answered": 1}
+    (none,) = make_study("8", SOPInstanceUID="1.2.x")
+    assert receive(within, none) == 0xC000
+    assert within._counts["damaged"] == 1
+
+
+def test_a_picture_that_no_result_can_be_written_of_keeps_none_from_the_others(within, make_study, monkeypatch):
+    real = answers.read_source
+
+    def read(path):
+        if pydicom.dcmread(path, specific_tags=["SOPInstanceUID"]).SOPInstanceUID == "2.25.7.1.1":
+            raise HilumError("of a kind that nothing can be said of")
+        return real(path)
+
+    monkeypatch.setattr(answers, "read_source", read)
+    for file in make_study("7", pictures=3):
+        receive(within, file)
+    within._answer_what_is_due()
+    assert within._counts == {"received": 3, "unreadable": 1, "answered": 1}
+    (result,) = within._spool.next_answer().paths
+    told = pydicom.dcmread(result).CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence[0]
+    names = [each.ReferencedSOPInstanceUID for each in told.ReferencedSOPSequence]
+    assert names == ["2.25.7.1.0", "2.25.7.1.2"]
+
+
+@pytest.mark.parametrize(
+    ("what", "failure"),
+    [
+        ("hilum.datasets.pictures.read_regular", OSError(errno.EMFILE, "Too many open files")),
+        ("hilum.datasets.pictures.read_regular", MemoryError()),
+        ("hilum.datasets.pictures.render_dicom", MemoryError()),
+        ("hilum.dicom.reading.stored_values", MemoryError()),
+        ("hilum.dicom.reading.read_regular", OSError(errno.EIO, "Input/output error")),  # as its report is written
+        ("hilum.findings.source.display_of", MemoryError()),
+        ("hilum.findings.structured_report.structured_report", MemoryError()),
+    ],
+)
+def test_a_picture_that_cannot_be_read_now_is_kept_for_another_time(within, make_study, monkeypatch, what, failure):
+    def fail(*_, **__):
+        raise failure
+
+    receive(within, make_study("7")[0])
+    with monkeypatch.context() as failing:
+        failing.setattr(what, fail)
+        with pytest.raises(PassingError):
+            within._answer_what_is_due()
+    assert within._counts == {"received": 1}
+    within._answer_what_is_due()
+    assert within._counts == {"received": 1, "answered": 1}
+
+
+def test_whoever_watches_is_told_also_while_there_is_much_to_answer(within, make_study, monkeypatch):
+    monkeypatch.setattr("hilum.pacs.serve._AT_ONCE", 1)
+    for number in "78":
+        receive(within, make_study(number)[0])
+    begun = within._spool.incoming / "half"
+    begun.write_bytes(b"")
+    os.utime(begun, (0, 0))
+    told = []
+
+    def predict_batch(pictures):
+        if (within._spool.folder / "status.json").exists():
+            status = json.loads((within._spool.folder / "status.json").read_text())
+            told.append((status["since_start"]["answered"], begun.exists()))
+        return [no_detections() for _ in pictures]
+
+    monkeypatch.setattr(within._predictor.backend, "predict_batch", predict_batch)
+    within._answer_what_is_due()
+    assert told == [(1, False)]

@@ -139,6 +139,20 @@ def test_a_picture_without_an_answer_may_come_again(tmp_path):
     assert put(spool, "1", "1.1")
 
 
+def test_results_are_on_the_disk_before_the_next_one_is_made(tmp_path):
+    spool = opened(tmp_path / "spool")
+    put(spool, "1", "1.1")
+    (group,) = groups(spool)
+
+    def results():
+        for number in range(3):
+            assert len(list((tmp_path / "spool" / "results").glob("*/*.dcm"))) == number
+            yield f"9.{number}", b"report"
+
+    assert spool.answer(group, group.paths, results()) == 3
+    assert len(spool.next_answer().paths) == 3
+
+
 def test_answers_that_wait_are_few_and_what_comes_then_waits_as_pictures(tmp_path, monkeypatch):
     monkeypatch.setattr("hilum.pacs.spool._MOST_ANSWERS", 2)
     spool = opened(tmp_path / "spool")
@@ -202,6 +216,23 @@ def test_what_is_set_aside_stays_until_somebody_moves_it_back(tmp_path):
     spool = opened(folder)
     answer_all(spool)
     assert send_all(spool) == [b"report", b"report"]
+
+
+def test_of_what_is_set_aside_no_results_stay_and_its_pictures_take_room_until_somebody_takes_them(tmp_path):
+    folder = tmp_path / "spool"
+    spool = opened(folder, most_waiting=2)
+    for study in "12":
+        put(spool, study, f"{study}.1")
+    answer_all(spool)
+    for _ in range(2):
+        spool.set_aside(spool.next_answer().group)
+    assert not list((folder / "results").iterdir())
+    assert spool.figures["pictures_waiting"] == 0
+    for each in (spool, opened(folder, most_waiting=2)):
+        with pytest.raises(SpoolFullError):
+            put(each, "3", "3.1")
+    next((folder / "aside").iterdir()).rename(tmp_path / "taken")
+    assert put(spool, "3", "3.1")
 
 
 def test_what_is_half_received_is_removed(tmp_path, monkeypatch):
