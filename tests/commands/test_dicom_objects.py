@@ -193,16 +193,22 @@ def test_through_a_link_nothing_is_written_or_removed(run: Path, source: Path, t
 
 
 @pytest.mark.usefixtures("backend")
-def test_what_has_no_patient_has_no_object(
+def test_a_picture_that_nothing_can_refer_to_takes_no_object_from_others_of_its_study(
     run: Path, source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("highdicom", reason="highdicom is not installed: pip install 'hilum[dicom]'")
     (source / "z.dcm").unlink()
-    content = (source / "x.dcm").read_bytes()
-    (source / "x.dcm").write_bytes(content.replace(b"2.25.102", b"2.25.002"))
-    assert predict(run, source, tmp_path / "out", dicom="sr") == IN_PART
-    assert len(objects(tmp_path / "out")) == 1
-    assert "x.dcm: DICOM objects of this study are missing: its SOP Instance UID" in capsys.readouterr().err
+    for name in ("a/x.dcm", "x.dcm"):
+        content = (source / name).read_bytes()
+        (source / name).write_bytes(content.replace(b"2.25.10", b"2.25.x0"))
+    assert predict(run, source, tmp_path / "out", dicom="sr,sc") == IN_PART
+    made = objects(tmp_path / "out")
+    assert [name.partition("-")[0] + name.partition(".")[2] for name in made] == ["00002sc.dcm", "00002sr.dcm"]
+    (evidence,) = made["00002-y.sr.dcm"].CurrentRequestedProcedureEvidenceSequence
+    assert evidence.ReferencedSeriesSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID == "2.25.101"
+    told = capsys.readouterr().err
+    for name in ("a/x.dcm", "x.dcm"):
+        assert f"{source / name}: DICOM objects of this picture are missing: its SOP Instance UID" in told
     assert len(lines(tmp_path / "out")) == 3
 
 
