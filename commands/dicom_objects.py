@@ -14,7 +14,7 @@ from hilum.errors import HilumError
 from hilum.files import own_folder, refuse_links, write_atomically
 from hilum.findings.finding import Algorithm
 from hilum.findings.objects import KINDS, PREAMBLE, Kind, check_kinds, to_dicom
-from hilum.findings.source import read_source
+from hilum.findings.source import SourceImage, read_source
 from hilum.result import Result
 
 _FOLDER = "dicom"
@@ -73,7 +73,10 @@ def write_objects(
         whole = True
         for study in _studies(results):
             try:
-                for name, content in _objects(study, pictures, algorithm, kinds, at, notes):
+                read = _read(study, pictures, paths)
+                whole &= len(read) == len(study)
+                notes.update(note for image, _, _ in read for note in image.notes)
+                for name, content in _objects(read, algorithm, kinds, at):
                     write_atomically(folder / name, content)
             except HilumError as error:
                 complain(f"{paths[study[0][0]]}: DICOM objects of this study are missing: {error}")
@@ -88,21 +91,28 @@ def write_objects(
     return whole
 
 
+def _read(
+    study: list[tuple[int, Result]], pictures: Sequence[Path | PackedPicture], paths: Sequence[Path]
+) -> list[tuple[SourceImage, int, Result]]:
+    """The pictures of a study that objects can refer to, with their positions and results; others are told."""
+    images: list[tuple[SourceImage, int, Result]] = []
+    for position, result in study:
+        picture = pictures[position]
+        try:
+            image = read_source(picture if isinstance(picture, Path) else partial(content_of, picture))
+        except HilumError as error:
+            complain(f"{paths[position]}: DICOM objects of this picture are missing: {error}")
+        else:
+            images.append((image, position, result))
+    return images
+
+
 def _objects(
-    study: list[tuple[int, Result]],
-    pictures: Sequence[Path | PackedPicture],
-    algorithm: Algorithm,
-    kinds: Sequence[Kind],
-    at: datetime,
-    notes: Counter[str],
+    read: list[tuple[SourceImage, int, Result]], algorithm: Algorithm, kinds: Sequence[Kind], at: datetime
 ) -> Iterator[tuple[str, bytes]]:
     """The name and the content of each object of a study."""
-    sources = [pictures[position] for position, _ in study]
-    images = [read_source(each if isinstance(each, Path) else partial(content_of, each)) for each in sources]
-    for image in images:
-        notes.update(image.notes)
-    for made in to_dicom(images, [result for _, result in study], algorithm, kinds, at):
-        position, result = study[made.positions[0]]
+    for made in to_dicom([image for image, _, _ in read], [result for _, _, result in read], algorithm, kinds, at):
+        _, position, result = read[made.positions[0]]
         content = BytesIO()
         made.dataset.save_as(content, enforce_file_format=True)
         yield f"{drawn_name(position + 1, result.image_id).removesuffix('.jpg')}.{made.kind}.dcm", content.getvalue()

@@ -1,5 +1,6 @@
 """The pictures that a word on the command line stands for."""
 
+import codecs
 import os
 import sys
 from collections import Counter
@@ -39,7 +40,7 @@ def picture_paths(source: Path) -> list[Path]:
         content = sys.stdin.buffer.read(_MAX_LIST_BYTES + 1)
         if len(content) > _MAX_LIST_BYTES:
             raise HilumError(f"{source}: more than {_MAX_LIST_BYTES >> 20} MiB; a path a line is expected")
-        return _all_listed(Path(), os.fsdecode(content), str(source))
+        return _all_listed(Path(), os.fsdecode(content.removeprefix(codecs.BOM_UTF8)), str(source))
     if source.is_dir():
         if (source / CONFIG).is_file() and (source / ENVIRONMENT).is_file():
             raise HilumError(f"{source}: is a run folder, whose pictures are figures; give a folder of radiographs")

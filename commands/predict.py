@@ -1,6 +1,7 @@
 """`hilum predict`: find opacities."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -84,17 +85,15 @@ def predict(
         What `hilum evaluate RUN DATA --json FILE` wrote: the worklist then tells how often such a probability is right.
     identifiers
         Write into images.csv and results.jsonl what leads back to a person: the path of each image, and the UIDs of
-        DICOM files.
+        DICOM files. Without them images are named by numbers, in all files, but for those of a dataset folder.
     overwrite
         Replace predictions of another run or of other images, too.
     """
     from hilum.commands.dicom_objects import kinds_named, write_objects
     from hilum.commands.worklist import Worklist
-    from hilum.converters.source import UNPACKED
     from hilum.eval.calibration import read_calibration
     from hilum.eval.prediction_journal import PredictionJournal
     from hilum.eval.predictions_folder import write_predictions
-    from hilum.files import locked, remove
     from hilum.findings.finding import Algorithm
     from hilum.pages.worklist import Made, Pictures
     from hilum.predict import load
@@ -106,24 +105,26 @@ def predict(
     if (out / "conversion.json").exists() or (out / "config.yaml").exists():
         raise HilumError(f"{out}: is a dataset or a run folder; give OUT a folder of its own")
     kinds = kinds_named(dicom, images, identifiers=identifiers)
-    source = _open(images, split, out)
-    paths, names = source.paths, picture_names(source.paths, images)
-    predictor = load(run)
-    least = predictor.confidence if confidence is None else confidence
-    about: dict[str, Any] = {"run": as_text(run.name), "hilum": __version__, "confidence": least, "floor": least}
-    about |= source.about | {"of_run": run_digest(run), "of_images": source.digest()}
-    if not overwrite:
-        _check_replaces(out, about)
-    measured = read_calibration(calibration, about["of_run"]) if calibration else None
-    made = Made(len(paths), about["run"], __version__, least, measured, show_names) if worklist else None
-    numbers = source.coco_ids or range(1, len(paths) + 1)
-    page = Worklist(Pictures(out, about["of_images"]), numbers, source.pictures, made)
-    made_with = {**about, "code": source_digest(), "identifiers": identifiers}
-    out.mkdir(parents=True, exist_ok=True)
-    with (
-        locked(out, busy="another prediction is writing there; wait for its end"),
-        PredictionJournal(out, made_with, names) as journal,
-    ):
+    with ExitStack() as held:
+        source = held.enter_context(_opened(images, split, out))
+        paths, names = source.paths, picture_names(source.paths, images)
+        numbers = source.coco_ids or range(1, len(paths) + 1)
+        if not identifiers and not source.about:  # hilum named those of a data set
+            names = [str(number) for number in numbers]
+        predictor = load(run)
+        least = predictor.confidence if confidence is None else confidence
+        name = as_text(run.resolve().name)
+        about: dict[str, Any] = {"run": name, "hilum": __version__, "confidence": least, "floor": least}
+        about |= source.about | {"of_run": run_digest(run), "of_images": source.digest()}
+        if not overwrite:
+            _check_replaces(out, about)
+        measured = read_calibration(calibration, about["of_run"]) if calibration else None
+        made = Made(len(paths), name, __version__, least, measured, show_names) if worklist else None
+        page = Worklist(Pictures(out, about["of_images"]), numbers, source.pictures, made)
+        made_with = {**about, "code": source_digest(), "identifiers": identifiers}
+        if not source.zipped:
+            held.enter_context(_locked(out))
+        journal = held.enter_context(PredictionJournal(out, made_with, names))
         if journal.done:
             complain(f"{out}: goes on after {journal.done:,} of {len(paths):,} images")
         left, look = source.pictures[journal.done :], page.look(journal.done)
@@ -134,11 +135,10 @@ def predict(
         write_predictions(out, journal.results(), source.coco_ids, about, places, at)
         # All is safe; what fails from here on costs a drawing, or an object.
         all_drawn = _draw(out / "pictures", source, pictures, journal.results())
-        algorithm = Algorithm(about["run"], __version__, about["of_run"], least)
+        algorithm = Algorithm(name, __version__, about["of_run"], least)
         all_drawn &= write_objects(out, source.pictures, paths, journal.results, algorithm, kinds, at)
         all_drawn &= page.write(journal.results())
         journal.remove()
-        remove(out / UNPACKED)
     read = journal.done - journal.failed
     say(f"{out}: {journal.boxes} boxes on {read} images" + (f", {journal.failed} not read" if journal.failed else ""))
     if not read:
@@ -172,14 +172,43 @@ class _Source:
         return digest_of_files(path.absolute() for path in files)
 
 
-def _open(images: Path, split: Split, out: Path) -> _Source:
+@contextmanager
+def _opened(images: Path, split: Split, out: Path) -> Iterator[_Source]:
+    """The images; of a zip, with OUT locked, where zips in it lie unpacked as long as they are needed.
+
+    A command that is refused leaves nothing there: it may be somebody else's. One that was interrupted finds it again.
+    """
+    from hilum.converters.source import UNPACKED
+    from hilum.files import remove
+
+    if not is_zip(images):
+        yield _open(images, split)
+        return
+    with _locked(out):
+        earlier = (out / UNPACKED).exists()
+        try:
+            pictures = packed_pictures(images, out)
+            yield _Source([images / each.name for each in pictures], pictures, images, None, {})
+        except HilumError:
+            if not earlier:
+                remove(out / UNPACKED)
+            raise
+        remove(out / UNPACKED)
+
+
+@contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    from hilum.files import locked
+
+    out.mkdir(parents=True, exist_ok=True)
+    with locked(out, busy="another prediction is writing there; wait for its end"):
+        yield
+
+
+def _open(images: Path, split: Split) -> _Source:
     from hilum.datasets.folder import Dataset
 
-    if is_zip(images):
-        out.mkdir(parents=True, exist_ok=True)
-        pictures = packed_pictures(images, out)
-        source = _Source([images / each.name for each in pictures], pictures, images, None, {})
-    elif not (images / "conversion.json").is_file():
+    if not (images / "conversion.json").is_file():
         paths = picture_paths(images)
         source = _Source(paths, paths, None, None, {})
     else:

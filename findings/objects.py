@@ -30,6 +30,7 @@ _TIMES: Final = (
     *("PresentationCreationDate", "PresentationCreationTime", "DateOfSecondaryCapture", "TimeOfSecondaryCapture"),
 )
 _AS_TEXT: Final = {"DA": "%Y%m%d", "TM": "%H%M%S", "DT": "%Y%m%d%H%M%S"}
+_OF_WHOM: Final = ("PatientID", "IssuerOfPatientID", "PatientName")
 _MARK: Final = f"hilum: {RESEARCH}".encode()
 PREAMBLE: Final = _MARK.ljust(128, b"\0")
 """The first bytes of each file that is written, which DICOM leaves to the writer (PS3.10 7.1)."""
@@ -89,11 +90,11 @@ def to_dicom(
         HilumError: highdicom is not installed, or a picture cannot be read any more.
     """
     at = datetime.now().astimezone() if at is None else at
-    studies: dict[tuple[str, str], dict[str, Finding]] = {}
+    studies: dict[tuple[str, ...], dict[str, Finding]] = {}
     for position, (image, result) in enumerate(zip(images, found, strict=True)):
         if result.error is None:
             # Two patients in one study are two studies: nobody's findings go into another's report.
-            study = studies.setdefault((str(image.dataset.StudyInstanceUID), str(image.dataset.PatientID)), {})
+            study = studies.setdefault((str(image.dataset.StudyInstanceUID), *_patient(image)), {})
             study.setdefault(image.sop_instance_uid, _finding(image, result, position))
     makers = check_kinds(kinds)
     for study in studies.values():
@@ -129,6 +130,18 @@ def _finding(image: SourceImage, result: Found, position: int) -> Finding:
     return Finding(image, boxes, _percent(result.image_probability), result.warning, position)
 
 
+def _patient(image: SourceImage) -> tuple[str, ...]:
+    """Of whom a picture is; what was mended or left out as its file has it, for two may be mended into one."""
+    mended = {note.split()[0] for note in image.notes} & set(_OF_WHOM)
+    source = image.read() if mended else image.dataset
+    return tuple(
+        repr(element.value)
+        if keyword in mended and (element := source.get_item(keyword)) is not None
+        else str(image.dataset.get(keyword, ""))
+        for keyword in _OF_WHOM
+    )
+
+
 def _percent(share: float) -> float:
     return round(100 * min(max(float(share), 0.0), 1.0), 2)
 
@@ -157,8 +170,10 @@ def _maker(kind: Kind) -> Maker:
 def _place(kind: Kind, group: list[Finding], algorithm: Algorithm, number: int) -> dict[str, Any]:
     """Where an object stands in its study, and what made it: arguments that all of highdicom's objects share."""
     first = group[0].image.dataset
+    # Where no ID tells two patients of one study apart, all that their files say of them does.
+    patient = (first.PatientID,) if first.PatientID else _patient(group[0].image)
     return {
-        "series_instance_uid": algorithm.uid("series", kind, first.StudyInstanceUID, first.PatientID),
+        "series_instance_uid": algorithm.uid("series", kind, first.StudyInstanceUID, *patient),
         "series_number": _SERIES_NUMBERS[kind],
         "sop_instance_uid": algorithm.uid("instance", kind, *(finding.image.sop_instance_uid for finding in group)),
         "instance_number": number,

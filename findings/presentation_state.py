@@ -1,5 +1,6 @@
 """Findings as a Grayscale Softcopy Presentation State: boxes and words over the source, on a layer to switch off."""
 
+from dataclasses import replace
 from math import gcd
 from typing import Any
 
@@ -92,10 +93,12 @@ def _look_up(image: SourceImage) -> dict[str, Any]:
         "presentation_lut_transformation": PresentationLUTTransformation(presentation_lut_shape=shape)
     }
     modality, voi = image.display.modality, image.view()
+    if isinstance(voi, LookUpTable) and isinstance(modality, Rescale) and voi.first < 0:
+        # The same view with a table from 0 on, which all readers take; values of a modality table are never below.
+        modality, voi = replace(modality, intercept=modality.intercept - voi.first), replace(voi, first=0)
     if isinstance(modality, LookUpTable):
-        if modality.first >= 0:
-            table = ModalityLUT("US", modality.first, modality.entries.astype(np.uint16))
-            transformations["modality_lut_transformation"] = ModalityLUTTransformation(modality_lut=table)
+        table = _table_of_values(modality)
+        transformations["modality_lut_transformation"] = ModalityLUTTransformation(modality_lut=table)
     elif modality != Rescale():
         transformations["modality_lut_transformation"] = ModalityLUTTransformation(
             rescale_intercept=modality.intercept, rescale_slope=modality.slope, rescale_type="US"
@@ -104,8 +107,16 @@ def _look_up(image: SourceImage) -> dict[str, Any]:
         function = voi.function if voi.function in {"LINEAR_EXACT", "SIGMOID"} else None
         window = pr.SoftcopyVOILUTTransformation(voi.centre, voi.width, voi_lut_function=function)
         transformations["voi_lut_transformations"] = [window]
-    elif voi is not None and voi.first >= 0:
+    elif voi is not None:
         # As many bits as all can read.
         values = VOILUT(voi.first, np.rint(voi.shown().entries * 0xFFFF).astype(np.uint16))
         transformations["voi_lut_transformations"] = [pr.SoftcopyVOILUTTransformation(voi_luts=[values])]
     return transformations
+
+
+def _table_of_values(modality: LookUpTable) -> ModalityLUT:
+    table = ModalityLUT("US", max(modality.first, 0), modality.entries.astype(np.uint16))
+    if modality.first < 0:  # of signed pixels; highdicom writes none of these
+        count, _, bits = table.LUTDescriptor
+        table.add_new(0x00283002, "SS", [count, modality.first, bits])
+    return table

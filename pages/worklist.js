@@ -14,10 +14,7 @@ const WORDS = {
   unsure: () => "Unsure",
 };
 let truths = {};
-try {
-  const stored = JSON.parse(localStorage.getItem(STORE) ?? "{}");
-  for (const number of Object.keys(stored)) if ("10?".includes(stored[number])) truths[number] = stored[number];
-} catch { kept.hidden = false; }
+let stores = true;
 
 const view = viewer({ arrange, show, key });
 for (const shot of view.shots) {
@@ -32,6 +29,16 @@ function label(shot) {
   const mark = markOf(shot);
   shot.element.dataset.mark = mark;
   shot.element.querySelector(".mark").textContent = mark ? WORDS[mark](shot) : "";
+}
+
+// Another tab may have marked meanwhile: what the browser keeps is read again before it is written.
+function recall() {
+  const before = truths;
+  try {
+    const stored = Object.entries(JSON.parse(localStorage.getItem(STORE) ?? "{}"));
+    if (stores) truths = Object.fromEntries(stored.filter(([, truth]) => "10?".includes(truth)));
+  } catch { kept.hidden = false; }
+  for (const shot of view.shots) if (truths[shot.number] !== before[shot.number]) label(shot);
 }
 
 function count() {
@@ -69,6 +76,10 @@ function show(shot, _, about) {
     large.loading = "eager";
     large.src = here.dataset.src;
   }
+  press(shot);
+}
+
+function press(shot) {
   for (const button of buttons) {
     button.disabled = Number.isNaN(shot.probability);
     button.setAttribute("aria-pressed", String(markOf(shot) === button.value));
@@ -80,9 +91,10 @@ function mark(value) {
   const shot = view.current();
   if (Number.isNaN(shot.probability)) return;
   const again = markOf(shot) === value;
+  recall();
   if (again) delete truths[shot.number];
   else truths[shot.number] = MARKS[value](shot);
-  try { localStorage.setItem(STORE, JSON.stringify(truths)); } catch { kept.hidden = false; }
+  try { localStorage.setItem(STORE, JSON.stringify(truths)); } catch { stores = kept.hidden = false; }
   label(shot);
   count();
   view.step(goOn.checked && !again ? 1 : 0);
@@ -118,11 +130,12 @@ stage.addEventListener("dblclick", () => shade(1, 1));
 byId("reset").addEventListener("click", () => shade(1, 1));
 
 byId("save").addEventListener("click", () => {
+  const plain = text => /^[=+\-@\t\r]/.test(text) ? `'${text}` : text; // or a spreadsheet takes it for a formula
   const quoted = text => /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   const lines = [["images", "number", ...(named ? ["image_id"] : []), "mark", "opacity", "probability", "boxes"].join(",")];
   for (const shot of read.filter(markOf)) {
     const { n, p, b, name } = shot.element.dataset;
-    lines.push([images, n, ...(named ? [quoted(name)] : []), markOf(shot), truths[n].replace("?", ""), p, b].join(","));
+    lines.push([images, n, ...(named ? [quoted(plain(name))] : []), markOf(shot), truths[n].replace("?", ""), p, b].join(","));
   }
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([lines.join("\n") + "\n"], { type: "text/csv" }));
@@ -132,9 +145,15 @@ byId("save").addEventListener("click", () => {
 });
 for (const button of buttons) button.addEventListener("click", () => mark(button.value));
 for (const choice of choices) choice.addEventListener(choice === find ? "input" : "change", arrange);
+addEventListener("storage", event => {
+  if (event.key !== STORE && event.key !== null) return;
+  recall();
+  count();
+  if (view.current()) press(view.current());
+});
 
 shade(1, 1);
-for (const shot of view.shots) if (truths[shot.number] !== undefined) label(shot);
+recall();
 count();
 arrange();
 })();

@@ -19,6 +19,7 @@ from hilum.commands.pictures import STANDARD_INPUT
 from hilum.commands.predict import IN_PART, predict
 from hilum.detections import Detections
 from hilum.errors import HilumError
+from hilum.files import locked
 from hilum.predict import Predictor
 from hilum.result import Result, no_detections
 
@@ -193,16 +194,22 @@ def test_through_a_link_nothing_is_written_or_removed(run: Path, source: Path, t
 
 
 @pytest.mark.usefixtures("backend")
-def test_what_has_no_patient_has_no_object(
+def test_a_picture_that_nothing_can_refer_to_takes_no_object_from_others_of_its_study(
     run: Path, source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("highdicom", reason="highdicom is not installed: pip install 'hilum[dicom]'")
     (source / "z.dcm").unlink()
-    content = (source / "x.dcm").read_bytes()
-    (source / "x.dcm").write_bytes(content.replace(b"2.25.102", b"2.25.002"))
-    assert predict(run, source, tmp_path / "out", dicom="sr") == IN_PART
-    assert len(objects(tmp_path / "out")) == 1
-    assert "x.dcm: DICOM objects of this study are missing: its SOP Instance UID" in capsys.readouterr().err
+    for name in ("a/x.dcm", "x.dcm"):
+        content = (source / name).read_bytes()
+        (source / name).write_bytes(content.replace(b"2.25.10", b"2.25.x0"))
+    assert predict(run, source, tmp_path / "out", dicom="sr,sc") == IN_PART
+    made = objects(tmp_path / "out")
+    assert [name.partition("-")[0] + name.partition(".")[2] for name in made] == ["00002sc.dcm", "00002sr.dcm"]
+    (evidence,) = made["00002-y.sr.dcm"].CurrentRequestedProcedureEvidenceSequence
+    assert evidence.ReferencedSeriesSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID == "2.25.101"
+    told = capsys.readouterr().err
+    for name in ("a/x.dcm", "x.dcm"):
+        assert f"{source / name}: DICOM objects of this picture are missing: its SOP Instance UID" in told
     assert len(lines(tmp_path / "out")) == 3
 
 
@@ -278,6 +285,31 @@ def test_of_a_zip_objects_come_too_and_it_goes_on(backend: OneBox, run: Path, so
         predict(run, archive, out)
 
 
+def test_a_zip_that_is_refused_leaves_nothing_in_the_folder(
+    backend: OneBox, run: Path, source: Path, tmp_path: Path
+) -> None:
+    inner, out = zipped(source / "a", tmp_path / "a.zip"), tmp_path / "out"
+    with zipfile.ZipFile(tmp_path / "study.zip", "w", zipfile.ZIP_DEFLATED) as outer:
+        outer.write(inner, "a.zip")
+    predict(run, source, out)
+    with pytest.raises(HilumError, match="predictions of other images"):
+        predict(run, tmp_path / "study.zip", out)
+    assert not (out / ".unpacked").exists()
+    with locked(out, busy=None), pytest.raises(HilumError, match="another prediction is writing there"):
+        predict(run, tmp_path / "study.zip", out, overwrite=True)
+    assert not (out / ".unpacked").exists()
+    backend.interrupted_after = 0
+    with pytest.raises(KeyboardInterrupt):
+        predict(run, tmp_path / "study.zip", out, overwrite=True)
+    (kept,) = (out / ".unpacked").iterdir()
+    with pytest.raises(HilumError, match="predictions of other images"):
+        predict(run, tmp_path / "study.zip", out)
+    assert kept.is_file()
+    backend.interrupted_after = None
+    assert predict(run, tmp_path / "study.zip", out, overwrite=True) == 0
+    assert not (out / ".unpacked").exists()
+
+
 def test_a_zip_that_is_none_or_leads_out_is_told(
     backend: OneBox, run: Path, source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -312,7 +344,7 @@ def test_a_list_comes_from_standard_input(
     run: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(source)
-    listed = b"x.dcm\r\n\n a/y.dcm \n" + bytes(tmp_path / "source" / "a" / "x.dcm") + b"\n"
+    listed = b"\xef\xbb\xbfx.dcm\r\n\n a/y.dcm \n" + bytes(tmp_path / "source" / "a" / "x.dcm") + b"\n"
     monkeypatch.setattr(sys, "stdin", _Input(listed))
     monkeypatch.setattr(sys, "argv", ["hilum", "predict", str(run), "-", str(tmp_path / "out")])
     with pytest.raises(SystemExit) as ended:

@@ -344,7 +344,33 @@ def test_the_table_of_images_tells_what_is_shown_and_leads_back(
     for row in rows(tmp_path / "shared"):
         assert not row["path"] + row["sop_instance_uid"] + row["study_instance_uid"]
     assert [row["modality"] for row in rows(tmp_path / "shared")] == ["DX", "CR", ""]
+    assert [row["image_id"] for row in rows(tmp_path / "shared")] == ["1", "2", "3"]
     assert b"Quixotic" not in b"".join(written(tmp_path / "out").values())
+
+
+def test_without_identifiers_no_file_has_a_name_or_a_path(backend: ManyBoxes, run: Path, tmp_path: Path) -> None:
+    for name in ("DOE JANE 1950/1.png", "ROE RICK 1960/1.png", "ROE RICK 1960/MULLER.png"):
+        png(tmp_path / "source" / name)
+    out = tmp_path / "out"
+    predict(run, tmp_path / "source", out, identifiers=False, show_names=True)
+    for name, content in {path.name: path.read_bytes() for path in out.rglob("*") if path.is_file()}.items():
+        assert not re.search("DOE|ROE|MULLER", name)
+        assert not re.search(b"DOE|ROE|MULLER", content)
+    assert sorted(path.name for path in (out / "pictures").iterdir()) == [
+        "00001-1.jpg",
+        "00002-2.jpg",
+        "00003-3.jpg",
+    ]
+
+
+def test_from_inside_its_folder_a_run_has_its_name(
+    backend: ManyBoxes, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    png(tmp_path / "x.png")
+    monkeypatch.chdir(run)
+    predict(Path(), tmp_path / "x.png", tmp_path / "out")
+    for name in ("about.json", "results.jsonl"):
+        assert json.loads((tmp_path / "out" / name).read_text())["run"] == "run"
 
 
 def test_warnings_and_tags_outlive_an_interruption(backend: ManyBoxes, run: Path, tmp_path: Path) -> None:

@@ -243,12 +243,37 @@ def test_a_study_has_one_report_and_a_picture_one_overlay_and_one_capture(make_c
     }
 
 
-def test_nobodys_findings_go_into_the_report_of_another(make_chest, make_result, objects_of) -> None:
-    sources = [make_chest(PatientID="a"), make_chest(PatientID="b", SOPInstanceUID="2.25.10")]
-    reports = objects_of(sources, [make_result(BOX), make_result()], kinds=("sr",))["sr"]
-    assert [report.PatientID for report in reports] == ["a", "b"]
-    assert all(len(report.CurrentRequestedProcedureEvidenceSequence) == 1 for report in reports)
+@pytest.mark.parametrize(
+    ("tags", "kept"),
+    [
+        ({"PatientID": ["a", "b"]}, True),
+        ({"PatientID": ["x" * 66, "y" * 66]}, False),  # longer than any may be, so both are left out
+        ({"PatientID": ["", ""], "PatientName": ["Alpha^A", "Beta^B"]}, True),
+        ({"PatientID": ["", ""], "IssuerOfPatientID": ["here", "there"]}, True),
+        ({"PatientID": ["", ""], "PatientName": ["A" * 64 + "x", "A" * 64 + "y"]}, False),
+    ],
+)
+def test_nobodys_findings_go_into_the_report_of_another(
+    make_chest, make_result, objects_of, tags: dict[str, list[str]], *, kept: bool
+) -> None:
+    one, other = ({keyword: values[at] for keyword, values in tags.items()} for at in (0, 1))
+    sources = [make_chest(**one), make_chest(**other, SOPInstanceUID="2.25.10")]
+    sources += [make_chest(**one, SOPInstanceUID="2.25.11")]
+    reports = objects_of(sources, [make_result(BOX), make_result(), make_result()], kinds=("sr",))["sr"]
+    told = [
+        {item.ReferencedSOPInstanceUID for item in items(each) if "ReferencedSOPInstanceUID" in item}
+        for each in reports
+    ]
+    assert told == [{"2.25.9", "2.25.11"}, {"2.25.10"}]
+    for keyword, values in tags.items():
+        assert not kept or [report.get(keyword) for report in reports] == values
     assert len({report.SeriesInstanceUID for report in reports}) == 2
+
+
+def test_patients_of_one_id_have_a_report_each(make_chest, make_result, objects_of) -> None:
+    sources = [make_chest(PatientID="a"), make_chest(PatientID="a", PatientName="Beta^B", SOPInstanceUID="2.25.10")]
+    reports = objects_of(sources, [make_result(), make_result()], kinds=("sr",))["sr"]
+    assert [report.PatientName for report in reports] == ["Quixotic^Zebulon", "Beta^B"]
 
 
 def test_there_is_no_object_of_a_picture_that_could_not_be_read(make_chest, make_result) -> None:

@@ -196,6 +196,58 @@ def test_marks_are_kept_filtered_and_saved(page, view, tmp_path):
     assert "image_id" not in rows[0]
 
 
+def test_marks_of_two_tabs_are_all_kept(page, browser):
+    context = browser.new_context()
+    hears, deaf = context.new_page(), context.new_page()
+    deaf.add_init_script("addEventListener('storage', event => event.stopImmediatePropagation())")
+    said = []
+    for tab in (hears, deaf):
+        tab.on("pageerror", lambda error: said.append(str(error)))
+        tab.goto(page.as_uri())
+    hears.bring_to_front()
+    hears.locator(".open").first.click()  # stays large while the other tab marks it
+    for tab, place, key in ((deaf, 1, "a"), (deaf, 0, "n"), (hears, 0, "u"), (deaf, 2, "a")):
+        tab.bring_to_front()
+        if tab is deaf:
+            tab.locator(".open").nth(place).click()
+        tab.keyboard.press(key)
+        if tab is deaf:
+            tab.keyboard.press("Escape")
+        if key == "n":
+            hears.wait_for_function("document.querySelector('#tally').textContent === '2 marked'")
+            assert hears.locator("#marks button[aria-pressed=true]").get_attribute("value") == "no"
+    assert deaf.locator("#tally").text_content() == "3 marked"
+    assert deaf.locator(".shot .mark").first.text_content() == "Unsure"
+    for tab in (hears, deaf):
+        tab.reload()
+        assert tab.locator("#tally").text_content() == "3 marked"
+    assert said == []
+    context.close()
+
+
+def test_no_saved_name_is_a_formula(tmp_path, browser):
+    names = ["=1+1", "+1", "-1", "@x", "\tx", "plain=1", '=a,"b"']
+    pictures = Pictures(tmp_path, DIGEST)
+    for number in range(1, len(names) + 1):
+        pictures.write(number, np.zeros((32, 24), np.uint8))
+    found = [(at, Result(name, Detections.empty(), 0.1, size_wh=(24, 32))) for at, name in enumerate(names, start=1)]
+    write_worklist(pictures, found, Made(len(names), "a run", "0", LEAST, named=True))
+    view = browser.new_page()
+    view.goto((tmp_path / "worklist.html").as_uri())
+    view.locator(".open").first.click()
+    view.get_by_label("on to the next after a mark").check()
+    for _ in names:
+        view.keyboard.press("a")
+    view.keyboard.press("Escape")
+    with view.expect_download() as download:
+        view.click("#save")
+    download.value.save_as(tmp_path / "marks.csv")
+    with (tmp_path / "marks.csv").open(newline="") as file:
+        saved = [row["image_id"] for row in csv.DictReader(file)]
+    assert saved == [name if name.startswith("plain") else f"'{name}" for name in names]
+    view.close()
+
+
 def test_without_the_folder_it_says_so(worklist, view):
     page = worklist(5)
     for path in page.parent.rglob("*.jpg"):
