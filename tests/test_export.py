@@ -555,10 +555,14 @@ def test_the_command_line_says_what_is_wrong(unet, tmp_path):
 
 @pytest.mark.slow
 def test_from_the_command_line_it_is_used_like_any_run(dataset, tmp_path):
+    def told(*words, code=0):
+        done = command(*words, code=code)
+        return done.stdout + done.stderr
+
     run = tmp_path / "run"
     tiny = ("image_size=64", "model.start_channels=4", "model.depth=2", "train.epochs=1", "boxes.threshold=0.2")
     command("train", "sample/unet", dataset, run, *tiny)
-    assert "run-openvino: its network gives" in command("export", run, "--format", "openvino")
+    assert "run-openvino: its network gives" in told("export", run, "--format", "openvino")
     exported = tmp_path / "run-openvino"
     scores = []
     for which in (run, exported):
@@ -568,8 +572,8 @@ def test_from_the_command_line_it_is_used_like_any_run(dataset, tmp_path):
     command("predict", exported, dataset, tmp_path / "found", "--pictures", 1)
     assert (tmp_path / "found" / "predictions.json").is_file()
     command("submit", exported, dataset, tmp_path / "submission.csv")
-    told = command("benchmark", dataset, run, exported, "--out", tmp_path / "benchmark")
-    assert "run-openvino" in told
+    benchmark = told("benchmark", dataset, run, exported, "--out", tmp_path / "benchmark")
+    assert "run-openvino" in benchmark
     entries = json.loads((tmp_path / "benchmark" / "results.json").read_text())["entries"]
     costs = [entry["cost"] for entry in entries if entry["backend"]]
     assert costs[0]["parameters"] == costs[1]["parameters"]
@@ -578,5 +582,5 @@ def test_from_the_command_line_it_is_used_like_any_run(dataset, tmp_path):
     (tmp_path / "composed.yaml").write_text(f"backend: compose\nmembers: {{unet: {{run: {exported}}}}}\n")
     command("train", tmp_path / "composed.yaml", dataset, composed)
     command("evaluate", composed, dataset)
-    assert "is composed; export the runs below" in command("export", composed, "--format", "onnx", code=1)
-    assert "exported already" in command("export", exported, "--format", "onnx", code=1)
+    assert "is composed; export the runs below" in told("export", composed, "--format", "onnx", code=1)
+    assert "exported already" in told("export", exported, "--format", "onnx", code=1)
