@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from hilum.errors import HilumError
-from hilum.training.checkpoint import check_archive
+from hilum.training.checkpoint import check_archive, nothing_allowed
 
 _DEEPEST = 32  # of modules in modules; ultralytics' own lie six deep
 
@@ -42,15 +42,10 @@ def read_inert(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         Exception: the file holds something else, or is of a form of before 2020, or torch is of before 2.6.
     """
     check_archive(path)
-    allowed = torch.serialization.get_safe_globals()
-    torch.serialization.clear_safe_globals()  # what somebody else allowed would be called
-    try:
+    with nothing_allowed():
         names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
         torch.serialization.add_safe_globals([(_Inert, name) for name in names])
         stored = torch.load(path, map_location="cpu", weights_only=True)
-    finally:
-        torch.serialization.clear_safe_globals()
-        torch.serialization.add_safe_globals(allowed)
     if not isinstance(stored, dict):
         raise HilumError("holds no table")
     model = stored.get("ema") or stored.get("model")

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from hilum.errors import HilumError, first_line
-from hilum.training.checkpoint import check_archive
+from hilum.training.checkpoint import check_archive, nothing_allowed
 
 _KEYS: Final = ("state_dict", "model_state_dict", "model")  # where training scripts put them, beside other things
 
@@ -37,11 +37,12 @@ def read_tensors(path: Path, key: str, choices: str) -> dict[str, Tensor]:
     try:
         if zipfile.is_zipfile(path):
             check_archive(path)
-        stored: Any = (
-            load_file(path)
-            if path.suffix == ".safetensors"
-            else torch.load(path, map_location="cpu", weights_only=True)
-        )
+        with nothing_allowed():
+            stored: Any = (
+                load_file(path)
+                if path.suffix == ".safetensors"
+                else torch.load(path, map_location="cpu", weights_only=True)
+            )
     except Exception as error:  # a damaged file may raise anything
         raise HilumError(f"{key}: {path}: cannot be read as tensors ({first_line(error)})") from error
     for inside in 2 * _KEYS:  # one can lie in another, in any order

@@ -54,3 +54,11 @@ def test_files_that_hold_no_tensors_are_named(tmp_path):
 def test_the_key_and_what_it_takes_are_the_callers(tmp_path):
     with pytest.raises(HilumError, match=r"^weights: .*gone: no such file; expected hub, or the path of a file"):
         read_tensors(tmp_path / "gone", "weights", "hub")
+
+
+def test_what_others_allowed_torch_to_call_is_not_called(tmp_path):
+    torch.save(torch.nn.Linear(1, 1), tmp_path / "module.pth")
+    with torch.serialization.safe_globals([torch.nn.Linear]):
+        with pytest.raises(HilumError, match="cannot be read as tensors"):
+            read_tensors(tmp_path / "module.pth", "model.weights", "none, hub")
+        assert torch.nn.Linear in torch.serialization.get_safe_globals()
