@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
-from io import BytesIO
 from pathlib import Path
 
 from hilum.commands.terminal import complain
@@ -113,9 +112,7 @@ def _objects(
     """The name and the content of each object of a study."""
     for made in to_dicom([image for image, _, _ in read], [result for _, _, result in read], algorithm, kinds, at):
         _, position, result = read[made.positions[0]]
-        content = BytesIO()
-        made.dataset.save_as(content, enforce_file_format=True)
-        yield f"{drawn_name(position + 1, result.image_id).removesuffix('.jpg')}.{made.kind}.dcm", content.getvalue()
+        yield f"{drawn_name(position + 1, result.image_id).removesuffix('.jpg')}.{made.kind}.dcm", made.content()
 
 
 def _studies(results: Callable[[], Iterator[Result]]) -> Iterator[list[tuple[int, Result]]]:

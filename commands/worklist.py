@@ -9,7 +9,7 @@ from hilum.commands.terminal import complain
 from hilum.datasets.pictures import PackedPicture, Radiograph, read_radiograph
 from hilum.errors import HilumError
 from hilum.files import remove
-from hilum.pages.page import GENERATOR
+from hilum.pages.page import is_page
 from hilum.pages.worklist import PAGE, Made, Pictures, write_worklist
 from hilum.predict import Look
 from hilum.result import Result
@@ -46,7 +46,7 @@ class Worklist:
         try:
             if self.made:
                 write_worklist(self.pictures, self._whole(results), self.made)
-            elif _is_ours(page):
+            elif page.is_file() and is_page(page):
                 remove(page)
             self.pictures.clear(own=self.made is None)
         except (HilumError, OSError) as error:
@@ -61,11 +61,3 @@ class Worklist:
                 with suppress(HilumError):  # it was there a moment ago; the page says that it cannot be read
                     self.pictures.write(number, read_radiograph(source).pixels)
             yield number, result
-
-
-def _is_ours(page: Path) -> bool:
-    try:
-        with page.open("rb") as file:
-            return GENERATOR.encode() in file.read(4096)
-    except OSError:
-        return False

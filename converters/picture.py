@@ -211,8 +211,9 @@ def _from_picture_file(
     from hilum.dicom.rendering import BLACK_BONES, has_black_bones
 
     shown = decode_grey(content)
-    pixels = shown if rendering.bits > 8 else to_8_bits(shown)
-    note = BLACK_BONES if has_black_bones(to_8_bits(shown)) else None
+    as_8_bits = to_8_bits(shown)
+    note = BLACK_BONES if has_black_bones(as_8_bits) else None
+    pixels = shown if rendering.bits > 8 else as_8_bits
     source_size_wh = (pixels.shape[1], pixels.shape[0])
     pixels = reduced(pixels, rendering.longer_side_px)
     data, ending = encoded(pixels, rendering)

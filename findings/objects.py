@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime
+from io import BytesIO
 from typing import Any, Final, Literal, Protocol, get_args
 
 import pydicom
@@ -55,13 +56,19 @@ class DicomResult:
 
     Attributes:
         kind: of it.
-        dataset: with its file meta information and preamble: `dataset.save_as(path, enforce_file_format=True)`.
+        dataset: with its file meta information and preamble.
         positions: of the pictures that it is of, in what was asked for, from 0.
     """
 
     kind: Kind
     dataset: pydicom.Dataset
     positions: tuple[int, ...]
+
+    def content(self) -> bytes:
+        """The file, as DICOM lays it down (PS3.10)."""
+        file = BytesIO()
+        self.dataset.save_as(file, enforce_file_format=True)
+        return file.getvalue()
 
 
 def to_dicom(

@@ -1,7 +1,6 @@
 """What was found in the pictures of a study, as files to send."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from io import BytesIO
 from pathlib import Path
 
 from hilum.errors import HilumError, PassingError
@@ -36,9 +35,7 @@ def writer(algorithm: Algorithm, kinds: Collection[Kind]) -> Write:
     def write(paths: Sequence[Path], results: Sequence[Result]) -> Iterator[tuple[str, bytes]]:
         try:
             for made in to_dicom([read_source(path) for path in paths], results, algorithm, kinds):
-                file = BytesIO()
-                made.dataset.save_as(file, enforce_file_format=True)
-                yield str(made.dataset.SOPInstanceUID), file.getvalue()
+                yield str(made.dataset.SOPInstanceUID), made.content()
         except HilumError as error:
             if isinstance(error.__cause__, MemoryError | OSError):
                 raise PassingError(str(error)) from error

@@ -19,7 +19,7 @@ from hilum.pages import explore_boxes as boxes
 from hilum.pages import explore_images as pictures
 from hilum.pages import explore_traps as traps
 from hilum.pages.collection import Collection, class_order, read_collection, shown_classes
-from hilum.pages.page import GENERATOR, Page, Part, Section, write_page
+from hilum.pages.page import Page, Part, Section, is_page, write_page
 from hilum.pages.wording import percent
 from hilum.progress import Progress, no_progress
 
@@ -166,8 +166,7 @@ def _check_out(out: Path) -> None:
     entries = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
     strange = [name for name in entries if name not in ours and not name.endswith(PARTIAL)]
     index = out / INDEX
-    if not strange and index.is_file():
-        with index.open("rb") as file:
-            strange = [] if GENERATOR.encode() in file.read(2000) else [INDEX]
+    if not strange and index.is_file() and not is_page(index):
+        strange = [INDEX]
     if strange:
         raise HilumError(f"{out}: holds {strange[0]}, not of an earlier page; give a new or an empty folder")

@@ -21,7 +21,7 @@ from hilum.files import write_atomically
 from hilum.pages.wording import MISSING
 
 _MOST_COLUMNS = 13  # more than these are let out of the page's margins where the window is wide enough
-GENERATOR = '<meta name="generator" content="hilum'
+_GENERATOR = '<meta name="generator" content="hilum'
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ def page_html(page: Page) -> str:
 <meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="{policy}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-{GENERATOR} {escape(__version__)}">
+{_GENERATOR} {escape(__version__)}">
 <meta name="robots" content="noindex">
 <link rel="icon" href="data:,">
 <title>{escape(page.title)}</title>
@@ -208,6 +208,16 @@ def page_html(page: Page) -> str:
 def asset(name: str) -> str:
     """A stylesheet or script of this folder as it stands on a page: after its tag, on a line of its own."""
     return "\n" + files("hilum.pages").joinpath(name).read_text(encoding="utf-8")
+
+
+def is_page(path: Path) -> bool:
+    """Whether a file is a page that hilum wrote.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        return _GENERATOR.encode() in file.read(2000)
 
 
 def write_page(path: Path, page: Page) -> None:

@@ -79,3 +79,21 @@ def all_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
     """As many as outside of tests."""
     for name, many in RESAMPLES.items():
         monkeypatch.setattr(f"hilum.eval.measures.{name}", many)
+
+
+@pytest.fixture(scope="session")
+def tiny_run(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that has hardly learned: what it finds does not matter here."""
+    from hilum.config import check_config
+    from hilum.datasets.folder import Dataset
+    from hilum.train import train
+
+    values = {
+        "backend": "unet",
+        "image_size": 32,
+        "model": {"start_channels": 2, "depth": 2},
+        "train": {"epochs": 1, "batch_size": 8},
+    }
+    run = tmp_path_factory.mktemp("tiny") / "run"
+    train(check_config(values, "test"), Dataset.open(dataset), run)
+    return run

@@ -80,32 +80,15 @@ main()
     assert f"SPINS {spins}" in done.stdout, done.stderr
 
 
-def test_one_picture_is_predicted_without_what_training_and_drawing_need(unet_run, tmp_path):
+def test_one_picture_is_predicted_without_what_training_and_drawing_need(tiny_run, tmp_path):
     import cv2
 
     picture = tmp_path / "picture.png"
     cv2.imwrite(str(picture), np.random.default_rng(0).integers(0, 255, (96, 80), np.uint8))
-    imported = imported_by("predict", unet_run, picture, tmp_path / "found")
+    imported = imported_by("predict", tiny_run, picture, tmp_path / "found")
     assert "torch" in imported
     # The package `supervision` is known, but what its own start brings is not there.
     assert not {"torchvision", "torch._dynamo", "matplotlib", "scipy", "pandas", "ultralytics", "timm"} & imported
-
-
-@pytest.fixture(scope="module")
-def unet_run(dataset, tmp_path_factory):
-    from hilum.config import check_config
-    from hilum.datasets.folder import Dataset
-    from hilum.train import train
-
-    values = {
-        "backend": "unet",
-        "image_size": 32,
-        "model": {"start_channels": 2, "depth": 2},
-        "train": {"epochs": 1, "batch_size": 8},
-    }
-    run = tmp_path_factory.mktemp("startup") / "run"
-    train(check_config(values, "test"), Dataset.open(dataset), run)
-    return run
 
 
 def test_all_backends_of_ours_declare_the_config_that_they_have():

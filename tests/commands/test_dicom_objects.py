@@ -49,15 +49,6 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> OneBox:
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Path:
-    run = tmp_path / "run"
-    run.mkdir()
-    for name in ("config.yaml", "operating_point.json", "weights.safetensors"):
-        (run / name).write_text("as it was")
-    return run
-
-
-@pytest.fixture
 def source(tmp_path: Path, make_dicom, make_picture) -> Path:
     """Three radiographs of two studies, the second dark, one that is broken, and a text."""
     folder = tmp_path / "source"
@@ -73,6 +64,10 @@ def source(tmp_path: Path, make_dicom, make_picture) -> Path:
 
 def objects(out: Path) -> dict[str, pydicom.Dataset]:
     return {path.name: pydicom.dcmread(path) for path in sorted((out / "dicom").iterdir())}
+
+
+def uids(out: Path) -> dict[str, str]:
+    return {name: each.SOPInstanceUID for name, each in objects(out).items()}
 
 
 def lines(out: Path) -> list[dict]:
@@ -165,9 +160,7 @@ def test_interrupted_it_ends_with_the_same_objects(backend: OneBox, run: Path, s
     backend.interrupted_after = None
     predict(run, source, out, batch_size=1, dicom="sr,pr")
     assert backend.seen == 6
-    assert {name: each.SOPInstanceUID for name, each in objects(out).items()} == {
-        name: each.SOPInstanceUID for name, each in objects(whole).items()
-    }
+    assert uids(out) == uids(whole)
     assert written(out) == written(whole)
 
 
@@ -276,9 +269,7 @@ def test_of_a_zip_objects_come_too_and_it_goes_on(backend: OneBox, run: Path, so
     backend.interrupted_after = None
     predict(run, archive, out, batch_size=1, dicom="sr,sc")
     assert backend.seen == 6
-    assert {name: each.SOPInstanceUID for name, each in objects(out).items()} == {
-        name: each.SOPInstanceUID for name, each in objects(tmp_path / "whole").items()
-    }
+    assert uids(out) == uids(tmp_path / "whole")
     with zipfile.ZipFile(archive, "a") as more:
         more.writestr("w.dcm", b"other")
     with pytest.raises(HilumError, match="predictions of other images"):

@@ -62,16 +62,6 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> ManyBoxes:
     return backend
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    """What a run folder's identity is read from."""
-    run = tmp_path / "run"
-    run.mkdir()
-    for name in ("config.yaml", "operating_point.json", "weights.safetensors"):
-        (run / name).write_text("as it was")
-    return run
-
-
 def pictures(folder: Path, number: int) -> Path:
     """Small pictures in two folders, under the same names in both."""
     for side in ("a", "b"):

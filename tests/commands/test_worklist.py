@@ -50,15 +50,6 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> Bright:
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Path:
-    run = tmp_path / "run"
-    run.mkdir()
-    for name in ("config.yaml", "operating_point.json", "weights.safetensors"):
-        (run / name).write_text("as it was")
-    return run
-
-
-@pytest.fixture
 def source(tmp_path: Path) -> Path:
     return pictures(tmp_path / "source", {"DOE^JANE": 40, "dark": 10, "<b>&bright": 240, "middle": 150})
 

@@ -22,24 +22,6 @@ def archive(tmp_path_factory) -> Iterator[orthanc.Orthanc]:
 
 
 @pytest.fixture(scope="session")
-def tiny_run(dataset, tmp_path_factory) -> Path:
-    """A run that has hardly learned: what it finds does not matter here."""
-    from hilum.config import check_config
-    from hilum.datasets.folder import Dataset
-    from hilum.train import train
-
-    values = {
-        "backend": "unet",
-        "image_size": 32,
-        "model": {"start_channels": 2, "depth": 2},
-        "train": {"epochs": 1, "batch_size": 8},
-    }
-    run = tmp_path_factory.mktemp("pacs") / "run"
-    train(check_config(values, "test"), Dataset.open(dataset), run)
-    return run
-
-
-@pytest.fixture(scope="session")
 def starter() -> Iterator[Starter]:
     prepared = Starter()
     yield prepared
