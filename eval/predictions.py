@@ -17,7 +17,8 @@ from hilum.errors import HilumError
 from hilum.eval.answer import Answer
 from hilum.eval.predictions_folder import ABOUT, CATEGORY, IMAGES, RESULTS, TABLE, read_about
 from hilum.eval.problems import MOST_LINES, Problems, question_units
-from hilum.eval.submission import Predictions, image_name, reaches_out, read_submission
+from hilum.eval.submission import Predictions, image_name, read_submission
+from hilum.eval.submission_row import reaches_out
 
 _Names = Callable[[Any], str | None]
 _AGAIN = "predict again"
