@@ -31,13 +31,12 @@ def truth_rows(split: Split, layout: Layout, studies: Sequence[str] = ()) -> dic
         layout: Of the challenge; one with classes.
         studies: The study of each image, "" where unknown; none where it is unknown of all.
     """
-    (name,) = layout.classes_of(("opacity",))
+    names = layout.classes_of(split.class_names)
     rows = {}
-    for image_id, boxes in zip(split.image_ids, split.boxes_xywh, strict=True):
-        rows[image_id] = (
-            Row(boxes, np.ones(len(boxes)), (name,) * len(boxes)) if len(boxes) else _whole({layout.nothing: 1.0})
-        )
-    known = zip(studies, split.classes, strict=True) if studies else ()
+    for image_id, boxes, class_ids in zip(split.image_ids, split.boxes_xywh, split.class_ids, strict=True):
+        of_boxes = Row(boxes, np.ones(len(boxes)), tuple(names[class_id] for class_id in class_ids.tolist()))
+        rows[image_id] = of_boxes if len(boxes) else _whole({layout.nothing: 1.0})
+    known = zip(studies, split.kinds, strict=True) if studies else ()
     for study, kind in known:
         if study and kind in layout.study_classes:
             rows[study + STUDY] = _whole({layout.study_classes[kind]: 1.0})
