@@ -70,7 +70,7 @@ def found_rows(
             np.concatenate([detections.confidence, nothing.confidence]),
             (*(names[class_id] for class_id in detections.class_id.tolist()), layout.nothing),
         )
-        if studies and studies[number]:
+        if layout.study_classes and studies and studies[number]:
             shows[studies[number]] = max(probability, shows.get(studies[number], 0.0))
     negative, *others = layout.study_classes.values() if shows else ("",)
     for study, probability in shows.items():
