@@ -35,7 +35,8 @@ def evaluate(
         The split to score on. Figures of train and val flatter: they were trained or chosen there.
     confidence
         Boxes below do not count as the answer. Where not given: that of the run or the predictions folder; for COCO
-        results one is chosen on val, or cross-fitted where they have nothing of val; a submission is kept as it is.
+        results, and a submission to siim or vinbigdata, which holds all boxes, one is chosen on val, or cross-fitted
+        where they have nothing of val; a submission to rsna is kept as it is.
     metric
         A further figure: siim or vinbigdata, those challenges' mAP with the AP of each class; competition, ap, froc,
         auroc, or a plug-in's, as train.select takes them. Several times for several.

@@ -191,7 +191,7 @@ def _read(
 def _read_submission(
     source: Path, class_names: Sequence[str], sizes_wh: Mapping[str, tuple[int, int]]
 ) -> tuple[dict[str, _OfImage], dict[str, list[float]] | None, list[str]]:
-    """Boxes by image; of one class the probabilities too that follow from the class of images without a box."""
+    """Boxes by image; probabilities where boxes have a class: of one class from that of images without a box."""
     layout, rows, lines = read_rows(source, sizes_wh)
     if len(class_names) > 1 and not layout.words:
         raise HilumError(
@@ -203,12 +203,12 @@ def _read_submission(
     if others := sum(name not in known for row in images.values() for name in row.classes):
         lines.append(f"{source}: {others:,} boxes of classes that the data do not have were left out")
     found = {image_id: tuple(row.of(name) for name in names) for image_id, row in images.items()}
-    if len(names) > 1 or not any(layout.nothing in row.classes for row in images.values() if layout.nothing):
+    if not layout.words:
         return found, None, lines
-    shows = {}
-    for image_id, row in images.items():
-        nothing, surest = row.of(layout.nothing)[1], found[image_id][0][1].max(initial=0.0)
-        shows[image_id] = [float(1 - nothing.max() if len(nothing) else surest)]
+    shows = {image_id: [float(sure.max(initial=0.0)) for _, sure in its] for image_id, its in found.items()}
+    for image_id, row in images.items() if len(names) == 1 else ():
+        nothing = row.of(layout.nothing)[1]
+        shows[image_id] = [float(1 - nothing.max())] if len(nothing) else shows[image_id]
     return found, shows, lines
 
 
