@@ -6,13 +6,22 @@ from pathlib import Path
 from hilum.datasets.folder import Dataset, Split
 from hilum.detections import Detections
 from hilum.eval.challenges import class_aps, found_rows, truth_rows
-from hilum.eval.layouts import LAYOUTS, Layout
+from hilum.eval.layouts import LAYOUTS, SIIM, Layout
 from hilum.eval.metrics import metric_named, metric_title, metric_value
 from hilum.eval.submission import read_rows
 from hilum.eval.submission_row import Row
 from hilum.eval.voc import mean_ap
 
-_STUDY = "study"  # the column of metadata.csv, of data whose source tells it
+
+def _studies(data: Dataset, split: Split) -> tuple[str, ...]:
+    """The study of each image, where the data tell it; none elsewhere.
+
+    SIIM's tables know studies and no patients, so what `hilum convert` reads of them has the study in the patient's
+    place, which keeps its images together.
+    """
+    known: dict[str, object] = {**data.conversion}
+    column = "patient" if known.get("read_as") == SIIM.name else "study"
+    return tuple(data.metadata.loc[list(split.image_ids)][column]) if column in data.metadata else ()
 
 
 def checked_metrics(names: Sequence[str], data: Dataset) -> tuple[str, ...]:
@@ -45,7 +54,7 @@ def metrics_of(
         if layout is None:
             values[title] = metric_value(name, split, found)
             continue
-        studies = tuple(data.metadata.loc[list(split.image_ids)][_STUDY]) if _STUDY in data.metadata else ()
+        studies = _studies(data, split)
         rows = _submitted(source, layout, split)
         if rows is None:
             rows = found_rows(split.image_ids, found, split.class_names, layout, studies)

@@ -18,7 +18,7 @@ from hilum.errors import HilumError
 from hilum.eval.answer import Answer
 from hilum.eval.predictions_folder import ABOUT, CATEGORY, IMAGES, RESULTS, TABLE, probability_column, read_about
 from hilum.eval.problems import MOST_LINES, Problems, question_units
-from hilum.eval.submission import image_name, read_rows
+from hilum.eval.submission import image_name, read_by_class
 from hilum.eval.submission_row import reaches_out
 
 Probability = Annotated[float, Field(allow_inf_nan=False)]
@@ -183,33 +183,9 @@ def _read(
         boxes = _read_coco(source, len(class_names), _names(numbers, sizes_wh), sizes_wh, problems)
         return boxes, None, {}, problems.lines()
     if source.suffix.lower() == ".csv":
-        found, shows, lines = _read_submission(source, class_names, sizes_wh)
+        found, shows, lines = read_by_class(source, class_names, sizes_wh)
         return found, shows, {}, lines
     raise HilumError(f"{source}: expected a run, a predictions folder, COCO results (.json) or a submission (.csv)")
-
-
-def _read_submission(
-    source: Path, class_names: Sequence[str], sizes_wh: Mapping[str, tuple[int, int]]
-) -> tuple[dict[str, _OfImage], dict[str, list[float]] | None, list[str]]:
-    """Boxes by image; probabilities where boxes have a class: of one class from that of images without a box."""
-    layout, rows, lines = read_rows(source, sizes_wh)
-    if len(class_names) > 1 and not layout.words:
-        raise HilumError(
-            f"{source}: does not say of which class a box is, and there are {len(class_names)}; give COCO results"
-        )
-    names = layout.classes_of(class_names) if layout.words else ("",)
-    images = {name: row for name, row in rows.items() if name in sizes_wh}
-    known = {*names, layout.nothing}
-    if others := sum(name not in known for row in images.values() for name in row.classes):
-        lines.append(f"{source}: {others:,} boxes of classes that the data do not have were left out")
-    found = {image_id: tuple(row.of(name) for name in names) for image_id, row in images.items()}
-    if not layout.words:
-        return found, None, lines
-    shows = {image_id: [float(sure.max(initial=0.0)) for _, sure in its] for image_id, its in found.items()}
-    for image_id, row in images.items() if len(names) == 1 else ():
-        nothing = row.of(layout.nothing)[1]
-        shows[image_id] = [float(1 - nothing.max())] if len(nothing) else shows[image_id]
-    return found, shows, lines
 
 
 def _of_none(source: Path, split: Split, strangers: Iterable[str], made_on: Any, lines: Sequence[str]) -> str:

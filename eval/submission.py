@@ -26,7 +26,9 @@ from hilum.files import csv_text, write_atomically
 
 STRING = "PredictionString"
 
-Predictions = dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
+Boxes = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""Boxes as x, y, width, height (N, 4), and confidences (N,)."""
+Predictions = dict[str, Boxes]
 
 _PICTURE_ENDINGS = {"dcm", "dicom", "jpg", "jpeg", "png"}
 _CORNER_DECIMALS = 6  # a width that is added to a left edge and taken off again is not the same to the last bit
@@ -127,6 +129,44 @@ def read_rows(path: str | Path, sizes_wh: Mapping[str, tuple[int, int]] | None =
         size_wh = None if sizes_wh is None or of == STUDY else sizes_wh[image_id]
         rows[image_id] = read_row((cell or "").split(), row, size_wh, problems, layout, of)
     return Submission(layout, rows, problems.lines())
+
+
+def read_by_class(
+    source: Path, class_names: Sequence[str], sizes_wh: Mapping[str, tuple[int, int]]
+) -> tuple[dict[str, tuple[Boxes, ...]], dict[str, list[float]] | None, list[str]]:
+    """Reads a submission as what was found of some classes.
+
+    Args:
+        source: The CSV file.
+        class_names: Of what is looked for.
+        sizes_wh: The images to score, as `read_rows` takes them.
+
+    Returns:
+        By image the boxes (N, 4) and confidences (N,) of each class. Where boxes have a class, the probability of each
+        class: of a single one it follows from the class of images without a box, else it is that of the surest box.
+        Lines on the problems.
+
+    Raises:
+        HilumError: As `read_rows`, or it does not say of which of several classes a box is.
+    """
+    layout, rows, lines = read_rows(source, sizes_wh)
+    if len(class_names) > 1 and not layout.words:
+        raise HilumError(
+            f"{source}: does not say of which class a box is, and there are {len(class_names)}; give COCO results"
+        )
+    names = layout.classes_of(class_names) if layout.words else ("",)
+    images = {name: row for name, row in rows.items() if name in sizes_wh}
+    known = {*names, layout.nothing}
+    if others := sum(name not in known for row in images.values() for name in row.classes):
+        lines.append(f"{source}: {others:,} boxes of classes that the data do not have were left out")
+    found = {image_id: tuple(row.of(name) for name in names) for image_id, row in images.items()}
+    if not layout.words:
+        return found, None, lines
+    shows = {image_id: [float(sure.max(initial=0.0)) for _, sure in its] for image_id, its in found.items()}
+    for image_id, row in images.items() if len(names) == 1 else ():
+        nothing = row.of(layout.nothing)[1]
+        shows[image_id] = [float(1 - nothing.max())] if len(nothing) else shows[image_id]
+    return found, shows, lines
 
 
 def _of(written: str, layout: Layout) -> tuple[str, str | None]:

@@ -125,19 +125,24 @@ def test_boxes_of_classes_that_the_data_lack_are_told(dataset, holdout, tmp_path
     assert f"{len(holdout)} boxes of classes that the data do not have were left out" in " ".join(said.split())
 
 
-def test_studies_count_where_the_data_know_them(dataset, holdout, tmp_path):
+@pytest.mark.parametrize("of_siim", [True, False])
+def test_studies_count_where_the_data_know_them(dataset, holdout, tmp_path, of_siim):
     data = tmp_path / "data"
     shutil.copytree(dataset, data)
     header, *lines = (data / "metadata.csv").read_text().splitlines()
     columns = header.split(",")
     kinds = {name: list(SIIM.study_classes)[number % 4] for number, name in enumerate(holdout.image_ids)}
-    written = [f"{header},study"]
+    written = [header if of_siim else f"{header},study"]
     for line in lines:
         cells = line.split(",")
         name = cells[columns.index("image_id")]
         cells[columns.index("class")] = kinds.get(name, "Typical Appearance")
-        written.append(",".join([*cells, f"of-{name}"]))
+        cells[columns.index("patient")] = f"of-{name}"
+        written.append(",".join([*cells, *([] if of_siim else [f"of-{name}"])]))
     (data / "metadata.csv").write_text("\n".join(written) + "\n")
+    if of_siim:
+        record = json.loads((data / "conversion.json").read_text())
+        (data / "conversion.json").write_text(json.dumps(record | {"read_as": "siim"}))
     split = Dataset.open(data).split("holdout")
     truth = truth_rows(split, SIIM, [f"of-{name}" for name in split.image_ids])
     rows = {name if name.endswith("_study") else SIIM.row_id(name): row for name, row in truth.items()}
