@@ -9,7 +9,7 @@ from torch import Tensor
 
 import hilum.classifiers.gate_network  # noqa: F401 - without its library there is no such backend
 from hilum.classifiers.classes import class_loss, opacity_probability, possible_classes
-from hilum.classifiers.gate_config import GateConfig
+from hilum.classifiers.gate_config import AUROC, GateConfig
 from hilum.datasets.augmentation import augment
 from hilum.datasets.cache import Squares
 from hilum.datasets.folder import Dataset, Split
@@ -69,10 +69,14 @@ class GateClassifier(NetworkBackend):
         return answers
 
     def validate(self, squares: Squares, split: Split) -> dict[str, float]:
-        """AUROC as `val_score`, and the loss."""
-        logits = torch.cat([output for _, output, _ in self.predictions(squares, split)])
+        """AUROC as `val_score`, or what else the config chooses by, and the loss."""
+        parts = [(output, some) for _, output, some in self.predictions(squares, split)]
+        logits = torch.cat([output for output, _ in parts])
+        by_auroc = self._config.train.select == AUROC
         return {
-            "val_score": auroc(split.positive, opacity_probability(logits).numpy()),
+            "val_score": auroc(split.positive, opacity_probability(logits).numpy())
+            if by_auroc
+            else self.epoch_score(split, [each for _, some in parts for each in some]),
             "val_loss": float(class_loss(logits, self._possible(split, np.arange(len(split))))),
         }
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:  # a config is read without torch
 
 Target = Literal["opacity", "three_classes"]
 
+AUROC: Final = "auroc"  # of `hilum.eval.metrics`, which is slower to import than a config shall be
+OF_BOXES: Final = frozenset({"competition", "ap", "froc", "siim", "vinbigdata"})
 CLASSES: Final = ("Normal", "No Lung Opacity / Not Normal", "Lung Opacity")
 
 
@@ -51,10 +53,18 @@ class GateModel(Table):
 
 
 class GateTraining(TrainSettings):
-    """How it is trained, with AdamW; epochs are chosen by the AUROC."""
+    """How it is trained, with AdamW; epochs are chosen by the AUROC, or a plug-in's metric of images."""
 
     batch_size: int = Field(gt=1)
     weight_decay: float = Field(default=0.01, ge=0)
+    select: str = Field(default=AUROC, min_length=1, exclude_if=lambda name: name == AUROC)
+
+    @field_validator("select")
+    @classmethod
+    def _of_images(cls, name: str) -> str:
+        if name in OF_BOXES:
+            raise ValueError(f"'{name}' is of boxes, and the gate finds none; {AUROC}, or a plug-in's metric of images")
+        return name
 
 
 class GateConfig(NetworkConfig):

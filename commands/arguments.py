@@ -41,6 +41,8 @@ NEW_RUN = _place("RUN", "a run folder to write", "run", "nothing", "empty", "fol
 NEW_DATA = _place("DATA", "a dataset folder to write", "dataset", "nothing", "empty")
 NEW_PREDICTIONS = _place("OUT", "a folder of its own", "predictions", "nothing", "empty", "folder")
 NEW_FILE = _place("OUT", "a file to write", "nothing", "file")
+NEW_FOLDER = _place("OUT", "a folder to write", "nothing", "empty")
+LABELS = _place("LABELS", "labels that a tool exported", "file", "archive")
 NAME = _place("NAME", "a name", "nothing", "empty", "folder", "file")
 _MOST_ORDERS = 6  # words of which every order is tried
 

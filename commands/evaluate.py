@@ -1,6 +1,9 @@
 """`hilum evaluate`: score predictions."""
 
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from hilum.commands.arguments import ANSWERS, TRUTH, check_order
 from hilum.commands.options import Share, Split
@@ -9,7 +12,13 @@ from hilum.errors import HilumError
 
 
 def evaluate(
-    predictions: Path, data: Path, *, split: Split = "holdout", confidence: Share = None, json: Path | None = None
+    predictions: Path,
+    data: Path,
+    *,
+    split: Split = "holdout",
+    confidence: Share = None,
+    metric: Annotated[tuple[str, ...], Parameter(negative=())] = (),
+    json: Path | None = None,
 ) -> None:
     """Score predictions with the competition's metric and COCO AP, beside two trivial baselines.
 
@@ -26,10 +35,15 @@ def evaluate(
         The split to score on. Figures of train and val flatter: they were trained or chosen there.
     confidence
         Boxes below do not count as the answer. Where not given: that of the run or the predictions folder; for COCO
-        results one is chosen on val, or cross-fitted where they have nothing of val; a submission is kept as it is.
+        results, and a submission to siim or vinbigdata, which holds all boxes, one is chosen on val, or cross-fitted
+        where they have nothing of val; a submission to rsna is kept as it is.
+    metric
+        A further figure: siim or vinbigdata, those challenges' mAP with the AP of each class; competition, ap, froc,
+        auroc, or a plug-in's, as train.select takes them. Several times for several.
     json
         File to write the figures to.
     """
+    from hilum.comparison.chosen_metrics import checked_metrics, said_of
     from hilum.comparison.evaluate import evaluate as run
     from hilum.comparison.tables import findings, notes, score_table, table_rows
     from hilum.datasets.folder import Dataset
@@ -37,12 +51,15 @@ def evaluate(
 
     check_order("evaluate", (ANSWERS, predictions), (TRUTH, data))
     if data.is_file() or data.suffix.lower() == ".csv":
+        if metric:
+            raise HilumError("--metric: marks say of images alone whether they show an opacity; give a dataset folder")
         _on_marks(predictions, data, confidence, json)
         return
-    results, problems = run(predictions, Dataset.open(data), split, confidence)
+    dataset = Dataset.open(data)
+    results, problems = run(predictions, dataset, split, confidence, metric)
     complain(*problems)
     table(*score_table(table_rows(results)), title=f"{predictions} on {split}", figures=True)
-    say(*findings(results), *notes(results))
+    say(*findings(results), *notes(results), *said_of(checked_metrics(metric, dataset)))
     if json:
         write_json(json, results.dump())
 

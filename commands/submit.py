@@ -2,7 +2,9 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from hilum.commands.arguments import IMAGES, NEW_FILE, RUN, check_order
 from hilum.commands.options import Share
@@ -11,8 +13,21 @@ from hilum.commands.predict import IN_PART
 from hilum.commands.terminal import bar, complain, say
 from hilum.errors import HilumError
 
+if TYPE_CHECKING:
+    from hilum.detections import Detections
+    from hilum.eval.layouts import Layout
+    from hilum.result import Result
 
-def submit(run: Path, images: Path, out: Path, *, confidence: Share = None, overwrite: bool = False) -> int:
+
+def submit(
+    run: Path,
+    images: Path,
+    out: Path,
+    *,
+    layout: Literal["rsna", "siim", "vinbigdata"] = "rsna",
+    confidence: Share = None,
+    overwrite: bool = False,
+) -> int:
     """Write a submission in Kaggle's form.
 
     The exit code is 0 where all images were predicted, 3 where some could not be read (they have an empty row), and 1
@@ -26,14 +41,17 @@ def submit(run: Path, images: Path, out: Path, *, confidence: Share = None, over
         A dataset folder, whose unlabelled images are meant, or a folder of pictures.
     out
         The CSV file to write.
+    layout
+        The challenge that it is for. SIIM and VinBigData score all boxes by their order, so all are written, with the
+        class of images without a box, whose confidence is 1 - the image's probability. For SIIM, images in folders
+        study/series give their studies' rows too.
     confidence
-        Keep boxes from here on; the run's operating point where not given.
+        Keep boxes from here on; where not given, the run's operating point, and for siim and vinbigdata all boxes.
     overwrite
         Write over an existing file.
     """
-    from hilum.datasets.boxes import xyxy_to_xywh
     from hilum.datasets.folder import Dataset
-    from hilum.eval.submission import submission_text
+    from hilum.eval.layouts import LAYOUTS
     from hilum.files import replacing
     from hilum.predict import load
 
@@ -48,23 +66,55 @@ def submit(run: Path, images: Path, out: Path, *, confidence: Share = None, over
         raise HilumError(f"{out}: is there already; give a new file, or --overwrite to replace one")
     _check_names(paths)
     predictor = load(run)
+    form = LAYOUTS[layout]
+    form.check_classes(predictor.class_names)
+    least = 0.0 if confidence is None and form.words else confidence
+    instead = "the row of an image without a box" if form.words else "an empty row"
     results = []
     with replacing(out) as file, bar("predicting") as progress:  # whether it can be written is known at once
-        for path, result in zip(paths, predictor.predict(paths, confidence=confidence), strict=True):
+        for path, result in zip(paths, predictor.predict(paths, confidence=least), strict=True):
             results.append(result)
             progress(len(results), len(paths))
             if result.error:
-                complain(f"{path}: {result.error}; it gets an empty row")
+                complain(f"{path}: {result.error}; it gets {instead}")
             elif result.warning:
                 complain(f"{path}: {result.warning}")
         bad = sum(result.error is not None for result in results)
         if bad == len(paths):
             raise HilumError(f"{images}: none of its {bad} images could be read")
-        ids = [result.image_id for result in results]
-        boxes = [xyxy_to_xywh(result.detections.xyxy) for result in results]
-        file.write(submission_text(ids, boxes, [result.detections.confidence for result in results]))
-    say(f"{out}: {sum(map(len, boxes))} boxes on {len(ids)} images" + (f", {bad} not read" if bad else ""))
+        file.write(_text(form, results, [_study_of(path, images) for path in paths]))
+    count = sum(len(result.detections) for result in results)
+    say(f"{out}: {count} boxes on {len(results)} images" + (f", {bad} not read" if bad else ""))
     return IN_PART if bad else 0
+
+
+def _text(layout: "Layout", results: Sequence["Result"], studies: Sequence[str]) -> str:
+    """The submission; the study of each image is "" where none is known."""
+    from hilum.datasets.boxes import xyxy_to_xywh
+    from hilum.eval.challenges import found_rows
+    from hilum.eval.submission import rows_text, submission_text
+
+    ids = [result.image_id for result in results]
+    if not layout.words:
+        boxes = [xyxy_to_xywh(result.detections.xyxy) for result in results]
+        return submission_text(ids, boxes, [result.detections.confidence for result in results])
+    images = {*ids}
+    rows = found_rows(ids, [_with_probability(result) for result in results], results[0].class_names, layout, studies)
+    return rows_text(layout, {layout.row_id(name) if name in images else name: row for name, row in rows.items()})
+
+
+def _with_probability(result: "Result") -> "Detections":
+    """The boxes that are kept, and what all boxes said of the image; of one that was not read nothing."""
+    from hilum.result import IMAGE_PROBABILITY
+
+    probability = 0.0 if result.error else result.image_probability
+    return replace(result.detections, metadata={IMAGE_PROBABILITY: probability})
+
+
+def _study_of(path: Path, images: Path) -> str:
+    """The folder of its study, as SIIM's download has it, `study/series/image`; "" elsewhere."""
+    parts = path.relative_to(images).parts if path.is_relative_to(images) else ()
+    return parts[-3].strip() if len(parts) > 2 else ""
 
 
 def _check_names(paths: Sequence[Path]) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from hilum import __version__
+from hilum.backend import epochs_chosen_by
 from hilum.comparison.cost import Cost, describe_machine
 from hilum.comparison.kept import cost_of, predicted
 from hilum.comparison.pairwise import compare_groups
@@ -206,12 +207,13 @@ def _check_all(
 
 
 def _about(config: ExperimentConfig, run: Path, cost: Cost) -> About:
+    chosen_by = epochs_chosen_by(config)
     return About(
         backend=config.backend,
         seed=config.seed,
         cost=cost,
         log=read_log(run),
-        val_figure=read_operating_point(run).get("figure", SCORE),
+        val_figure=chosen_by if chosen_by != SCORE else read_operating_point(run).get("figure", SCORE),
         pretraining=config.pretraining,
         trained_by=read_environment(run).get("code") or "unknown",
         reported=config.reported,

@@ -1,15 +1,18 @@
 """Score one run, predictions folder, COCO results or submission on one split, beside two trivial baselines."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from hilum import __version__
 from hilum.comparison.benchmark import AVERAGE, NOTHING, predict_split
+from hilum.comparison.chosen_metrics import checked_metrics, metrics_of
 from hilum.comparison.results import Entry, Evaluation, MaskFigures
 from hilum.datasets.folder import Dataset, Split, SplitName
 from hilum.errors import HilumError
 from hilum.eval.answer import (
     Answer,
+    as_detections,
     cross_fitted_thresholds,
     everywhere,
     image_thresholds,
@@ -31,7 +34,11 @@ _ENOUGH = 0.5  # what it holds of val, as a share of what it holds of the split,
 
 
 def evaluate(
-    source: Path, data: Dataset, name: SplitName, confidence: float | None = None
+    source: Path,
+    data: Dataset,
+    name: SplitName,
+    confidence: float | None = None,
+    metrics: Sequence[str] = (),
 ) -> tuple[Evaluation, list[str]]:
     """Measure whatever holds predictions.
 
@@ -44,14 +51,16 @@ def evaluate(
         name: of the split.
         confidence: boxes below do not count as the answer; where None that of the run or of the folder; a submission
             is an answer as it is, and for COCO results one is chosen.
+        metrics: further ones by name (`hilum.eval.metrics`); of data of several classes, where none is named, those of
+            the challenges that have several.
 
     Returns:
         The figures, and a line for each thing that was not right.
 
     Raises:
-        HilumError: not readable as any of these, or nothing in it is of the split.
+        HilumError: not readable as any of these, nothing in it is of the split, or there is no such metric.
     """
-    truth = data.split(name)
+    truth, metrics = data.split(name), checked_metrics(metrics, data)
     if not len(truth):
         raise HilumError(f"{data.path}: the {name} split has no image")
     other = data.split("val") if name != "val" else None
@@ -67,11 +76,17 @@ def evaluate(
         thresholds, how = cross_fitted_thresholds(truth, answer), _CROSS_FITTED
     train = data.split("train")
     baselines = {NOTHING: nothing(truth)} | ({AVERAGE: everywhere(average_boxes(train, truth))} if len(train) else {})
+
+    def further(answer: Answer, source: Path | None = None) -> dict[str, dict[str, float]]:
+        found = as_detections([answer])
+        return {"metrics": metrics_of(metrics, truth, found, data, source)} if metrics else {}
+
     entries = [
-        Entry(name=what, backend=None, **measure(truth, baseline, {}).figures.given())
+        Entry(name=what, backend=None, **measure(truth, baseline, {}).figures.given(), **further(baseline))
         for what, baseline in baselines.items()
     ]
-    entries.append(Entry(name=source.name, **measure(truth, answer, thresholds).figures.given()))
+    figures = measure(truth, answer, thresholds).figures.given()
+    entries.append(Entry(name=source.name, **figures, **further(answer, source)))
     found = Evaluation(
         hilum=__version__,
         code=source_digest(),

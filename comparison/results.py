@@ -86,7 +86,10 @@ class Entry(_Above, Figures, About, _Named):
         name: of the config, with its seed where there are several; or of a baseline.
         group: of the config, or of the baseline.
         above_nothing, above_average_boxes: how much higher its score is than theirs, paired.
+        metrics: further figures that were asked for, by their title.
     """
+
+    metrics: dict[str, FigureOrNaN] = Field(default={})
 
     @property
     def is_baseline(self) -> bool:

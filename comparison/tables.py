@@ -61,6 +61,7 @@ def _row(entry: Entry) -> Row:
         f"sensitivity / specificity at {AT_SENSITIVITY}": _both(entry.point(AT_SENSITIVITY)),
         f"sensitivity / specificity at {YOUDEN}": _both(entry.point(YOUDEN)),
         "read sooner, share of worklist [95%]": _interval(entry.sooner_share),
+        **{title: _number(value, 3) for title, value in entry.metrics.items()},
         "confidence >=": "" if entry.is_baseline else _number(entry.least_confidence, 3),
         **_mask(entry.masks),
         "pixel accuracy, as reported": _number(entry.reported.pixel_accuracy, 4),

@@ -16,7 +16,6 @@ nothing is written there.
 """
 
 import os
-from collections.abc import Sequence
 from contextlib import nullcontext
 from copy import copy
 from multiprocessing.pool import ThreadPool
@@ -27,11 +26,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hilum.datasets.boxes import xyxy_to_xywh
+from hilum.datasets.boxes import xywh_to_xyxy, xyxy_to_xywh
 from hilum.datasets.folder import Dataset, Split, SplitName
 from hilum.datasets.letterbox import Interpolation, Letterbox
 from hilum.datasets.pictures import read_picture
 from hilum.datasets.yolo import boxes_to_yolo, data_yaml
+from hilum.detections import Detections
+from hilum.detectors.negatives import with_share_of_negatives
 from hilum.detectors.private_ultralytics import (
     DEFAULT_CFG,
     RANK,
@@ -47,7 +48,9 @@ from hilum.detectors.yolo_network import is_rtdetr, queries_to_boxes
 from hilum.documents import MAX_YAML_BYTES
 from hilum.errors import HilumError
 from hilum.eval.competition import choose_confidence
+from hilum.eval.metrics import COMPETITION
 from hilum.files import read_regular
+from hilum.training.validation import epoch_score
 
 SCORE: Final = "competition/score"
 CONFIDENCE: Final = "competition/confidence"
@@ -56,7 +59,9 @@ FILL: Final = 114  # the grey that ultralytics pads with, in its augmentation to
 
 
 class CompetitionValidator(DetectionValidator):  # type: ignore[misc]
-    """Adds the competition score to ultralytics' own figures, and makes it the fitness."""
+    """Adds the competition score to ultralytics' own figures, and makes it the fitness, or what `select` names."""
+
+    select: str = COMPETITION
 
     def init_metrics(self, model: torch.nn.Module) -> None:
         """Start with no images."""
@@ -65,6 +70,7 @@ class CompetitionValidator(DetectionValidator):  # type: ignore[misc]
         self._truth_xywh: list[NDArray[np.float64]] = []
         self._boxes_xywh: list[NDArray[np.float64]] = []
         self._confidence: list[NDArray[np.float64]] = []
+        self._files: list[str] = []
 
     def postprocess(self, preds: Any) -> list[dict[str, torch.Tensor]]:
         """The network's output as boxes in pixels of the square."""
@@ -89,6 +95,7 @@ class CompetitionValidator(DetectionValidator):  # type: ignore[misc]
             self._truth_xywh.append(truth_xywh)
             self._boxes_xywh.append(boxes_xywh)
             self._confidence.append(pred["conf"].double().cpu().numpy()[kept])
+            self._files.append(batch["im_file"][index])
         super().update_metrics(preds, batch)
 
     def gather_stats(self) -> None:
@@ -96,17 +103,29 @@ class CompetitionValidator(DetectionValidator):  # type: ignore[misc]
         super().gather_stats()
         if RANK < 0:
             return
-        mine = self._truth_xywh, self._boxes_xywh, self._confidence
+        mine = self._truth_xywh, self._boxes_xywh, self._confidence, self._files
         everyones: list[Any] | None = [None] * torch.distributed.get_world_size() if RANK == 0 else None
         torch.distributed.gather_object(mine, everyones, dst=0)
         if everyones is not None:
             merged = [[image for part in parts for image in part] for parts in zip(*everyones, strict=True)]
-            self._truth_xywh, self._boxes_xywh, self._confidence = merged
+            self._truth_xywh, self._boxes_xywh, self._confidence, self._files = merged
 
     def get_stats(self) -> dict[str, Any]:
-        """Add the best score on the threshold curve, which is the fitness, and its confidence to the other figures."""
+        """Add the best score on the threshold curve, its confidence and the fitness to the other figures."""
         confidence, score = choose_confidence(self._truth_xywh, self._boxes_xywh, self._confidence)
-        return {**super().get_stats(), SCORE: score, CONFIDENCE: confidence, "fitness": score}
+        fitness = score if self.select == COMPETITION else self._selected()
+        return {**super().get_stats(), SCORE: score, CONFIDENCE: confidence, "fitness": fitness}
+
+    def _selected(self) -> float:
+        """What `select` says of the split, whose images were seen in another order."""
+        split: Split = self.dataloader.dataset.split
+        found = dict(zip(self._files, zip(self._boxes_xywh, self._confidence, strict=True), strict=True))
+        in_order = [found[str(path)] for path in split.paths]
+        ids = [np.zeros(len(sure), int) for _, sure in in_order]
+        boxes = [
+            Detections(xywh_to_xyxy(xywh), None, sure, id_) for (xywh, sure), id_ in zip(in_order, ids, strict=True)
+        ]
+        return epoch_score(self.select, split, boxes)
 
 
 class LetterboxDataset(YOLODataset):  # type: ignore[misc]
@@ -136,7 +155,7 @@ class LetterboxDataset(YOLODataset):  # type: ignore[misc]
         Raises:
             HilumError: No picture is left.
         """
-        self._split, self._interpolation, self._negatives, self._seed = split, interpolation, negatives, seed
+        self.split, self._interpolation, self._negatives, self._seed = split, interpolation, negatives, seed
         super().__init__(img_path=split.name, data=dict(_DATA), task="detect", rect=False, **kwargs)
 
     def get_img_files(self, img_path: str) -> list[str]:  # noqa: ARG002 - the split's name
@@ -145,9 +164,9 @@ class LetterboxDataset(YOLODataset):  # type: ignore[misc]
         Raises:
             HilumError: There is none.
         """
-        files = sorted(str(path) for path in self._split.paths)
+        files = sorted(str(path) for path in self.split.paths)
         if not files:
-            raise HilumError(f"the {self._split.name} split has no image; convert more images")
+            raise HilumError(f"the {self.split.name} split has no image; convert more images")
         whole = isinstance(self.fraction, int)
         return files[: self.fraction if whole else max(1, round(len(files) * self.fraction))]
 
@@ -156,7 +175,7 @@ class LetterboxDataset(YOLODataset):  # type: ignore[misc]
         rows = {
             str(path): (_label_rows(boxes, (width, height)), (height, width))
             for path, boxes, (width, height) in zip(
-                self._split.paths, self._split.boxes_xywh, self._split.sizes_wh.tolist(), strict=True
+                self.split.paths, self.split.boxes_xywh, self.split.sizes_wh.tolist(), strict=True
             )
         }
         labels: list[dict[str, Any]] = [
@@ -173,7 +192,7 @@ class LetterboxDataset(YOLODataset):  # type: ignore[misc]
             for file in self.im_files
         ]
         empty = sum(len(rows[file][0]) == 0 for file in self.im_files)
-        told = f"{self.prefix}Scanning {self._split.name}... {self.scan_summary(len(labels), empty, 0, 0)}"
+        told = f"{self.prefix}Scanning {self.split.name}... {self.scan_summary(len(labels), empty, 0, 0)}"
         TQDM(None, desc=told, total=len(labels), initial=len(labels)).close()
         return labels
 
@@ -242,10 +261,12 @@ class CompetitionTrainer(DetectionTrainer):  # type: ignore[misc]
     Attributes:
         interpolation: How pictures shrink: as they do in stock ultralytics, whose `predict` shall see the same.
         negatives: The share of the pictures without a box that it trains on.
+        select: What the epoch is kept by, where it is not the competition score: `hilum.eval.metrics`.
     """
 
     interpolation: Interpolation = "bilinear"
     negatives: float = 1.0
+    select: str = COMPETITION
 
     def __init__(self, cfg: Any = DEFAULT_CFG, overrides: dict[str, Any] | None = None, _callbacks: Any = None) -> None:
         """Take what ultralytics' trainers take.
@@ -305,27 +326,12 @@ class CompetitionTrainer(DetectionTrainer):  # type: ignore[misc]
             raise HilumError(f"{path}: is not as hilum wrote it, and what it says is not heeded; convert again")
 
     def get_validator(self) -> CompetitionValidator:
-        """The validator whose fitness is the competition score."""
-        return CompetitionValidator(
+        """The validator whose fitness is the competition score, or what `select` says."""
+        validator = CompetitionValidator(
             self.test_loader, save_dir=Path(self.save_dir), args=copy(self.args), _callbacks=self.callbacks
         )
-
-
-def with_share_of_negatives(positive: Sequence[bool], share: float, seed: int) -> NDArray[np.int64]:
-    """Which pictures to train on: all with a box, and a share of the others.
-
-    Args:
-        positive: Whether a picture has a box.
-        share: Of the others, 0..1; half a picture counts as one.
-        seed: Decides which; with the same one, a smaller share keeps some of those that a larger one keeps.
-
-    Returns:
-        Their numbers, ascending.
-    """
-    negatives = np.flatnonzero(~np.asarray(positive, bool))
-    shuffled = np.random.default_rng(seed).permutation(negatives)
-    dropped = shuffled[int(share * len(negatives) + 0.5) :]
-    return np.setdiff1d(np.arange(len(positive)), dropped)
+        validator.select = self.select
+        return validator
 
 
 def _label_rows(boxes_xywh: NDArray[np.float64], size_wh: tuple[int, int]) -> NDArray[np.float32]:

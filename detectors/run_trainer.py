@@ -40,6 +40,7 @@ class RunTrainer(CompetitionTrainer):
         self._run = Path(self.save_dir).parent
         config = read_config(self._run, YOLOConfig)
         self.interpolation, self.negatives = config.interpolation, config.train.negatives
+        self.select = config.train.select
         self._size = config.image_size
         self._log: EpochLog | None = None
         self._meter: Meter | None = None

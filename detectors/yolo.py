@@ -33,6 +33,7 @@ from hilum.detectors.yolo_network import (
     read_run,
 )
 from hilum.errors import HilumError
+from hilum.eval.metrics import metric_named
 from hilum.files import write_atomically
 from hilum.result import detections_in_picture
 from hilum.run import MODEL, OUTPUTS, START
@@ -74,6 +75,7 @@ class YOLODetector(Backend):
     @classmethod
     def check_start(cls, config: YOLOConfig, data: Dataset) -> None:
         del data
+        metric_named(config.train.select)
         _read_start(config)
 
     @classmethod

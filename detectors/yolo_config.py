@@ -58,11 +58,13 @@ class Training(Table):
         batch_size: Images a batch; ultralytics collects gradients until `ultralytics.nbs` images are seen.
         negatives: The share of the images without opacity that are trained on. Stock recipes leave them out, which
             is 0; then nothing teaches the detector to stay silent.
+        select: What the epoch that is kept is chosen by, on val: see `hilum.training.settings.TrainSettings`.
     """
 
     epochs: int = Field(gt=0)
     batch_size: int = Field(gt=0)
     negatives: float = Field(default=1.0, ge=0, le=1)
+    select: str = Field(default="competition", min_length=1, exclude_if=lambda name: name == "competition")
 
 
 class Boxes(Table):

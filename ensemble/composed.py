@@ -175,6 +175,10 @@ class Composed(Backend):
         answers = compose(predictions, self.parameters, self.config.fusion)
         return [_detections(answer, each) for answer, each in zip(answers, likely, strict=True)]
 
+    def predict_members(self, images: list[NDArray[np.uint8]]) -> list[list[Detections]]:
+        """What each member finds in each view, by itself; the gate is none of them."""
+        return [view.predict_batch(images) for view in self._members]
+
     def choose(self, val: Split) -> dict[str, Any]:
         """Choose everything that the config leaves to val, the operating point last; as `operating_point.json` has it.
 

@@ -7,10 +7,13 @@ from itertools import compress
 import numpy as np
 from numpy.typing import NDArray
 
+from hilum.datasets.boxes import xywh_to_xyxy
 from hilum.datasets.folder import Split
+from hilum.detections import Detections
 from hilum.eval.competition import choose_confidence
 from hilum.eval.crossfit import cross_fit, cross_fit_confidence, deal_folds
 from hilum.eval.image_level import threshold_at_sensitivity, youden_threshold
+from hilum.result import IMAGE_PROBABILITY
 
 Boxes = Sequence[NDArray[np.float64]]
 Threshold = float | NDArray[np.float64]
@@ -55,6 +58,25 @@ class Answer:
         if self.probability is None:
             return np.clip(highest, 0, 1)
         return np.clip(np.where(np.isnan(self.probability), 0.0, self.probability), 0, 1)
+
+
+def as_detections(answers: Sequence[Answer]) -> list[Detections]:
+    """The answers to each class, in the order of their ids, as a backend gives them: all boxes of an image at once."""
+    found = []
+    said = [answer.probability is not None for answer in answers]
+    probabilities = np.stack([answer.probabilities() for answer in answers], axis=1)
+    for number, of_image in enumerate(probabilities.tolist()):
+        boxes = np.concatenate([answer.boxes_xywh[number].reshape(-1, 4) for answer in answers])
+        counts = [len(answer.confidence[number]) for answer in answers]
+        detections = Detections(
+            xyxy=xywh_to_xyxy(boxes),
+            confidence=np.concatenate([answer.confidence[number] for answer in answers]),
+            class_id=np.repeat(np.arange(len(answers)), counts),
+        )
+        if any(said):
+            detections.metadata[IMAGE_PROBABILITY] = of_image[0] if len(answers) == 1 else np.array(of_image)
+        found.append(detections)
+    return found
 
 
 def nothing(split: Split) -> Answer:

@@ -18,7 +18,8 @@ from hilum.errors import HilumError
 from hilum.eval.answer import Answer
 from hilum.eval.predictions_folder import ABOUT, CATEGORY, IMAGES, RESULTS, TABLE, probability_column, read_about
 from hilum.eval.problems import MOST_LINES, Problems, question_units
-from hilum.eval.submission import image_name, reaches_out, read_submission
+from hilum.eval.submission import image_name, read_by_class
+from hilum.eval.submission_row import reaches_out
 
 Probability = Annotated[float, Field(allow_inf_nan=False)]
 _Names = Callable[[Any], str | None]
@@ -182,12 +183,8 @@ def _read(
         boxes = _read_coco(source, len(class_names), _names(numbers, sizes_wh), sizes_wh, problems)
         return boxes, None, {}, problems.lines()
     if source.suffix.lower() == ".csv":
-        if len(class_names) > 1:
-            raise HilumError(
-                f"{source}: does not say of which class a box is, and there are {len(class_names)}; give COCO results"
-            )
-        submitted, lines = read_submission(source, sizes_wh)
-        return {name: (found,) for name, found in submitted.items()}, None, {}, lines
+        found, shows, lines = read_by_class(source, class_names, sizes_wh)
+        return found, shows, {}, lines
     raise HilumError(f"{source}: expected a run, a predictions folder, COCO results (.json) or a submission (.csv)")
 
 

@@ -29,7 +29,7 @@ from hilum.segmenters.tune import GRID, sweep
 from hilum.training.distributed import world_size
 from hilum.training.loop import Numbers
 from hilum.training.settings import NetworkConfig
-from hilum.training.validation import OperatingPoint, best_operating_point
+from hilum.training.validation import OperatingPoint
 
 
 class Segmenter(NetworkBackend):
@@ -130,7 +130,7 @@ class Segmenter(NetworkBackend):
             masks = torch.from_numpy(np.stack([masks_of(number) for number in numbers]))
             for name, figure in measured.items():
                 sums[name] += len(masks) * float(figure(output[0], masks))
-        figures = {"val_score": best_operating_point(split, found)[1]}
+        figures = {"val_score": self.epoch_score(split, found)}
         figures |= {name: value / len(split) for name, value in sums.items()}
         return figures | ({"val_image_loss": _image_loss(split, found)} if self._config.has_image_head else {})
 

@@ -23,6 +23,8 @@ class TrainSettings(Table):
         precision: What the network computes in: `auto` is bfloat16 on a GPU and float32 on a CPU, where bfloat16 makes
             learning faster too if the CPU has instructions for it. Weights, losses and predictions on a CPU are float32
             anyhow; on a GPU predictions are so with `float32`.
+        select: What the epoch that is kept is chosen by, on val: `competition`, `ap`, `froc`, `auroc`, `siim`,
+            `vinbigdata`, or a metric of a plug-in (`hilum.eval.metrics`).
     """
 
     epochs: int = Field(gt=0)
@@ -30,6 +32,7 @@ class TrainSettings(Table):
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
     schedule: Literal["cosine", "constant"] = "cosine"
+    select: str = Field(default="competition", min_length=1, exclude_if=lambda name: name == "competition")
     patience: int = Field(default=0, ge=0, description="stop after so many epochs without a better score; 0: never")
     ema: float = Field(default=0.0, ge=0, lt=1, description="decay of the moving average that is kept; 0: none")
     freeze_batchnorm: bool = Field(default=False, description="leave BatchNorm's statistics as they are")

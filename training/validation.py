@@ -1,5 +1,10 @@
-"""What an epoch, and an operating point, is chosen by: the highest point of the threshold curve."""
+"""What an epoch, and an operating point, is chosen by.
 
+An operating point is the highest point of the competition's threshold curve, whatever the epoch was chosen by: AP, FROC
+and AUROC rank all boxes or images, so they have no threshold to tell.
+"""
+
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -8,6 +13,7 @@ from hilum.datasets.boxes import xyxy_to_xywh
 from hilum.datasets.folder import Split
 from hilum.detections import Detections
 from hilum.eval.competition import choose_confidence
+from hilum.eval.metrics import metric_value
 from hilum.result import of_class
 
 
@@ -23,6 +29,21 @@ class OperatingPoint(NamedTuple):
     parameters: dict[str, Any]
     confidence: Confidence
     score: float
+
+
+def epoch_score(select: str, split: Split, detections: Sequence[Detections]) -> float:
+    """What an epoch is chosen by, higher is better; 0 where it is not defined, so that of such epochs the last is kept.
+
+    Args:
+        select: the name of a metric (`hilum.eval.metrics`).
+        split: val.
+        detections: what was found in its images, every box above the backend's floor.
+
+    Raises:
+        HilumError: as `hilum.eval.metrics.metric_value`.
+    """
+    value = metric_value(select, split, detections)
+    return 0.0 if math.isnan(value) else value
 
 
 def best_operating_point(split: Split, detections: Sequence[Detections]) -> tuple[Confidence, float]:

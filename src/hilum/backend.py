@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from hilum.config import ExperimentConfig
 from hilum.datasets.folder import Dataset, Split
 from hilum.detections import Detections
+from hilum.eval.metrics import metric_title
 from hilum.plugins import backend_class
 from hilum.training.validation import OperatingPoint
 
@@ -27,7 +28,7 @@ class Backend(ABC):
         learns: whether it learns from opacities; then data whose train split shows none is refused.
         tunable: whether `hilum tune` has anything to choose; False where `choose` chooses all.
         draws_maps: whether it has `probability_maps`.
-        val_score: what its epochs are chosen by, for the learning curves.
+        val_score: what its epochs are chosen by, for the learning curves, unless `train.select` says another metric.
     """
 
     Config: ClassVar[type[ExperimentConfig]]
@@ -127,3 +128,16 @@ def backend_named(name: str) -> type[Backend]:
     if not issubclass(found, Backend):
         found = type(found.__name__, (found, Backend), {})
     return found
+
+
+def epochs_chosen_by(config: ExperimentConfig) -> str:
+    """What the epochs of a run are chosen by, for people.
+
+    Raises:
+        HilumError: as of `hilum.plugins.backend_class`.
+    """
+    train = getattr(config, "train", None)
+    select = getattr(train, "select", None)
+    if train is None or select is None or select == type(train).model_fields["select"].default:
+        return backend_named(config.backend).val_score
+    return metric_title(select)

@@ -21,7 +21,9 @@ from hilum.commands.evaluate import evaluate
 from hilum.commands.explore import explore
 from hilum.commands.export import export
 from hilum.commands.pacs import pacs
+from hilum.commands.pick import pick
 from hilum.commands.predict import predict
+from hilum.commands.relabel import relabel
 from hilum.commands.sample import sample
 from hilum.commands.split import split
 from hilum.commands.submit import submit
@@ -49,6 +51,8 @@ for command in (
     benchmark,
     ablate,
     submit,
+    pick,
+    relabel,
     export,
     pacs,
     backends,

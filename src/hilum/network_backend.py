@@ -18,6 +18,7 @@ from hilum.datasets.folder import Dataset, Split, SplitName
 from hilum.datasets.letterbox import Letterbox, letterbox_batch
 from hilum.detections import Detections
 from hilum.errors import HilumError
+from hilum.eval.metrics import metric_named
 from hilum.runtimes import few_threads
 from hilum.training.checkpoint import CHECKPOINT
 from hilum.training.device import deterministic, pick_device
@@ -26,7 +27,7 @@ from hilum.training.loop import Numbers, fit, merge_trailing_image, shuffled_bat
 from hilum.training.meter import tell_start
 from hilum.training.network import load_network
 from hilum.training.settings import NetworkConfig
-from hilum.training.validation import best_operating_point
+from hilum.training.validation import epoch_score
 
 _AT_ONCE: Final = 16  # pictures that are validated at once
 
@@ -114,13 +115,19 @@ class NetworkBackend(Backend):
         """Take over what `hilum tune` chose for a run."""
 
     def validate(self, squares: Squares, split: Split) -> dict[str, float]:
-        """Figures of an epoch; `val_score`, by which it is chosen, is the highest competition score on the curve."""
+        """Figures of an epoch; by `val_score` it is chosen."""
         found = [each for _, _, some in self.predictions(squares, split) for each in some]
-        return {"val_score": best_operating_point(split, found)[1]}
+        return {"val_score": self.epoch_score(split, found)}
+
+    @final
+    def epoch_score(self, split: Split, found: Sequence[Detections]) -> float:
+        """What the config chooses epochs by, of what was found in the images of a split."""
+        return epoch_score(self._config.train.select, split, found)
 
     @classmethod
     def check_start(cls, config: Any, data: Dataset) -> None:
         del data
+        metric_named(config.train.select)
         with rank_zero_first():
             config.starting_network()
 

@@ -1,8 +1,10 @@
 """Backends are found by name through the entry points `hilum.backends`, where ours are declared like anybody's.
 
-Who declares the backend's `Config` among `hilum.configs` too has configs read without importing the backend.
+Who declares the backend's `Config` among `hilum.configs` too has configs read without importing the backend. Metrics of
+others (`hilum.eval.metrics`) are found through `hilum.metrics`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, EntryPoints, entry_points
@@ -12,6 +14,8 @@ from hilum.errors import HilumError, first_line
 
 GROUP = "hilum.backends"
 CONFIGS = "hilum.configs"
+METRICS = "hilum.metrics"
+_WHAT = {GROUP: "backend", CONFIGS: "backend", METRICS: "metric"}
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,21 @@ def backend_class(name: str) -> type[Any]:
     Raises:
         HilumError: no such backend, or it cannot be imported (an extra is missing, or a plug-in is broken).
     """
-    return _usable(_backend(name, entry_points(name=name)))
+    found: type[Any] = _usable(_declared(name, GROUP, entry_points(name=name)))
+    return found
+
+
+def declared_metric(name: str, ours: Sequence[str]) -> Any:
+    """Return what is declared under `name` among metrics.
+
+    Args:
+        name: of the metric.
+        ours: names that need no declaration, which an error tells.
+
+    Raises:
+        HilumError: no such metric, or it cannot be imported.
+    """
+    return _usable(_declared(name, METRICS, entry_points(name=name), ours))
 
 
 def config_class(name: str) -> type[Any]:
@@ -39,33 +57,34 @@ def config_class(name: str) -> type[Any]:
         HilumError: as `backend_class` does.
     """
     declared = entry_points(name=name)  # read once, for they are in a file of each distribution
-    backend = _backend(name, declared)
+    backend = _declared(name, GROUP, declared)
     for point in declared.select(group=CONFIGS):
         if _distribution(point) == _distribution(backend):
-            return _usable(point)
+            beside: type[Any] = _usable(point)
+            return beside
     config: type[Any] = _usable(backend).Config
     return config
 
 
-def _backend(name: str, declared: EntryPoints) -> EntryPoint:
-    if found := list(declared.select(group=GROUP)):
+def _declared(name: str, group: str, declared: EntryPoints, ours: Sequence[str] = ()) -> EntryPoint:
+    if found := list(declared.select(group=group)):
         return found[-1]
-    names = sorted({point.name for point in entry_points(group=GROUP)})
+    names = sorted({point.name for point in entry_points(group=group)} | {*ours})
     near = get_close_matches(name, names, 1)
     hint = f"did you mean '{near[0]}'?" if near else f"installed are {', '.join(names)}"
-    raise HilumError(f"backend: no backend is called '{name}'; {hint}")
+    raise HilumError(f"{_WHAT[group]}: no {_WHAT[group]} is called '{name}'; {hint}")
 
 
-def _usable(point: EntryPoint) -> type[Any]:
+def _usable(point: EntryPoint) -> Any:
     try:
         return _load(point)
     except Exception as error:  # a plug-in may fail in any way
-        raise cannot_be_used(point.name, error) from error
+        raise cannot_be_used(point.name, error, _WHAT[point.group]) from error
 
 
-def cannot_be_used(name: str, error: Exception) -> HilumError:
+def cannot_be_used(name: str, error: Exception, what: str = "backend") -> HilumError:
     """What to raise where the library of a backend is missing, or a plug-in is broken."""
-    return HilumError(f"backend '{name}' cannot be used: {first_line(error)}")
+    return HilumError(f"{what} '{name}' cannot be used: {first_line(error)}")
 
 
 def found_backends() -> list[FoundBackend]:
@@ -85,6 +104,5 @@ def _distribution(point: EntryPoint) -> str:
     return point.dist.name if point.dist else "?"
 
 
-def _load(point: EntryPoint) -> type[Any]:
-    found: type[Any] = point.load()
-    return found
+def _load(point: EntryPoint) -> Any:
+    return point.load()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hilum import __version__
-from hilum.backend import Backend, backend_named
+from hilum.backend import Backend, backend_named, epochs_chosen_by
 from hilum.config import ExperimentConfig, dump_config
 from hilum.datasets.derived import CACHE, SPLITS
 from hilum.datasets.folder import Dataset, SplitName
@@ -111,7 +111,9 @@ def _train(config: ExperimentConfig, data: Dataset, run: Path) -> Predictor:
         backend = kind.train(config, data, run)
         if is_rank_zero():
             if log := read_log(run):  # a composed run has none, but its members do
-                draw_curves(log, run / "curves.png", title=f"{run.name}: {config.backend}", score=kind.val_score)
+                draw_curves(
+                    log, run / "curves.png", title=f"{run.name}: {config.backend}", score=epochs_chosen_by(config)
+                )
             write_operating_point(Predictor(backend, 0.0), data, run)  # makes the run whole, so it comes last
             (run / CHECKPOINT).unlink(missing_ok=True)
             if data.scratch == run:

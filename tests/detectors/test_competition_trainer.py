@@ -27,8 +27,8 @@ from hilum.detectors.competition_trainer import (
     CompetitionTrainer,
     CompetitionValidator,
     LetterboxDataset,
-    with_share_of_negatives,
 )
+from hilum.detectors.negatives import with_share_of_negatives
 from hilum.detectors.yolo_network import build_network, read_architecture, read_checkpoint
 from hilum.errors import HilumError
 
