@@ -1,15 +1,22 @@
 """`hilum evaluate`: score predictions."""
 
 from pathlib import Path
+from typing import Literal
 
 from hilum.commands.arguments import ANSWERS, TRUTH, check_order
-from hilum.commands.options import Share, Split
+from hilum.commands.options import Share
 from hilum.commands.terminal import complain, say, table
 from hilum.errors import HilumError
 
 
 def evaluate(
-    predictions: Path, data: Path, *, split: Split = "holdout", confidence: Share = None, json: Path | None = None
+    predictions: Path,
+    data: Path,
+    *,
+    split: Literal["train", "val", "holdout", "all"] | None = None,
+    home: Path | None = None,
+    confidence: Share = None,
+    json: Path | None = None,
 ) -> None:
     """Score predictions with the competition's metric and COCO AP, beside two trivial baselines.
 
@@ -23,13 +30,18 @@ def evaluate(
         Dataset folder; or marks.csv, saved from the worklist of the predictions folder, or of another one of the same
         images.
     split
-        The split to score on. Figures of train and val flatter: they were trained or chosen there.
+        The split to score on. Where not given: holdout; and of data that a run was not trained on, all labelled images.
+        Figures of train and val flatter: they were trained or chosen there.
+    home
+        The dataset folder that the run was trained on, where DATA is another one: thresholds are chosen there, figures
+        are compared with those of its holdout, and both are searched for the same pictures and patients.
     confidence
         Boxes below do not count as the answer. Where not given: that of the run or the predictions folder; for COCO
         results one is chosen on val, or cross-fitted where they have nothing of val; a submission is kept as it is.
     json
         File to write the figures to.
     """
+    from hilum.comparison.away_tables import travel_notes, travel_table
     from hilum.comparison.evaluate import evaluate as run
     from hilum.comparison.tables import findings, notes, score_table, table_rows
     from hilum.datasets.folder import Dataset
@@ -37,11 +49,17 @@ def evaluate(
 
     check_order("evaluate", (ANSWERS, predictions), (TRUTH, data))
     if data.is_file() or data.suffix.lower() == ".csv":
+        if home is not None:
+            raise HilumError("--home: marks are of images alone; give a dataset folder to compare with it")
         _on_marks(predictions, data, confidence, json)
         return
-    results, problems = run(predictions, Dataset.open(data), split, confidence)
+    at_home = Dataset.open(home) if home else None
+    results, problems = run(predictions, Dataset.open(data), split, confidence, at_home)
     complain(*problems)
-    table(*score_table(table_rows(results)), title=f"{predictions} on {split}", figures=True)
+    table(*score_table(table_rows(results)), title=f"{predictions} on {results.split}", figures=True)
+    if results.home_fingerprint:
+        table(*travel_table(results.entries), title=f"{data} beside {home}, holdout", figures=True)
+        say(*travel_notes(results.entries))
     say(*findings(results), *notes(results))
     if json:
         write_json(json, results.dump())

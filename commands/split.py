@@ -71,7 +71,7 @@ def split(
     overwrite
         Replace the split of this name.
     check
-        Write nothing; only say what leaks in DATA, or in its split NAME.
+        Write nothing; only say what leaks in DATA, or in its split NAME. All pictures are decoded, once, and compared.
     """
     from hilum.datasets.folder import Dataset
     from hilum.datasets.leaks import check_dataset
@@ -98,7 +98,7 @@ def split(
         folder = (out or data / "splits") / name if name else data
         dataset = Dataset.open(folder)
         known = read_patient_map(patients, dataset.metadata.index, str(folder))[0] if patients else None
-        _print_leaks(dataset, check_dataset(dataset, known))
+        _print_leaks(dataset, check_dataset(dataset, known, look=True))
         return
     if name is None:
         raise HilumError("the split needs a name: hilum split DATA NAME ...; --check instead looks at that of DATA")
@@ -156,6 +156,8 @@ def _print_leaks(data: Any, leaks: dict[str, Any]) -> None:
             cells = (_share(side[key].get(value, 0), side["images"]) for side in sides.values())
             rows.append([f"{what} {value}", *cells])
     table(["", *sides], rows)
+    looked = {"same_pixels": "the same once decoded", "look_alike": "that look alike"}
+    looked = {key: told for key, told in looked.items() if key in leaks["pairs"][0]}
     rows = []
     for pair in leaks["pairs"]:
         known = pair["patients"] is not None
@@ -164,9 +166,10 @@ def _print_leaks(data: Any, leaks: dict[str, Any]) -> None:
             f"{pair['patients']:,}" if known else "not known",
             " and ".join(f"{count:,}" for count in pair["their_images"]) if known else "not known",
             "not known" if pair["same_pictures"] is None else f"{pair['same_pictures']:,}",
+            *(f"{pair[key]:,}" for key in looked),
         ]
         rows.append(row)
-    table(["on both sides of", "patients", "their images", "identical pictures"], rows)
+    table(["on both sides of", "patients", "their images", "identical pictures", *looked.values()], rows)
     if data.is_further_split:
         for reason, count in data.conversion.get("left_out", {}).items():
             say(f"{count:,} images are in none of them, listed in {data.path / 'left_out.csv'}: each {reason}")

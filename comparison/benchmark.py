@@ -9,27 +9,25 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-import numpy as np
-
 from hilum import __version__
+from hilum.comparison.away_tables import away_markdown, away_rows
 from hilum.comparison.cost import Cost, describe_machine
+from hilum.comparison.external import open_places
 from hilum.comparison.kept import cost_of, predicted
-from hilum.comparison.pairwise import compare_groups
+from hilum.comparison.measured import Measured, baselines, compare_measured, entries_of
 from hilum.comparison.pictures import choose_images, draw_comparison
-from hilum.comparison.results import RESULTS, SCORE, About, Entry, Machine, MaskFigures, Results, SplitMade
+from hilum.comparison.results import RESULTS, SCORE, About, External, Machine, MaskFigures, Results, SplitMade
 from hilum.comparison.tables import table_csv, table_markdown, table_rows
 from hilum.config import ExperimentConfig
-from hilum.datasets.boxes import xyxy_to_xywh
 from hilum.datasets.folder import Dataset, Split
 from hilum.documents import read_json
 from hilum.ensemble.composed import check_origin
 from hilum.errors import HilumError
-from hilum.eval.answer import Answer, Threshold, everywhere, image_thresholds, nothing
-from hilum.eval.baselines import average_boxes, empty_mask
-from hilum.eval.bootstrap import Resampled
-from hilum.eval.measures import Measures, measure
+from hilum.eval.answer import image_thresholds
+from hilum.eval.baselines import empty_mask
+from hilum.eval.measures import measure
 from hilum.files import refuse_links, write_atomically
-from hilum.predict import Predictor, load, predict_all
+from hilum.predict import Predictor, load
 from hilum.run import (
     CONFIG,
     ENVIRONMENT,
@@ -44,29 +42,7 @@ from hilum.source_digest import source_digest
 from hilum.train import check_start, has_learned, same_experiment, train
 from hilum.training.log import read_log
 
-AVERAGE = "two average boxes"
-NOTHING = "nothing predicted"
 CHOSEN_ON_VAL = "epochs, operating points and thresholds were chosen on val"
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What an entry of the results is made from.
-
-    Attributes:
-        name, group: as in the results.
-        answer: on holdout.
-        measures: of that answer.
-        run: its folder; None for a baseline.
-        about: what else is known of the run.
-    """
-
-    name: str
-    group: str
-    answer: Answer
-    measures: Measures
-    run: Path | None
-    about: About
 
 
 @dataclass(frozen=True)
@@ -94,6 +70,7 @@ def benchmark(
     dicoms: Sequence[Path] = (),
     cost_seconds: float = 20.0,
     command: str = "",
+    external: Mapping[str, Path] | None = None,
 ) -> Benchmark:
     """Train what is not trained yet, predict, measure on holdout, write the files.
 
@@ -106,6 +83,7 @@ def benchmark(
         dicoms: files that throughput is measured on; the dataset's own pictures where there are none.
         cost_seconds: for timing, a run.
         command: that makes this again, for the record.
+        external: name -> dataset folder of another source, where every run is measured too, as it was chosen at home.
 
     Raises:
         HilumError: a run in `out` is of another config, of other data, or of another version of hilum.
@@ -115,42 +93,36 @@ def benchmark(
     if not len(holdout):
         raise HilumError(f"{data.path}: the holdout split has no image; convert more images")
     planned = list(_planned(configs, seeds, out / "runs"))
+    places = open_places(external or {}, data, out, tell)
+    folders = ("val", "holdout", *(place.folder for place in places))
+    refuse_links(out, *(f"predictions/{name}/{folder}" for name, *_ in planned for folder in folders))
     _check_all(planned, configs, data, out)  # before the first is trained
-    baselines = {NOTHING: nothing(holdout), AVERAGE: everywhere(average_boxes(training, holdout))}
-    measured = [
-        Measured(name, name, answer, measure(holdout, answer, {}), None, About(backend=None))
-        for name, answer in baselines.items()
-    ]
+    measured = baselines(holdout, training)
+    for place in places:
+        place.measured += baselines(place.split, training)
     for name, group, config, run in planned:
         kept = out / "predictions" / name
         predictor = _trained(name, config, data, run, tell)
-        answers = {
-            split.name: predicted(predictor, run, data, split, kept / split.name, name, tell)
-            for split in (val, holdout)
-        }
-        thresholds: Mapping[str, Threshold] = image_thresholds(val, answers["val"])
+        chosen_on, at_home = (
+            predicted(predictor, run, data, split, kept / split.name, name, tell) for split in (val, holdout)
+        )
+        thresholds = image_thresholds(val, chosen_on)
         tell(f"{name}: is measured")
         cost = cost_of(predictor, run, holdout, dicoms, kept / "cost.json", cost_seconds)
-        measures = measure(holdout, answers["holdout"], thresholds)
-        measured.append(Measured(name, group, answers["holdout"], measures, run, _about(config, run, cost)))
-    results = _dated(results_of(data, holdout, val, measured, seeds, command), out / RESULTS)
+        about = _about(config, run, cost)
+        measured.append(Measured(name, group, at_home, measure(holdout, at_home, thresholds), run, about))
+        for place in places:
+            answer = predicted(
+                predictor, run, place.data, place.split, kept / place.folder, f"{name} at {place.name}", tell
+            )
+            measures = measure(place.split, answer, thresholds)
+            place.measured.append(
+                Measured(name, group, answer, measures, run, About(backend=config.backend, seed=config.seed))
+            )
+    found = [place.found(holdout, measured) for place in places]
+    results = _dated(results_of(data, holdout, val, measured, seeds, command, found), out / RESULTS)
     _write(out, holdout, measured, results)
     return Benchmark(holdout, measured, results)
-
-
-def predict_split(predictor: Predictor, split: Split) -> Answer:
-    """Every box of a split above the backend's floor, with the predictor's operating point.
-
-    Raises:
-        HilumError: pictures that cannot be read, a line each: a score over the others would flatter.
-    """
-    results = predict_all(predictor, split.paths)
-    return Answer(
-        [xyxy_to_xywh(result.detections.xyxy) for result in results],
-        [np.asarray(result.detections.confidence, np.float64) for result in results],
-        predictor.confidence,
-        np.array([result.image_probability for result in results], np.float64),
-    )
 
 
 def _planned(
@@ -176,7 +148,6 @@ def _check_all(
     """Make sure that every config can be trained, or has a run that can be used."""
     checked = set()
     for name, group, config, run in planned:
-        refuse_links(out, *(f"predictions/{name}/{split}" for split in ("val", "holdout")))
         read_log(run)
         if run == configs[group]:
             check_origin(group, run, data)
@@ -234,14 +205,16 @@ def _other_code(run: Path) -> str:
 
 
 def results_of(
-    data: Dataset, holdout: Split, val: Split, measured: Sequence[Measured], seeds: int, command: str
+    data: Dataset,
+    holdout: Split,
+    val: Split,
+    measured: Sequence[Measured],
+    seeds: int,
+    command: str,
+    external: Sequence[External] = (),
 ) -> Results:
     """All that is told, of today."""
-    scores = {each.name: each.measures.score for each in measured}
-    runs: dict[str, list[Resampled]] = {}
-    for each in measured:
-        runs.setdefault(each.group, []).append(scores[each.name])
-    groups, differences = compare_groups(runs, {each.group for each in measured if each.about.backend is not None})
+    groups, differences = compare_measured(measured)
     record = data.conversion
     made = {key: record[key] for key in ("kind", "seed", "options") if key in record}
     return Results(
@@ -254,7 +227,7 @@ def results_of(
         split_made=SplitMade(name=data.path.resolve().name if data.is_further_split else None, **made),
         patients_known=data.patients_known,
         images_without_patient=record.get("images_without_patient", 0),
-        patients_on_both_sides=data.patients_shared(holdout.name),
+        patients_on_both_sides=data.patients_shared("holdout"),
         split=holdout.name,
         images=len(holdout),
         patients=len(set(holdout.patients)),
@@ -268,17 +241,8 @@ def results_of(
         empty_mask_on_val=MaskFigures(**empty_mask(val.boxes_xyxy, val.sizes_wh)._asdict()),
         groups=groups,
         differences=differences,
-        entries=tuple(
-            Entry(
-                name=each.name,
-                group=each.group,
-                **each.about.given(),
-                **each.measures.figures.given(),
-                above_nothing=(scores[each.name] - scores[NOTHING]).interval(),
-                above_average_boxes=(scores[each.name] - scores[AVERAGE]).interval(),
-            )
-            for each in measured
-        ),
+        entries=entries_of(measured, {}),
+        **({"external": tuple(external)} if external else {}),
     )
 
 
@@ -295,7 +259,7 @@ def _dated(results: Results, path: Path) -> Results:
 def _write(out: Path, holdout: Split, measured: Sequence[Measured], results: Results) -> None:
     write_json(out / RESULTS, results.dump())
     rows = table_rows(results)
-    write_atomically(out / "table.csv", table_csv(rows))
-    write_atomically(out / "table.md", table_markdown(rows, results))
+    write_atomically(out / "table.csv", table_csv([*rows, *away_rows(results)]))
+    write_atomically(out / "table.md", table_markdown(rows, results, away_markdown(results)))
     shown = {each.name: each.answer for each in measured if each.run is not None}
     draw_comparison(holdout, shown, choose_images(holdout, 4, 2), out / "comparison.png")

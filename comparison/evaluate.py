@@ -1,37 +1,46 @@
 """Score one run, predictions folder, COCO results or submission on one split, beside two trivial baselines."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from hilum import __version__
-from hilum.comparison.benchmark import AVERAGE, NOTHING, predict_split
+from hilum.comparison.measured import baselines, predict_split
+from hilum.comparison.meeting import meeting_lines, meetings
 from hilum.comparison.results import Entry, Evaluation, MaskFigures
 from hilum.datasets.folder import Dataset, Split, SplitName
+from hilum.ensemble.composed import check_origin
 from hilum.errors import HilumError
 from hilum.eval.answer import (
     Answer,
+    Threshold,
     cross_fitted_thresholds,
-    everywhere,
     image_thresholds,
-    nothing,
     positive_patients,
     with_chosen_confidence,
 )
-from hilum.eval.baselines import average_boxes, empty_mask
-from hilum.eval.measures import measure
+from hilum.eval.baselines import empty_mask
+from hilum.eval.measures import Measures, measure
 from hilum.eval.predictions import read_answer
 from hilum.eval.predictions_folder import read_about
 from hilum.eval.problems import question_units
+from hilum.eval.travel import Travel, travel
 from hilum.predict import load
-from hilum.run import CONFIG, read_environment, run_digest
+from hilum.run import CONFIG, data_fingerprints, read_environment, run_digest
 from hilum.source_digest import source_digest
 
 _CROSS_FITTED = "cross-fitted over patients on this very split, as there was no other to choose on"
+EvaluatedSplit = SplitName | Literal["all"]
 _ENOUGH = 0.5  # what it holds of val, as a share of what it holds of the split, for val to choose on
 
 
 def evaluate(
-    source: Path, data: Dataset, name: SplitName, confidence: float | None = None
+    source: Path,
+    data: Dataset,
+    name: EvaluatedSplit | None = None,
+    confidence: float | None = None,
+    home: Dataset | None = None,
 ) -> tuple[Evaluation, list[str]]:
     """Measure whatever holds predictions.
 
@@ -41,37 +50,43 @@ def evaluate(
     Args:
         source: a run, a predictions folder, COCO results (.json), or a submission (.csv).
         data: the truth.
-        name: of the split.
+        name: of the split; where None holdout, and of data that a run was not trained on, all labelled images.
         confidence: boxes below do not count as the answer; where None that of the run or of the folder; a submission
             is an answer as it is, and for COCO results one is chosen.
+        home: the data that a run was trained on: its thresholds are chosen there, and figures are compared with those
+            of its holdout.
 
     Returns:
         The figures, and a line for each thing that was not right.
 
     Raises:
-        HilumError: not readable as any of these, or nothing in it is of the split.
+        HilumError: not readable as any of these, nothing in it is of the split, or it was not trained on `home`.
     """
-    truth = data.split(name)
+    name = name or _default_split(source, data)
+    truth = data.labelled() if name == "all" else data.split(name)
     if not len(truth):
-        raise HilumError(f"{data.path}: the {name} split has no image")
-    other = data.split("val") if name != "val" else None
+        what = "no image is labelled" if name == "all" else f"the {name} split has no image"
+        raise HilumError(f"{data.path}: {what}")
+    if home is not None:
+        _check_home(source, home)
+    other = home.split("val") if home else data.split("val") if name not in {"val", "all"} else None
     if (source / CONFIG).is_file():
-        answer, elsewhere, chosen, problems = _of_run(source, data, truth, other)
+        answer, elsewhere, chosen, problems = _of_run(source, data, truth, other, home)
     else:
         answer, elsewhere, chosen, problems = _of_file(source, truth, other, given=confidence is not None)
     if confidence is not None:
         answer, chosen = replace(answer, least=confidence), "the operating point was given"
     if elsewhere is not None and other is not None:
-        thresholds, how = image_thresholds(other, elsewhere), "chosen on val"
+        thresholds, how = image_thresholds(other, elsewhere), f"chosen on val{' at home' if home else ''}"
     else:
         thresholds, how = cross_fitted_thresholds(truth, answer), _CROSS_FITTED
-    train = data.split("train")
-    baselines = {NOTHING: nothing(truth)} | ({AVERAGE: everywhere(average_boxes(train, truth))} if len(train) else {})
+    # Average boxes of these very images would flatter.
+    training = home.split("train") if home else data.split("train") if name != "all" else None
+    measured = measure(truth, answer, thresholds)
     entries = [
-        Entry(name=what, backend=None, **measure(truth, baseline, {}).figures.given())
-        for what, baseline in baselines.items()
+        *(Entry(name=each.name, backend=None, **each.measures.figures.given()) for each in baselines(truth, training)),
+        Entry(name=source.name, **measured.figures.given()),
     ]
-    entries.append(Entry(name=source.name, **measure(truth, answer, thresholds).figures.given()))
     found = Evaluation(
         hilum=__version__,
         code=source_digest(),
@@ -81,13 +96,51 @@ def evaluate(
         positive_images=int(truth.positive.sum()),
         patients_known=data.patients_known,
         images_without_patient=data.conversion.get("images_without_patient", 0),
-        patients_on_both_sides=data.patients_shared(name),
+        patients_on_both_sides=0 if name == "all" else data.patients_shared(name),
         data_fingerprint=data.fingerprint,
         chosen=f"{chosen}; thresholds on images were {how}",
         empty_mask=MaskFigures(**empty_mask(truth.boxes_xyxy, truth.sizes_wh)._asdict()),
         entries=tuple(entries),
     )
-    return found, problems
+    if home is None:
+        return found, problems
+    shared = meetings(home, data, truth, data.path.resolve().name)
+    problems += [f"{data.path}: {line}" for line in meeting_lines(shared)]
+    moved = _travel(source, home, thresholds, (truth, answer, measured), given=confidence is not None)
+    entries[-1] = Entry(**entries[-1].given(), travel=moved)
+    more = {"entries": tuple(entries), "home_fingerprint": home.fingerprint, "meetings": shared}
+    return Evaluation(**found.given() | more), problems
+
+
+def _default_split(source: Path, data: Dataset) -> EvaluatedSplit:
+    """All images of data that a run was not trained on; else holdout."""
+    if (source / CONFIG).is_file() and not data.family() & data_fingerprints(source):
+        return "all"
+    return "holdout"
+
+
+def _check_home(source: Path, home: Dataset) -> None:
+    if not (source / CONFIG).is_file():
+        raise HilumError(f"{source}: is no run, so it was not trained on {home.path}; leave out the home")
+    check_origin("home", source, home)
+    if not len(home.split("holdout")):
+        raise HilumError(f"{home.path}: the holdout split has no image, so there is nothing to compare with")
+
+
+def _travel(
+    run: Path,
+    home: Dataset,
+    thresholds: Mapping[str, Threshold],
+    away: tuple[Split, Answer, Measures],
+    *,
+    given: bool,
+) -> Travel:
+    """How the run's answer compares with that on the holdout at home."""
+    holdout = home.split("holdout")
+    at_home = predict_split(load(run), holdout)
+    if given:
+        at_home = replace(at_home, least=away[1].least)
+    return travel((holdout, at_home, measure(holdout, at_home, thresholds)), away)
 
 
 def _run_of(source: Path) -> str | None:
@@ -98,7 +151,7 @@ def _run_of(source: Path) -> str | None:
 
 
 def _of_run(
-    run: Path, data: Dataset, truth: Split, other: Split | None
+    run: Path, data: Dataset, truth: Split, other: Split | None, home: Dataset | None
 ) -> tuple[Answer, Answer | None, str, list[str]]:
     predictor = load(run)
     answer = predict_split(predictor, truth)
@@ -106,12 +159,15 @@ def _of_run(
     problems: list[str] = []
     elsewhere = predict_split(predictor, other) if other is not None and other.shows_opacity else None
     if read_environment(run).get("data_fingerprint") == data.fingerprint:
-        seen = {"train": "was trained", "val": "had its epoch and operating point chosen"}.get(truth.name)
-        if seen:
-            problems.append(f"{run} {seen} on {truth.name}, so these figures flatter; those of holdout do not")
+        seen = {"train": "was trained", "val": "had its epoch and operating point chosen"}
+        if told := seen.get(truth.name) or (truth.name == "all" and "was trained and chosen in part"):
+            problems.append(f"{run} {told} on {truth.name}, so these figures flatter; those of holdout do not")
         return answer, elsewhere, "epochs and operating point were chosen on val", problems
-    problems.append(f"{run} was trained on other data or another split: it may have seen these very images")
-    return answer, elsewhere, "epochs and operating point were chosen on another data set", problems
+    if home is None:
+        hint = "; --home DATA, what it was trained on, tells" if truth.name == "all" else ""
+        problems.append(f"{run} was trained on other data or another split: it may have seen these very images{hint}")
+    where = "at home" if home else "on another data set"
+    return answer, elsewhere, f"epochs and operating point were chosen {where}", problems
 
 
 def _of_file(

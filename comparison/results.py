@@ -6,9 +6,11 @@ from typing import Any, ClassVar
 from pydantic import ConfigDict, Field
 
 from hilum.comparison.cost import Cost
+from hilum.comparison.meeting import Meeting
 from hilum.documents import Count, FigureOrNaN
 from hilum.eval.bootstrap import UNKNOWN, Interval
 from hilum.eval.figures import NAN, Figures, ImagePoint, Record
+from hilum.eval.travel import Travel
 from hilum.training.log import Epoch
 
 RESULTS = "results.json"
@@ -86,7 +88,10 @@ class Entry(_Above, Figures, About, _Named):
         name: of the config, with its seed where there are several; or of a baseline.
         group: of the config, or of the baseline.
         above_nothing, above_average_boxes: how much higher its score is than theirs, paired.
+        travel: how it compares with home, where the figures are of another source.
     """
+
+    travel: Travel | None = None
 
     @property
     def is_baseline(self) -> bool:
@@ -154,6 +159,31 @@ class Difference(Record):
         )
 
 
+class External(Record):
+    """What a benchmark found on images of another source; the attributes are those of `Results`.
+
+    Attributes:
+        name: what it is called.
+        split: "all" labelled images; "holdout" where the data are those at home.
+        meetings: what it shares with each split at home.
+        differences: between configs away.
+        entries: the figures away; of each run also its `travel`.
+    """
+
+    name: str
+    data_fingerprint: str
+    source: str | None = None
+    split: str = "all"
+    images: Count = 0
+    patients: Count = 0
+    patients_known: bool = False
+    positive_images: Count = 0
+    meetings: tuple[Meeting, ...] = ()
+    groups: tuple[Group, ...] = ()
+    differences: tuple[Difference, ...] = ()
+    entries: tuple[Entry, ...] = ()
+
+
 class SplitMade(Record):
     """How the split was made; `name` is None for that of the conversion."""
 
@@ -209,6 +239,7 @@ class Results(Record):
     groups: tuple[Group, ...] = ()
     differences: tuple[Difference, ...] = ()
     entries: tuple[Entry, ...]
+    external: tuple[External, ...] = ()
 
     @property
     def mask(self) -> MaskFigures:
@@ -226,7 +257,10 @@ class Results(Record):
 
 
 class Evaluation(Record):
-    """What `hilum evaluate` found of one answer; the attributes are those of `Results`, and of which run it is."""
+    """What `hilum evaluate` found of one answer; the attributes are those of `Results`, and of which run it is.
+
+    `home_fingerprint` and `meetings` are of the data that the run was trained on, where these were given.
+    """
 
     hilum: str
     code: str
@@ -241,6 +275,8 @@ class Evaluation(Record):
     chosen: str
     empty_mask: MaskFigures
     entries: tuple[Entry, ...]
+    home_fingerprint: str | None = None
+    meetings: tuple[Meeting, ...] = ()
     val_images: ClassVar[int] = 0
     groups: ClassVar[tuple[Group, ...]] = ()
 

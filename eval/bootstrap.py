@@ -73,6 +73,15 @@ class Resampled:
             raise ValueError(f"only figures with the same draws can be subtracted, got {self.draws} and {other.draws}")
         return type(self)(self.estimate - other.estimate, self.values - other.values, self.draws)
 
+    def beyond(self, other: Self) -> Self:
+        """How much higher this figure is than one of other images, whose resamples have nothing to do with these.
+
+        Resamples of a figure are alike and independent, so any order of them is as good: those of the other are
+        shuffled, as the same seed may have drawn both.
+        """
+        shuffled = np.random.default_rng(0).permutation(other.values)
+        return type(self)(self.estimate - other.estimate, self.values - shuffled, f"{self.draws}; {other.draws}")
+
     def interval(self, level: float = 0.95) -> Interval:
         """The figure with the percentiles that leave the share `level` of the resamples between them.
 

@@ -34,13 +34,18 @@ class Measures:
 
     Attributes:
         figures: to be told.
-        score: with its resamples, so that another answer's on the same split can be subtracted.
+        drawn: the figures that have intervals, by name, with their resamples, so that others' can be subtracted.
         mistakes: the kind of every box.
     """
 
     figures: Figures
-    score: Resampled
+    drawn: Mapping[str, Resampled]
     mistakes: Mistakes
+
+    @property
+    def score(self) -> Resampled:
+        """The competition's."""
+        return self.drawn["score"]
 
 
 def scores_of(split: Split, answer: Answer) -> NDArray[np.float64]:
@@ -127,7 +132,7 @@ def measure(split: Split, answer: Answer, thresholds: Mapping[str, Threshold]) -
         strata=_strata(split, answer),
         curves=_curves(split, answer, ranked),
     )
-    return Measures(figures, drawn["score"], mistakes)
+    return Measures(figures, drawn, mistakes)
 
 
 def _competition_ap(split: Split, answer: Answer) -> Statistic:

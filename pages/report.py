@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from hilum.comparison.benchmark import AVERAGE, Benchmark
+from hilum.comparison.benchmark import Benchmark
+from hilum.comparison.measured import AVERAGE
 from hilum.comparison.results import Results
 from hilum.comparison.tables import reported_on, scattered_latency
 from hilum.pages import report_answer as answer

@@ -7,7 +7,7 @@ from small_configs import RESNET
 
 import hilum
 from hilum.comparison.ablation import ablation
-from hilum.comparison.benchmark import predict_split
+from hilum.comparison.measured import predict_split
 from hilum.config import check_config
 from hilum.datasets.folder import Dataset
 from hilum.datasets.resplit import Folds, resplit

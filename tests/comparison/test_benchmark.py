@@ -14,7 +14,8 @@ import yaml
 from hilum.comparison import benchmark as benchmark_module
 from hilum.comparison import cost, kept
 from hilum.comparison.against import compare_benchmarks
-from hilum.comparison.benchmark import AVERAGE, NOTHING, Benchmark, benchmark, predict_split
+from hilum.comparison.benchmark import Benchmark, benchmark
+from hilum.comparison.measured import AVERAGE, NOTHING, predict_split
 from hilum.comparison.peak_memory import PeakMemory
 from hilum.comparison.pictures import NOT_A_DEVICE
 from hilum.comparison.results import Entry, Results

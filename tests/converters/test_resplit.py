@@ -437,7 +437,7 @@ def test_a_conversion_anew_makes_its_splits_void_unless_it_gives_the_same(data):
 
 
 def test_a_backend_trains_and_predicts_on_a_split(dataset, tmp_path):
-    from hilum.comparison.benchmark import predict_split
+    from hilum.comparison.measured import predict_split
     from hilum.config import load_config
     from hilum.train import train
 

@@ -10,7 +10,7 @@ from small_configs import RESNET
 
 import hilum
 from hilum.comparison.ablation import ablation
-from hilum.comparison.benchmark import predict_split
+from hilum.comparison.measured import predict_split
 from hilum.config import check_config
 from hilum.ensemble.fusion import weighted_box_fusion
 from hilum.errors import HilumError

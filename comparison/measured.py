@@ -1,0 +1,92 @@
+"""What was measured of the runs and the baselines of a benchmark, on one set of images."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hilum.comparison.pairwise import compare_groups
+from hilum.comparison.results import About, Difference, Entry, Group
+from hilum.datasets.boxes import xyxy_to_xywh
+from hilum.datasets.folder import Split
+from hilum.eval.answer import Answer, everywhere, nothing
+from hilum.eval.baselines import average_boxes
+from hilum.eval.bootstrap import Resampled
+from hilum.eval.measures import Measures, measure
+from hilum.eval.travel import Travel
+from hilum.predict import Predictor, predict_all
+
+AVERAGE = "two average boxes"
+NOTHING = "nothing predicted"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What an entry of the results is made from.
+
+    Attributes:
+        name, group: as in the results.
+        answer: on holdout.
+        measures: of that answer.
+        run: its folder; None for a baseline.
+        about: what else is known of the run.
+    """
+
+    name: str
+    group: str
+    answer: Answer
+    measures: Measures
+    run: Path | None
+    about: About
+
+
+def baselines(split: Split, training: Split | None) -> list[Measured]:
+    """The trivial answers on a split; average boxes, of the training images, only where there are some."""
+    answers = {NOTHING: nothing(split)}
+    if training:
+        answers[AVERAGE] = everywhere(average_boxes(training, split))
+    return [
+        Measured(name, name, answer, measure(split, answer, {}), None, About(backend=None))
+        for name, answer in answers.items()
+    ]
+
+
+def entries_of(measured: Sequence[Measured], travels: Mapping[str, Travel]) -> tuple[Entry, ...]:
+    """A row each, baselines among them; with how it travels, by name, where that is known."""
+    scores = {each.name: each.measures.score for each in measured}
+    return tuple(
+        Entry(
+            name=each.name,
+            group=each.group,
+            **each.about.given(),
+            **each.measures.figures.given(),
+            above_nothing=(scores[each.name] - scores[NOTHING]).interval(),
+            above_average_boxes=(scores[each.name] - scores[AVERAGE]).interval(),
+            **({"travel": travels[each.name]} if each.name in travels else {}),
+        )
+        for each in measured
+    )
+
+
+def compare_measured(measured: Sequence[Measured]) -> tuple[tuple[Group, ...], tuple[Difference, ...]]:
+    """The configs, and how each two stand to each other on these images."""
+    runs: dict[str, list[Resampled]] = {}
+    for each in measured:
+        runs.setdefault(each.group, []).append(each.measures.score)
+    return compare_groups(runs, {each.group for each in measured if each.about.backend is not None})
+
+
+def predict_split(predictor: Predictor, split: Split) -> Answer:
+    """Every box of a split above the backend's floor, with the predictor's operating point.
+
+    Raises:
+        HilumError: pictures that cannot be read, a line each: a score over the others would flatter.
+    """
+    results = predict_all(predictor, split.paths)
+    return Answer(
+        [xyxy_to_xywh(result.detections.xyxy) for result in results],
+        [np.asarray(result.detections.confidence, np.float64) for result in results],
+        predictor.confidence,
+        np.array([result.image_probability for result in results], np.float64),
+    )
