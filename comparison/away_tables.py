@@ -83,8 +83,8 @@ def _notes(name: str, travel: Travel) -> list[str]:
             if gap.separated
         ],
         (
-            f"- {name}, with the confidence that is best away, {best}: score {score}, which flatters, as it was chosen on "
-            f"these images; with one cross-fitted over patients: {fitted}."
+            f"- {name}, with the confidence that is best away, {best}: score {score}, which flatters, as it was chosen "
+            f"on these images; with one cross-fitted over patients: {fitted}."
         ),
     ]
 

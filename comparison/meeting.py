@@ -18,6 +18,7 @@ class Meeting(Record):
         same_pictures, example: files of the same bytes, and the ids of two.
         same_pixels, look_alike, alike_example: images away that are the same as one at home once decoded, others that
             look like one, and the ids of two.
+        same_patient: how many of these are of the same patient.
         same_ids: images of one id.
     """
 
@@ -28,6 +29,7 @@ class Meeting(Record):
     example: tuple[str, str] | None = None
     same_pixels: Count = 0
     look_alike: Count = 0
+    same_patient: Count = 0
     alike_example: tuple[str, str] | None = None
     same_ids: Count = 0
 

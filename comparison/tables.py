@@ -161,8 +161,9 @@ def notes(results: Results | Evaluation) -> list[str]:
     unknown = results.images_without_patient if known else 0
     leak = results.patients_on_both_sides
     code = f", code {results.code}" if results.code else ""
+    which = "labelled" if results.split == "all" else results.split
     return [
-        f"- {results.images} {results.split} images, {results.positive_images} with opacity; {results.chosen}.",
+        f"- {results.images} {which} images, {results.positive_images} with opacity; {results.chosen}.",
         f"- Intervals: bootstrap over {unit}, 2,000 resamples; 500 for AP.",
         *_seeds(results.groups),
         *([f"- {unknown} images of the data are in no patient map; each counts as a patient."] if unknown else []),

@@ -76,7 +76,8 @@ def leak_check(sides: "Mapping[str, pd.DataFrame]") -> dict[str, Any]:
         `patients` on both sides (None where none is known), `their_images` (on either side), `same_pictures` (None
         where no checksum is known), and the ids of two that are the same as `example`. Where there are signatures, also
         `same_pixels` and `look_alike`: images of the second side that are, when decoded, the same as one of the first,
-        and others that look like one; and the ids of two such as `alike_example`.
+        and others that look like one; `same_patient`, how many of both are of the same patient; and the ids of two as
+        `alike_example`.
     """
     known = any((side["patient"] != "").any() for side in sides.values())
     hashed = any("sha256" in side and (side["sha256"] != "").any() for side in sides.values())
@@ -109,14 +110,16 @@ def _compare(
 
 def _looked_at(first: "pd.DataFrame", second: "pd.DataFrame") -> dict[str, Any]:
     if first.empty or second.empty:
-        return {"same_pixels": 0, "look_alike": 0, "alike_example": None}
+        return {"same_pixels": 0, "look_alike": 0, "same_patient": 0, "alike_example": None}
     ours, theirs = (np.stack(list(side["signature"])) for side in (first, second))
     same, alike = same_pixels(ours, theirs), look_alike(ours, theirs)
     both = np.where(same >= 0, same, alike)
     found = np.flatnonzero(both >= 0)
+    people = [side["patient"].to_numpy(str) for side in (first, second)]
     return {
         "same_pixels": int((same >= 0).sum()),
         "look_alike": int(((same < 0) & (alike >= 0)).sum()),
+        "same_patient": int(((people[0][both] == people[1]) & (both >= 0) & (people[1] != "")).sum()),
         "alike_example": [first["image_id"].iloc[both[found[0]]], second["image_id"].iloc[found[0]]]
         if len(found)
         else None,
@@ -168,8 +171,10 @@ def pair_warnings(pair: Mapping[str, Any]) -> list[str]:
     if pair["patients"]:
         here, there = pair["their_images"]
         told = f"patients in both {first} and {second}: {pair['patients']:,}, with {here:,} and {there:,} images"
-        if "same_ids" in pair and not any(pair[key] for key in ("same_ids", "same_pixels", "look_alike")):
-            lines.append(f"{told}, by name; no picture is alike, so each set may number its own patients")
+        if "same_ids" in pair and not pair["same_ids"] + pair["same_patient"]:  # names of two data sets
+            lines.append(
+                f"{told}, by name; of none of them a picture is alike, so each set may number its own patients"
+            )
         else:
             lines.append(f"LEAK: {told}; {flatters}")
     if pair.get("same_ids"):

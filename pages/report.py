@@ -14,6 +14,7 @@ from hilum.pages import report_tables as tables
 from hilum.pages.gallery import choose_images, gallery_html, gallery_style
 from hilum.pages.page import Drawing, Fold, Page, Part, Section, asset, write_page
 from hilum.pages.report_origin import origin
+from hilum.pages.report_travel import travels
 from hilum.pages.series import Series, baselines, ranked, series_of
 from hilum.pages.wording import bounds, decimal, listed, many
 
@@ -36,6 +37,7 @@ def report_page(found: Benchmark, gallery: int) -> Page:
     """The report as a page."""
     configs, results = series_of(found), found.results
     of_configs = {
+        "Does it travel?": travels,
         "At every threshold": sections.curves,
         "For the reader of images": sections.images,
         "Where it fails": sections.failures,
