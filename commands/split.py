@@ -30,6 +30,7 @@ def split(
     out: Path | None = None,
     overwrite: bool = False,
     check: Annotated[bool, Parameter(negative="")] = False,
+    look: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Split a dataset folder anew, into DATA/splits/NAME, and say what leaks; no picture is moved or converted again.
 
@@ -71,7 +72,9 @@ def split(
     overwrite
         Replace the split of this name.
     check
-        Write nothing; only say what leaks in DATA, or in its split NAME. All pictures are decoded, once, and compared.
+        Write nothing; only say what leaks in DATA, or in its split NAME.
+    look
+        Decode all pictures, once, and tell also of those on two sides that are the same or look alike.
     """
     from hilum.datasets.folder import Dataset
     from hilum.datasets.leaks import check_dataset
@@ -98,7 +101,7 @@ def split(
         folder = (out or data / "splits") / name if name else data
         dataset = Dataset.open(folder)
         known = read_patient_map(patients, dataset.metadata.index, str(folder))[0] if patients else None
-        _print_leaks(dataset, check_dataset(dataset, known, look=True))
+        _print_leaks(dataset, check_dataset(dataset, known, look=look))
         return
     if name is None:
         raise HilumError("the split needs a name: hilum split DATA NAME ...; --check instead looks at that of DATA")
@@ -116,7 +119,7 @@ def split(
         kind = Shares(shares or Shares.shares, by or "patient")
     for folder in resplit(data, name, kind, seed=seed, patients=patients, out=out, overwrite=overwrite):
         dataset = Dataset.open(folder)
-        _print_leaks(dataset, check_dataset(dataset))
+        _print_leaks(dataset, check_dataset(dataset, look=look))
 
 
 _KINDS = ("--folds", "--stage1", "--report", "--holdout-list")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from hilum.datasets.folder import Dataset, Split
-from hilum.datasets.leaks import check_between, pair_warnings
+from hilum.datasets.leaks import LEAK, check_between, pair_warnings
 from hilum.documents import Count
 from hilum.eval.figures import Record
 
@@ -40,5 +40,6 @@ def meetings(home: Dataset, away: Dataset, split: Split, name: str) -> tuple[Mee
 
 
 def meeting_lines(found: Sequence[Meeting]) -> list[str]:
-    """A line for each thing that is shared."""
-    return [line for each in found for line in pair_warnings(each.model_dump())]
+    """A line for each thing that is shared, leaks first."""
+    lines = [line for each in found for line in pair_warnings(each.model_dump())]
+    return sorted(lines, key=lambda line: not line.startswith(LEAK))

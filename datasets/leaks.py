@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 UNKNOWN = "unknown"
+LEAK = "LEAK"
+"""Begins the line on what flatters."""
 
 
 def check_dataset(data: Dataset, patients: Mapping[str, str] | None = None, *, look: bool = False) -> dict[str, Any]:
@@ -176,18 +178,18 @@ def pair_warnings(pair: Mapping[str, Any]) -> list[str]:
                 f"{told}, by name; of none of them a picture is alike, so each set may number its own patients"
             )
         else:
-            lines.append(f"LEAK: {told}; {flatters}")
+            lines.append(f"{LEAK}: {told}; {flatters}")
     if pair.get("same_ids"):
-        lines.append(f"LEAK: images of one id in both {first} and {second}: {pair['same_ids']:,}; {flatters}")
+        lines.append(f"{LEAK}: images of one id in both {first} and {second}: {pair['same_ids']:,}; {flatters}")
     if pair["same_pictures"]:
         lines.append(
-            f"LEAK: pictures in both {first} and {second}, byte for byte: {pair['same_pictures']:,} "
+            f"{LEAK}: pictures in both {first} and {second}, byte for byte: {pair['same_pictures']:,} "
             f"({pair['example'][0]} is {pair['example'][1]}); {flatters}"
         )
     pixels, alike = pair.get("same_pixels", 0), pair.get("look_alike", 0)
     if alike or pixels > (pair["same_pictures"] or 0):
         lines.append(
-            f"LEAK: pictures in both {first} and {second}, once decoded: {pixels:,} the same, {alike:,} that "
+            f"{LEAK}: pictures in both {first} and {second}, once decoded: {pixels:,} the same, {alike:,} that "
             f"look alike ({pair['alike_example'][0]} and {pair['alike_example'][1]}); {flatters}"
         )
     return lines

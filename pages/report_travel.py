@@ -15,6 +15,7 @@ from hilum.pages.series import Series, ranked
 from hilum.pages.wording import bounds, decimal, listed, many, percent
 
 _LOWER_IS_BETTER = {"false_positives_per_image", "brier"}
+_NONE_IS_WORSE = "No figure is worse beyond chance; that is not to say that none is worse."
 _MOST_GAPS = 12  # in sentences; the table has all
 _READ = (
     "The operating point and the thresholds are those chosen at home. Home and away are other images, so the intervals "
@@ -75,11 +76,10 @@ def _falls(known: Known, name: str) -> Section:
         ]
         for config, its in known
     }
-    points = [f"{config}: {listed(told)}." for config, told in worse.items() if told]
-    fine = [config for config, told in worse.items() if not told]
+    points = [f"{config}: {listed(told or ['nothing'])}." for config, told in worse.items()]
     return Section(
         f"What falls at {name}",
-        f"Nothing of {listed(fine)} is worse beyond chance." if fine else "Worse beyond chance, each figure by itself:",
+        "These figures are worse beyond chance, each by itself." if any(worse.values()) else _NONE_IS_WORSE,
         points=[*points, *(line for config, its in known for line in _calibration(config, its.moved(CALIBRATION)))],
     )
 
