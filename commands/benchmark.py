@@ -3,7 +3,9 @@
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
 
 from hilum.commands.arguments import CONFIG_OR_RUN, DATA, check_order
 from hilum.commands.options import Positive
@@ -21,6 +23,7 @@ def benchmark(
     out: Path = Path("benchmark"),
     seeds: Positive = 1,
     dicom: Path | None = None,
+    external: Annotated[list[str] | None, Parameter(negative="")] = None,
     against: Path | None = None,
     trust: bool = False,
 ) -> None:
@@ -41,12 +44,16 @@ def benchmark(
         Runs of each config, with seeds that count up from its own.
     dicom
         Folder of DICOM files to measure throughput on; the dataset's own pictures where not given.
+    external
+        NAME=FOLDER, a dataset folder of another source, once for each: every run is measured there too, as it was
+        chosen at home, and report.html says whether it travels.
     against
         The folder of an earlier benchmark on the same data: what changed, name by name, image by image.
     trust
         Unpickle the .pt files that configs start from, which can run code; without, they are read as data.
     """
     from hilum.comparison.against import compare_benchmarks
+    from hilum.comparison.away_tables import travel_notes, travel_table
     from hilum.comparison.benchmark import benchmark as run
     from hilum.comparison.tables import difference_table, score_table, table_rows
     from hilum.datasets.folder import Dataset
@@ -56,18 +63,23 @@ def benchmark(
     if not configs and against is None:
         raise HilumError("no config given; for example: hilum benchmark DATA resnet unet yolo26n")
     check_order("benchmark", (DATA, data), *((CONFIG_OR_RUN, config) for config in configs))
+    elsewhere = _external(external or [])
     loaded = _load(configs, trust=trust)
     dataset = Dataset.open(data)
     if loaded:
         options = ["--out", str(out), "--seeds", str(seeds), *(["--dicom", str(dicom)] if dicom else [])]
+        options += [word for given in external or [] for word in ("--external", given)]
         options += ["--trust"] if trust else []
         command = shlex.join(["hilum", "benchmark", str(data), *configs, *options])
-        dicoms = picture_paths(dicom) if dicom else []
-        found = run(dataset, loaded, out, seeds=seeds, tell=complain, dicoms=dicoms, command=command)
+        files = picture_paths(dicom) if dicom else []
+        found = run(dataset, loaded, out, seeds=seeds, tell=complain, dicoms=files, command=command, external=elsewhere)
         write_report(out / "report.html", found)
         table(*score_table(table_rows(found.results)), title=f"{data}, holdout", figures=True)
-        files = ("report.html", "table.md", "table.csv", "results.json", "comparison.png")
-        say(*(str(out / name) for name in files))
+        for away in found.results.external:
+            table(*travel_table(away.entries), title=f"{away.name} beside {data}, holdout", figures=True)
+            say(*travel_notes(away.entries))
+        written = ("report.html", "table.md", "table.csv", "results.json", "comparison.png")
+        say(*(str(out / name) for name in written))
     if against:
         differences = compare_benchmarks(out, against, dataset)
         title = f"{out} against {against}, competition score on holdout"
@@ -97,6 +109,19 @@ def _load(configs: Sequence[str], *, trust: bool) -> "dict[str, ExperimentConfig
         name: Path(config) if config in runs else load_config(config, trust=trust)
         for name, config in zip(names, configs, strict=True)
     }
+
+
+def _external(given: Sequence[str]) -> dict[str, Path]:
+    """The folders by name."""
+    found: dict[str, Path] = {}
+    for each in given:
+        name, sign, folder = each.partition("=")
+        if not sign or not folder:
+            raise HilumError(f"--external {each}: expected NAME=FOLDER, as in --external siim=DATA2")
+        if name in found:
+            raise HilumError(f"--external {name}: is given twice; give each data set a name of its own")
+        found[name] = Path(folder)
+    return found
 
 
 def _is_run(source: str) -> bool:

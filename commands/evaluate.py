@@ -1,12 +1,12 @@
 """`hilum evaluate`: score predictions."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from hilum.commands.arguments import ANSWERS, TRUTH, check_order
-from hilum.commands.options import Share, Split
+from hilum.commands.options import Share
 from hilum.commands.terminal import complain, say, table
 from hilum.errors import HilumError
 
@@ -15,7 +15,8 @@ def evaluate(
     predictions: Path,
     data: Path,
     *,
-    split: Split = "holdout",
+    split: Literal["train", "val", "holdout", "all"] | None = None,
+    home: Path | None = None,
     confidence: Share = None,
     metric: Annotated[tuple[str, ...], Parameter(negative=())] = (),
     json: Path | None = None,
@@ -32,7 +33,11 @@ def evaluate(
         Dataset folder; or marks.csv, saved from the worklist of the predictions folder, or of another one of the same
         images.
     split
-        The split to score on. Figures of train and val flatter: they were trained or chosen there.
+        The split to score on. Where not given: holdout; and of data that a run was not trained on, all labelled images.
+        Figures of train and val flatter: they were trained or chosen there.
+    home
+        The dataset folder that the run was trained on, where DATA is another one: thresholds are chosen there, figures
+        are compared with those of its holdout, and both are searched for the same pictures and patients.
     confidence
         Boxes below do not count as the answer. Where not given: that of the run or the predictions folder; for COCO
         results, and a submission to siim or vinbigdata, which holds all boxes, one is chosen on val, or cross-fitted
@@ -43,6 +48,7 @@ def evaluate(
     json
         File to write the figures to.
     """
+    from hilum.comparison.away_tables import travel_notes, travel_table
     from hilum.comparison.chosen_metrics import checked_metrics, said_of
     from hilum.comparison.evaluate import evaluate as run
     from hilum.comparison.tables import findings, notes, score_table, table_rows
@@ -53,12 +59,17 @@ def evaluate(
     if data.is_file() or data.suffix.lower() == ".csv":
         if metric:
             raise HilumError("--metric: marks say of images alone whether they show an opacity; give a dataset folder")
+        if home is not None:
+            raise HilumError("--home: marks are of images alone; give a dataset folder to compare with it")
         _on_marks(predictions, data, confidence, json)
         return
-    dataset = Dataset.open(data)
-    results, problems = run(predictions, dataset, split, confidence, metric)
+    dataset, at_home = Dataset.open(data), Dataset.open(home) if home else None
+    results, problems = run(predictions, dataset, split, confidence, at_home, metric)
     complain(*problems)
-    table(*score_table(table_rows(results)), title=f"{predictions} on {split}", figures=True)
+    table(*score_table(table_rows(results)), title=f"{predictions} on {results.split}", figures=True)
+    if results.home_fingerprint:
+        table(*travel_table(results.entries), title=f"{data} beside {home}, holdout", figures=True)
+        say(*travel_notes(results.entries))
     say(*findings(results), *notes(results), *said_of(checked_metrics(metric, dataset)))
     if json:
         write_json(json, results.dump())

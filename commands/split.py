@@ -30,6 +30,7 @@ def split(
     out: Path | None = None,
     overwrite: bool = False,
     check: Annotated[bool, Parameter(negative="")] = False,
+    look: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Split a dataset folder anew, into DATA/splits/NAME, and say what leaks; no picture is moved or converted again.
 
@@ -72,6 +73,8 @@ def split(
         Replace the split of this name.
     check
         Write nothing; only say what leaks in DATA, or in its split NAME.
+    look
+        Decode all pictures, once, and tell also of those on two sides that are the same or look alike.
     """
     from hilum.datasets.folder import Dataset
     from hilum.datasets.leaks import check_dataset
@@ -98,7 +101,7 @@ def split(
         folder = (out or data / "splits") / name if name else data
         dataset = Dataset.open(folder)
         known = read_patient_map(patients, dataset.metadata.index, str(folder))[0] if patients else None
-        _print_leaks(dataset, check_dataset(dataset, known))
+        _print_leaks(dataset, check_dataset(dataset, known, look=look))
         return
     if name is None:
         raise HilumError("the split needs a name: hilum split DATA NAME ...; --check instead looks at that of DATA")
@@ -116,7 +119,7 @@ def split(
         kind = Shares(shares or Shares.shares, by or "patient")
     for folder in resplit(data, name, kind, seed=seed, patients=patients, out=out, overwrite=overwrite):
         dataset = Dataset.open(folder)
-        _print_leaks(dataset, check_dataset(dataset))
+        _print_leaks(dataset, check_dataset(dataset, look=look))
 
 
 _KINDS = ("--folds", "--stage1", "--report", "--holdout-list")
@@ -156,6 +159,8 @@ def _print_leaks(data: Any, leaks: dict[str, Any]) -> None:
             cells = (_share(side[key].get(value, 0), side["images"]) for side in sides.values())
             rows.append([f"{what} {value}", *cells])
     table(["", *sides], rows)
+    looked = {"same_pixels": "the same once decoded", "look_alike": "that look alike"}
+    looked = {key: told for key, told in looked.items() if key in leaks["pairs"][0]}
     rows = []
     for pair in leaks["pairs"]:
         known = pair["patients"] is not None
@@ -164,9 +169,10 @@ def _print_leaks(data: Any, leaks: dict[str, Any]) -> None:
             f"{pair['patients']:,}" if known else "not known",
             " and ".join(f"{count:,}" for count in pair["their_images"]) if known else "not known",
             "not known" if pair["same_pictures"] is None else f"{pair['same_pictures']:,}",
+            *(f"{pair[key]:,}" for key in looked),
         ]
         rows.append(row)
-    table(["on both sides of", "patients", "their images", "identical pictures"], rows)
+    table(["on both sides of", "patients", "their images", "identical pictures", *looked.values()], rows)
     if data.is_further_split:
         for reason, count in data.conversion.get("left_out", {}).items():
             say(f"{count:,} images are in none of them, listed in {data.path / 'left_out.csv'}: each {reason}")

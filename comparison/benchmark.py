@@ -5,33 +5,32 @@ what it was made from: the same command again goes on where it was interrupted, 
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
-
-import numpy as np
+from typing import Any, Self
 
 from hilum import __version__
 from hilum.backend import epochs_chosen_by
+from hilum.class_names import class_slug
+from hilum.comparison.away_tables import away_markdown, away_rows
 from hilum.comparison.cost import Cost, describe_machine
+from hilum.comparison.external import Place, open_places
 from hilum.comparison.kept import cost_of, predicted
-from hilum.comparison.pairwise import compare_groups
+from hilum.comparison.measured import Measured, baselines, compare_measured, entries_of, mean_measured
 from hilum.comparison.pictures import choose_images, draw_comparison
-from hilum.comparison.results import RESULTS, SCORE, About, Entry, Machine, MaskFigures, Results, SplitMade
+from hilum.comparison.results import RESULTS, SCORE, About, External, Machine, MaskFigures, Results, SplitMade
 from hilum.comparison.tables import table_csv, table_markdown, table_rows
 from hilum.config import ExperimentConfig
-from hilum.datasets.boxes import xyxy_to_xywh
 from hilum.datasets.folder import Dataset, Split
 from hilum.documents import read_json
 from hilum.ensemble.composed import check_origin
 from hilum.errors import HilumError
-from hilum.eval.answer import Answer, Threshold, everywhere, image_thresholds, nothing
-from hilum.eval.baselines import average_boxes, empty_mask
-from hilum.eval.bootstrap import Resampled
-from hilum.eval.measures import Measures, measure
+from hilum.eval.answer import Answer, image_thresholds
+from hilum.eval.baselines import empty_mask
+from hilum.eval.measures import measure
 from hilum.files import refuse_links, write_atomically
-from hilum.predict import Predictor, load, predict_all
-from hilum.result import of_class
+from hilum.predict import Predictor, load
 from hilum.run import (
     CONFIG,
     ENVIRONMENT,
@@ -46,29 +45,7 @@ from hilum.source_digest import source_digest
 from hilum.train import check_start, has_learned, same_experiment, train
 from hilum.training.log import read_log
 
-AVERAGE = "two average boxes"
-NOTHING = "nothing predicted"
 CHOSEN_ON_VAL = "epochs, operating points and thresholds were chosen on val"
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What an entry of the results is made from.
-
-    Attributes:
-        name, group: as in the results.
-        answer: on holdout.
-        measures: of that answer.
-        run: its folder; None for a baseline.
-        about: what else is known of the run.
-    """
-
-    name: str
-    group: str
-    answer: Answer
-    measures: Measures
-    run: Path | None
-    about: About
 
 
 @dataclass(frozen=True)
@@ -79,11 +56,14 @@ class Benchmark:
         holdout: the split that is reported.
         measured: the baselines, then the configs in their order; the entries of the results are in the same order.
         results: all of it, as in `results.json`.
+        classes: each of several classes by its name; the others are then of their mean, and `measured` sorts no
+            mistakes. Empty where there is one class.
     """
 
     holdout: Split
     measured: Sequence[Measured]
     results: Results
+    classes: Mapping[str, "Benchmark"] = field(default_factory=dict)
 
 
 def benchmark(
@@ -96,6 +76,7 @@ def benchmark(
     dicoms: Sequence[Path] = (),
     cost_seconds: float = 20.0,
     command: str = "",
+    external: Mapping[str, Path] | None = None,
 ) -> Benchmark:
     """Train what is not trained yet, predict, measure on holdout, write the files.
 
@@ -108,6 +89,7 @@ def benchmark(
         dicoms: files that throughput is measured on; the dataset's own pictures where there are none.
         cost_seconds: for timing, a run.
         command: that makes this again, for the record.
+        external: name -> dataset folder of another source, where every run is measured too, as it was chosen at home.
 
     Raises:
         HilumError: a run in `out` is of another config, of other data, or of another version of hilum.
@@ -117,54 +99,78 @@ def benchmark(
     if not len(holdout):
         raise HilumError(f"{data.path}: the holdout split has no image; convert more images")
     planned = list(_planned(configs, seeds, out / "runs"))
+    places = open_places(external or {}, data, out, tell)
+    refuse_links(out, *(f"classes/{class_slug(name)}" for name in holdout.class_names))
+    folders = ("val", "holdout", *(place.folder for place in places))
+    refuse_links(out, *(f"predictions/{name}/{folder}" for name, *_ in planned for folder in folders))
     _check_all(planned, configs, data, out)  # before the first is trained
-    baselines = {NOTHING: nothing(holdout), AVERAGE: everywhere(average_boxes(training, holdout))}
-    measured = [
-        Measured(name, name, answer, measure(holdout, answer, {}), None, About(backend=None))
-        for name, answer in baselines.items()
-    ]
+    sides = [_OfClass.begin(class_id, holdout, val, training, places) for class_id in range(len(holdout.class_names))]
     for name, group, config, run in planned:
         kept = out / "predictions" / name
         predictor = _trained(name, config, data, run, tell)
-        answers = {
-            split.name: predicted(predictor, run, data, split, kept / split.name, name, tell)
-            for split in (val, holdout)
-        }
-        thresholds: Mapping[str, Threshold] = image_thresholds(val, answers["val"])
-        tell(f"{name}: is measured")
-        cost = cost_of(predictor, run, holdout, dicoms, kept / "cost.json", cost_seconds)
-        measures = measure(holdout, answers["holdout"], thresholds)
-        measured.append(Measured(name, group, answers["holdout"], measures, run, _about(config, run, cost)))
-    results = _dated(results_of(data, holdout, val, measured, seeds, command), out / RESULTS)
-    _write(out, holdout, measured, results)
-    return Benchmark(holdout, measured, results)
-
-
-def predict_split(predictor: Predictor, split: Split) -> Answer:
-    """The answer of a predictor of one class; see `predict_answers`."""
-    (answer,) = predict_answers(predictor, split).values()
-    return answer
-
-
-def predict_answers(predictor: Predictor, split: Split) -> dict[str, Answer]:
-    """Every box of a split above the backend's floor, by its class, with the predictor's operating point.
-
-    Raises:
-        HilumError: pictures that cannot be read, a line each: a score over the others would flatter.
-    """
-    results = predict_all(predictor, split.paths)
-    names, least = predictor.class_names, predictor.confidence
-    answers = {}
-    for class_id, name in enumerate(names):
-        found = [r.detections if len(names) == 1 else of_class(r.detections, class_id) for r in results]
-        shows = [r.class_probabilities[class_id] if len(names) > 1 else r.image_probability for r in results]
-        answers[name] = Answer(
-            [xyxy_to_xywh(each.xyxy) for each in found],
-            [np.asarray(each.confidence, np.float64) for each in found],
-            least[class_id] if isinstance(least, tuple) else least,
-            np.array(shows, np.float64),
+        chosen_on, at_home = (
+            predicted(predictor, run, data, split, kept / split.name, name, tell) for split in (val, holdout)
         )
-    return answers
+        away = [
+            predicted(predictor, run, place.data, place.split, kept / place.folder, f"{name} at {place.name}", tell)
+            for place in places
+        ]
+        tell(f"{name}: is measured")
+        about = _about(config, run, cost_of(predictor, run, holdout, dicoms, kept / "cost.json", cost_seconds))
+        for class_id, side in enumerate(sides):
+            on_val, on_holdout, *elsewhere = (each[class_id] for each in (chosen_on, at_home, *away))
+            side.measure(name, group, run, about, (on_val, on_holdout, elsewhere))
+
+    def results(split: Split, on: Split, measured: Sequence[Measured], places: Sequence[Place], **more: Any) -> Results:
+        found = [place.found(split, measured) for place in places]
+        return results_of(data, split, on, measured, seeds, command, found, **more)
+
+    of_classes = {
+        name: Benchmark(side.holdout, side.measured, results(side.holdout, side.val, side.measured, side.places))
+        for name, side in zip(holdout.class_names, sides, strict=True)
+    }
+    found = of_classes[holdout.class_names[0]]
+    if len(sides) > 1:
+        measured = mean_measured([side.measured for side in sides])
+        for at, place in enumerate(places):
+            place.measured += mean_measured([side.places[at].measured for side in sides])
+        told = {name: each.results for name, each in of_classes.items()}
+        found = Benchmark(holdout, measured, results(holdout, val, measured, places, classes=told), of_classes)
+    found = replace(found, results=_dated(found.results, out / RESULTS))
+    _write(out, found)
+    return found
+
+
+@dataclass(frozen=True)
+class _OfClass:
+    """One class of a benchmark: the splits of that class alone, and what was measured there."""
+
+    holdout: Split
+    val: Split
+    places: list[Place]
+    measured: list[Measured]
+
+    @classmethod
+    def begin(cls, class_id: int, holdout: Split, val: Split, training: Split, places: Sequence[Place]) -> Self:
+        """With the baselines."""
+        of_class, learned_from = holdout.of_class(class_id), training.of_class(class_id)
+        away = [place.of_class(class_id) for place in places]
+        for place in away:
+            place.measured += baselines(place.split, learned_from)
+        return cls(of_class, val.of_class(class_id), away, baselines(of_class, learned_from))
+
+    def measure(
+        self, name: str, group: str, run: Path, about: About, answers: tuple[Answer, Answer, Sequence[Answer]]
+    ) -> None:
+        """Add what is measured of a run, by its answers on val, on holdout and in each other place."""
+        chosen_on, at_home, away = answers
+        thresholds = image_thresholds(self.val, chosen_on)
+        measures = measure(self.holdout, at_home, thresholds)
+        self.measured.append(Measured(name, group, at_home, measures, run, about))
+        for place, answer in zip(self.places, away, strict=True):
+            there = About(backend=about.backend, seed=about.seed)
+            measures = measure(place.split, answer, thresholds)
+            place.measured.append(Measured(name, group, answer, measures, run, there))
 
 
 def _planned(
@@ -190,7 +196,6 @@ def _check_all(
     """Make sure that every config can be trained, or has a run that can be used."""
     checked = set()
     for name, group, config, run in planned:
-        refuse_links(out, *(f"predictions/{name}/{split}" for split in ("val", "holdout")))
         read_log(run)
         if run == configs[group]:
             check_origin(group, run, data)
@@ -249,14 +254,17 @@ def _other_code(run: Path) -> str:
 
 
 def results_of(
-    data: Dataset, holdout: Split, val: Split, measured: Sequence[Measured], seeds: int, command: str
+    data: Dataset,
+    holdout: Split,
+    val: Split,
+    measured: Sequence[Measured],
+    seeds: int,
+    command: str,
+    external: Sequence[External] = (),
+    classes: Mapping[str, Results] | None = None,
 ) -> Results:
     """All that is told, of today."""
-    scores = {each.name: each.measures.score for each in measured}
-    runs: dict[str, list[Resampled]] = {}
-    for each in measured:
-        runs.setdefault(each.group, []).append(scores[each.name])
-    groups, differences = compare_groups(runs, {each.group for each in measured if each.about.backend is not None})
+    groups, differences = compare_measured(measured)
     record = data.conversion
     made = {key: record[key] for key in ("kind", "seed", "options") if key in record}
     return Results(
@@ -269,7 +277,7 @@ def results_of(
         split_made=SplitMade(name=data.path.resolve().name if data.is_further_split else None, **made),
         patients_known=data.patients_known,
         images_without_patient=record.get("images_without_patient", 0),
-        patients_on_both_sides=data.patients_shared(holdout.name),
+        patients_on_both_sides=data.patients_shared("holdout"),
         split=holdout.name,
         images=len(holdout),
         patients=len(set(holdout.patients)),
@@ -283,17 +291,9 @@ def results_of(
         empty_mask_on_val=MaskFigures(**empty_mask(val.boxes_xyxy, val.sizes_wh)._asdict()),
         groups=groups,
         differences=differences,
-        entries=tuple(
-            Entry(
-                name=each.name,
-                group=each.group,
-                **each.about.given(),
-                **each.measures.figures.given(),
-                above_nothing=(scores[each.name] - scores[NOTHING]).interval(),
-                above_average_boxes=(scores[each.name] - scores[AVERAGE]).interval(),
-            )
-            for each in measured
-        ),
+        entries=entries_of(measured, {}),
+        **({"external": tuple(external)} if external else {}),
+        **({"classes": dict(classes)} if classes else {}),
     )
 
 
@@ -307,10 +307,23 @@ def _dated(results: Results, path: Path) -> Results:
         return results
 
 
-def _write(out: Path, holdout: Split, measured: Sequence[Measured], results: Results) -> None:
-    write_json(out / RESULTS, results.dump())
-    rows = table_rows(results)
-    write_atomically(out / "table.csv", table_csv(rows))
-    write_atomically(out / "table.md", table_markdown(rows, results))
-    shown = {each.name: each.answer for each in measured if each.run is not None}
-    draw_comparison(holdout, shown, choose_images(holdout, 4, 2), out / "comparison.png")
+def class_folder(out: Path, name: str) -> Path:
+    """Where the report, tables and pictures of one class of several lie."""
+    return out / "classes" / class_slug(name)
+
+
+def _write(out: Path, found: Benchmark) -> None:
+    write_json(out / RESULTS, found.results.dump())
+    _write_tables(out, found)
+    for name, each in found.classes.items():
+        _write_tables(class_folder(out, name), each)
+
+
+def _write_tables(out: Path, found: Benchmark) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    rows = table_rows(found.results)
+    write_atomically(out / "table.csv", table_csv([*rows, *away_rows(found.results)]))
+    write_atomically(out / "table.md", table_markdown(rows, found.results, away_markdown(found.results)))
+    if not found.classes:
+        shown = {each.name: each.answer for each in found.measured if each.run is not None}
+        draw_comparison(found.holdout, shown, choose_images(found.holdout, 4, 2), out / "comparison.png")

@@ -9,11 +9,12 @@ from typing import Any
 from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
 
 from hilum import __version__
+from hilum.class_names import check_same_classes, said_of_classes
 from hilum.comparison.cost import Cost, describe_machine, measure_cost
 from hilum.datasets.folder import Dataset, Split
 from hilum.documents import MAX_RECORD_BYTES, read_json
 from hilum.eval.answer import Answer
-from hilum.eval.predictions import read_answer
+from hilum.eval.predictions import read_answers
 from hilum.eval.predictions_folder import read_about, write_predictions
 from hilum.predict import Predictor, predict_all
 from hilum.run import OPERATING_POINT, network_files, write_json
@@ -29,23 +30,25 @@ class _KeptCost(TypedDict):
 
 def predicted(
     predictor: Predictor, run: Path, data: Dataset, split: Split, folder: Path, name: str, tell: Callable[[str], None]
-) -> Answer:
-    """The run's answer on a split: read where it has been predicted, predicted and kept where not."""
+) -> list[Answer]:
+    """The run's answer to each class of a split: read where it has been predicted, predicted and kept where not."""
+    check_same_classes(predictor.class_names, split.class_names, name)
     about = {
         "run": name,
         "weights": _digest(network_files(run)[-1]),
         "operating_point": _digest(run / OPERATING_POINT),
-        "confidence": predictor.confidence,
+        **said_of_classes(predictor.class_names),
+        "confidence": list(least) if isinstance(least := predictor.confidence, tuple) else least,
         "split": split.name,
         "data_fingerprint": data.fingerprint,
         "hilum": __version__,
         "code": source_digest(),
     }
     if (folder / "images.csv").is_file() and read_about(folder) == about:
-        return read_answer(folder, split)[0]
+        return [*read_answers(folder, split)[0].values()]
     tell(f"{name}: predicts {len(split)} images of {split.name}")
     write_predictions(folder, predict_all(predictor, split.paths), split.coco_ids, about)
-    return read_answer(folder, split)[0]
+    return [*read_answers(folder, split)[0].values()]
 
 
 def cost_of(predictor: Predictor, run: Path, split: Split, dicoms: Sequence[Path], path: Path, seconds: float) -> Cost:

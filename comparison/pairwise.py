@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 
 from hilum.comparison.results import Difference, Group
-from hilum.eval.bootstrap import Resampled, simultaneous_intervals
+from hilum.eval.bootstrap import Resampled, mean_of, simultaneous_intervals
 from hilum.eval.figures import NAN
 
 # The 97.5% quantile of Student's t by degrees of freedom from 1, rounded up; beyond the last one it is lower still.
@@ -24,7 +24,7 @@ def compare_groups(
         trained: the groups that another seed would change; the others are baselines. Where there are several pairs of
             them, these have intervals that hold for all of them at once.
     """
-    means = {name: mean_of_runs(figures) for name, figures in runs.items()}
+    means = {name: mean_of(figures) for name, figures in runs.items()}
     scores = {name: [figure.estimate for figure in figures] for name, figures in runs.items()}
     groups = tuple(
         Group(
@@ -77,12 +77,3 @@ def over_seeds(scores: Sequence[Sequence[float]]) -> float:
         return 0.0
     free = math.floor(total**2 / sum(part**2 / free for part, free in parts) + 1e-9)
     return _T[min(free, len(_T)) - 1] * math.sqrt(total)
-
-
-def mean_of_runs(figures: Sequence[Resampled]) -> Resampled:
-    """The mean of several runs' figures, resample by resample: the same patients are drawn for all of them."""
-    return Resampled(
-        float(np.mean([figure.estimate for figure in figures])),
-        np.mean([figure.values for figure in figures], axis=0),
-        figures[0].draws,
-    )

@@ -6,9 +6,11 @@ from typing import Any, ClassVar
 from pydantic import ConfigDict, Field
 
 from hilum.comparison.cost import Cost
+from hilum.comparison.meeting import Meeting
 from hilum.documents import Count, FigureOrNaN
 from hilum.eval.bootstrap import UNKNOWN, Interval
 from hilum.eval.figures import NAN, Figures, ImagePoint, Record
+from hilum.eval.travel import Travel
 from hilum.training.log import Epoch
 
 RESULTS = "results.json"
@@ -87,9 +89,11 @@ class Entry(_Above, Figures, About, _Named):
         group: of the config, or of the baseline.
         above_nothing, above_average_boxes: how much higher its score is than theirs, paired.
         metrics: further figures that were asked for, by their title.
+        travel: how it compares with home, where the figures are of another source.
     """
 
     metrics: dict[str, FigureOrNaN] = Field(default={})
+    travel: Travel | None = None
 
     @property
     def is_baseline(self) -> bool:
@@ -157,6 +161,31 @@ class Difference(Record):
         )
 
 
+class External(Record):
+    """What a benchmark found on images of another source; the attributes are those of `Results`.
+
+    Attributes:
+        name: what it is called.
+        split: "all" labelled images; "holdout" where the data are those at home.
+        meetings: what it shares with each split at home.
+        differences: between configs away.
+        entries: the figures away; of each run also its `travel`.
+    """
+
+    name: str
+    data_fingerprint: str
+    source: str | None = None
+    split: str = "all"
+    images: Count = 0
+    patients: Count = 0
+    patients_known: bool = False
+    positive_images: Count = 0
+    meetings: tuple[Meeting, ...] = ()
+    groups: tuple[Group, ...] = ()
+    differences: tuple[Difference, ...] = ()
+    entries: tuple[Entry, ...] = ()
+
+
 class SplitMade(Record):
     """How the split was made; `name` is None for that of the conversion."""
 
@@ -186,6 +215,7 @@ class Results(Record):
         code: digest of the source that made it.
         chosen: on what epochs, operating points and thresholds were chosen.
         patients_on_both_sides: None where no patient is known.
+        classes: each of several classes by its name; what stands beside them are means over those that the truth has.
     """
 
     hilum: str = ""
@@ -212,6 +242,8 @@ class Results(Record):
     groups: tuple[Group, ...] = ()
     differences: tuple[Difference, ...] = ()
     entries: tuple[Entry, ...]
+    external: tuple[External, ...] = ()
+    classes: dict[str, "Results"] = Field(default={})
 
     @property
     def mask(self) -> MaskFigures:
@@ -229,7 +261,11 @@ class Results(Record):
 
 
 class Evaluation(Record):
-    """What `hilum evaluate` found of one answer; the attributes are those of `Results`, and of which run it is."""
+    """What `hilum evaluate` found of one answer; the attributes are those of `Results`, and of which run it is.
+
+    `home_fingerprint` and `meetings` are of the data that the run was trained on, where these were given. `classes` has
+    each of several classes by its name; what stands beside it are then means over those that the truth has.
+    """
 
     hilum: str
     code: str
@@ -244,6 +280,9 @@ class Evaluation(Record):
     chosen: str
     empty_mask: MaskFigures
     entries: tuple[Entry, ...]
+    home_fingerprint: str | None = None
+    meetings: tuple[Meeting, ...] = ()
+    classes: dict[str, "Evaluation"] = Field(default={})
     val_images: ClassVar[int] = 0
     groups: ClassVar[tuple[Group, ...]] = ()
 

@@ -32,61 +32,62 @@ _SCATTERED = 3
 
 def table_rows(results: Results | Evaluation) -> list[Row]:
     """Format results for people; what an entry lacks stays empty."""
-    rows = [_row(entry) for entry in results.entries]
+    rows = [row_of(entry) for entry in results.entries]
     # An all-background mask has no boxes, so it is a second face of the first baseline.
     rows.insert(1, {**rows[0], "name": MASK_ROW, **_mask(results.mask)})
     return rows
 
 
-def _row(entry: Entry) -> Row:
+def row_of(entry: Entry) -> Row:
+    """The figures of an entry; what it lacks is empty."""
     operating = entry.point(OPERATING_POINT)
     return {
         "name": entry.name,
-        "competition score [95%]": _interval(entry.score),
-        "score, IoU >= t": _number(entry.score_at_or_above, 3),
-        "above nothing [95%]": _interval(entry.above_nothing, signed=True),
-        "above average boxes [95%]": _interval(entry.above_average_boxes, signed=True),
-        "with a perfect classifier": _number(entry.bounds.perfect_classifier, 3),
-        "with perfect boxes": _number(entry.bounds.perfect_boxes, 3),
-        "AP 0.40:0.75 [95%]": _interval(entry.ap_competition),
-        "AP 0.50:0.95": _number(entry.ap_coco, 3),
-        "box sensitivity [95%]": _interval(entry.sensitivity),
-        "false positives an image [95%]": _interval(entry.false_positives_per_image),
-        "FROC mean [95%]": _interval(entry.froc.mean),
-        "image AUROC [95%]": _interval(entry.auroc),
-        "image AP [95%]": _interval(entry.average_precision),
-        "Brier score [95%]": _interval(entry.brier),
-        "image sensitivity [95%]": _interval(operating.sensitivity),
-        "image specificity [95%]": _interval(operating.specificity),
+        "competition score [95%]": interval_text(entry.score),
+        "score, IoU >= t": number_text(entry.score_at_or_above, 3),
+        "above nothing [95%]": interval_text(entry.above_nothing, signed=True),
+        "above average boxes [95%]": interval_text(entry.above_average_boxes, signed=True),
+        "with a perfect classifier": number_text(entry.bounds.perfect_classifier, 3),
+        "with perfect boxes": number_text(entry.bounds.perfect_boxes, 3),
+        "AP 0.40:0.75 [95%]": interval_text(entry.ap_competition),
+        "AP 0.50:0.95": number_text(entry.ap_coco, 3),
+        "box sensitivity [95%]": interval_text(entry.sensitivity),
+        "false positives an image [95%]": interval_text(entry.false_positives_per_image),
+        "FROC mean [95%]": interval_text(entry.froc.mean),
+        "image AUROC [95%]": interval_text(entry.auroc),
+        "image AP [95%]": interval_text(entry.average_precision),
+        "Brier score [95%]": interval_text(entry.brier),
+        "image sensitivity [95%]": interval_text(operating.sensitivity),
+        "image specificity [95%]": interval_text(operating.specificity),
         f"sensitivity / specificity at {AT_SENSITIVITY}": _both(entry.point(AT_SENSITIVITY)),
         f"sensitivity / specificity at {YOUDEN}": _both(entry.point(YOUDEN)),
-        "read sooner, share of worklist [95%]": _interval(entry.sooner_share),
-        **{title: _number(value, 3) for title, value in entry.metrics.items()},
-        "confidence >=": "" if entry.is_baseline else _number(entry.least_confidence, 3),
+        "read sooner, share of worklist [95%]": interval_text(entry.sooner_share),
+        **{title: number_text(value, 3) for title, value in entry.metrics.items()},
+        "confidence >=": "" if entry.is_baseline else number_text(entry.least_confidence, 3),
         **_mask(entry.masks),
-        "pixel accuracy, as reported": _number(entry.reported.pixel_accuracy, 4),
+        "pixel accuracy, as reported": number_text(entry.reported.pixel_accuracy, 4),
         **{name: shown(entry.cost) if entry.cost else "" for name, shown in _COST.items()},
     }
 
 
 _COST: Mapping[str, Callable[[Cost], str]] = {
     "parameters": lambda cost: f"{cost.parameters:,}",
-    "GFLOP an image": lambda cost: _number(cost.flops / 1e9, 2),
-    "MB on disk": lambda cost: _number(cost.weights_bytes / 1e6, 1),
-    "peak memory MB": lambda cost: _number(cost.peak_memory.resident_bytes / 1e6, 0),
+    "GFLOP an image": lambda cost: number_text(cost.flops / 1e9, 2),
+    "MB on disk": lambda cost: number_text(cost.weights_bytes / 1e6, 1),
+    "peak memory MB": lambda cost: number_text(cost.peak_memory.resident_bytes / 1e6, 0),
     "latency ms p50 / p95": lambda cost: _pair(cost.latency_alone),
     "latency ms in batches p50 / p95": lambda cost: _pair(cost.latency_batched),
-    "images/s from arrays": lambda cost: _number(cost.from_arrays.images_per_second, 1),
+    "images/s from arrays": lambda cost: number_text(cost.from_arrays.images_per_second, 1),
     "images/s from files": lambda cost: f"{cost.from_files.images_per_second:.1f} ({cost.from_files.source})",
     "time outside the network": lambda cost: _percent(cost.latency_batched.outside_network),
-    "training s": lambda cost: _number(cost.training_seconds, 0),
+    "training s": lambda cost: number_text(cost.training_seconds, 0),
 }
 
 
 def _mask(figures: MaskFigures) -> Row:
     return {
-        "pixel accuracy of masks": _number(figures.pixel_accuracy, 4),
-        "mean IoU of masks": _number(figures.mean_iou, 4),
+        "pixel accuracy of masks": number_text(figures.pixel_accuracy, 4),
+        "mean IoU of masks": number_text(figures.mean_iou, 4),
     }
 
 
@@ -97,27 +98,28 @@ def filled(rows: Sequence[Row]) -> list[Row]:
 
 
 def table_csv(rows: Sequence[Row]) -> str:
-    """The table as CSV."""
-    return csv_text(list(rows[0]), [list(row.values()) for row in rows])
+    """The table as CSV; what a row lacks is empty."""
+    header = list(dict.fromkeys(key for row in rows for key in row))
+    return csv_text(header, [[row.get(key, "") for key in header] for row in rows])
 
 
-def table_markdown(rows: Sequence[Row], results: Results) -> str:
-    """The table as Markdown, one line a figure, with what has to be known to read it."""
+def table_markdown(rows: Sequence[Row], results: Results, more: Sequence[str] = ()) -> str:
+    """The table as Markdown, one line a figure, with what has to be known to read it; `more` are lines between."""
     header, cells = score_table(rows)
     lines = [f"|  | {' | '.join(header[1:])} |", f"| --- |{' ---: |' * len(header[1:])}"]
     lines += [f"| {' | '.join(row)} |" for row in cells]
     differences = [
-        f"- {each.higher} above {each.lower}: {_interval(each.score, signed=True)}{_more(each)}"
+        f"- {each.higher} above {each.lower}: {interval_text(each.score, signed=True)}{_more(each)}"
         for each in results.differences
     ]
     paired = ["## Paired differences of the competition score [95%]", "", *differences, ""] if differences else []
-    return "\n".join(["# Benchmark", "", *lines, "", *paired, *findings(results), *notes(results), ""])
+    return "\n".join(["# Benchmark", "", *lines, "", *paired, *more, *findings(results), *notes(results), ""])
 
 
 def _more(difference: Difference) -> str:
     all_pairs = difference.simultaneous
     text = f"; all pairs of configs at once [{all_pairs.low:+.3f}, {all_pairs.high:+.3f}]" if all_pairs else ""
-    seeds = _number(difference.over_seeds, 3)
+    seeds = number_text(difference.over_seeds, 3)
     return f"{text}; seeds alone may move it by {seeds}" if seeds else text
 
 
@@ -136,7 +138,7 @@ def findings(results: Results | Evaluation) -> list[str]:
         lines += [
             f"- {entry.name}, beyond chance: {gap.measure}, {gap.factor} {gap.stratum}: "
             f"{gap.inside.estimate:.3f}, elsewhere {gap.outside.estimate:.3f}, gap "
-            f"{_interval(gap.simultaneous, signed=True)} (all {entry.strata.comparisons} gaps at once)."
+            f"{interval_text(gap.simultaneous, signed=True)} (all {entry.strata.comparisons} gaps at once)."
             for gap in pointed_out(entry.strata.gaps)
         ]
     return lines
@@ -160,8 +162,9 @@ def notes(results: Results | Evaluation) -> list[str]:
     unknown = results.images_without_patient if known else 0
     leak = results.patients_on_both_sides
     code = f", code {results.code}" if results.code else ""
+    which = "labelled" if results.split == "all" else results.split
     return [
-        f"- {results.images} {results.split} images, {results.positive_images} with opacity; {results.chosen}.",
+        f"- {results.images} {which} images, {results.positive_images} with opacity; {results.chosen}.",
         f"- Intervals: bootstrap over {unit}, 2,000 resamples; 500 for AP.",
         *_seeds(results.groups),
         *([f"- {unknown} images of the data are in no patient map; each counts as a patient."] if unknown else []),
@@ -217,7 +220,7 @@ def scattered_latency(results: Results | Evaluation) -> list[str]:
 
 def marked_table(results: MarkedEvaluation) -> Cells:
     """Header and rows of the figures of images."""
-    return score_table([_row(entry) for entry in results.entries])
+    return score_table([row_of(entry) for entry in results.entries])
 
 
 def marked_notes(results: MarkedEvaluation) -> list[str]:
@@ -256,7 +259,7 @@ def difference_table(changes: Sequence[Change]) -> Cells:
     return header, [
         [
             each.name,
-            *(_interval(each.new), _interval(each.old), _interval(each.difference, signed=True)),
+            *(interval_text(each.new), interval_text(each.old), interval_text(each.difference, signed=True)),
             *(f"{count:,}" for count in (each.images.better, each.images.worse, each.images.alike)),
         ]
         for each in changes
@@ -269,18 +272,19 @@ def addition_table(rows: Sequence[Addition]) -> Cells:
     return header, [
         [
             row.name,
-            _interval(row.score),
-            _interval(row.added, signed=True) if row.added else "",
-            _number(row.ap_competition, 3),
-            _number(row.sensitivity.estimate, 3),
-            _number(row.false_positives_per_image.estimate, 3),
-            _number(sum(fold.val_score for fold in row.folds) / len(row.folds), 3),
+            interval_text(row.score),
+            interval_text(row.added, signed=True) if row.added else "",
+            number_text(row.ap_competition, 3),
+            number_text(row.sensitivity.estimate, 3),
+            number_text(row.false_positives_per_image.estimate, 3),
+            number_text(sum(fold.val_score for fold in row.folds) / len(row.folds), 3),
         ]
         for row in rows
     ]
 
 
-def _interval(value: Interval, *, signed: bool = False) -> str:
+def interval_text(value: Interval, *, signed: bool = False) -> str:
+    """A figure with its bounds; empty where it is not known."""
     if not math.isfinite(value.estimate):
         return ""
     sign = "+" if signed else ""
@@ -289,7 +293,8 @@ def _interval(value: Interval, *, signed: bool = False) -> str:
     return f"{text} [{value.low:{sign}.3f}, {value.high:{sign}.3f}]" if known else text
 
 
-def _number(value: float, decimals: int) -> str:
+def number_text(value: float, decimals: int) -> str:
+    """A number; empty where there is none."""
     return f"{value:.{decimals}f}" if math.isfinite(value) else ""
 
 
@@ -302,5 +307,5 @@ def _pair(latency: Latency) -> str:
 
 
 def _both(point: ImagePoint) -> str:
-    parts = [_number(of.estimate, 3) for of in (point.sensitivity, point.specificity)]
+    parts = [number_text(of.estimate, 3) for of in (point.sensitivity, point.specificity)]
     return " / ".join(parts) if all(parts) else ""

@@ -1,10 +1,14 @@
-"""Decode and resize a dataset folder's pictures once, into a file of uint8 squares that is mapped into memory."""
+"""Decode a dataset folder's pictures once, and keep of each what is needed again: its square, its signature.
+
+What is kept is a file of uint8 arrays of one shape, which is mapped into memory.
+"""
 
 import hashlib
 import io
+import math
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -34,6 +38,44 @@ _FORMAT = b"1"  # raised when the same pictures come to be other squares
 
 
 @dataclass(frozen=True)
+class Kept:
+    """What is kept of each picture.
+
+    Attributes:
+        name: begins the name of the file; names the kind, and whatever its arrays depend on.
+        shape: of an array.
+        make: makes the array, uint8, of a picture (H, W).
+        rounding: how far an array may be off, between builds of the libraries that decode and resize.
+        told: what the pictures are decoded for.
+        remedy: where the disk has no room.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    make: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+    rounding: int
+    told: str
+    remedy: str = ""
+
+    @property
+    def size(self) -> int:
+        """Bytes of an array."""
+        return math.prod(self.shape)
+
+    def of(self, picture: Path) -> bytes:
+        """The array of a picture.
+
+        Raises:
+            HilumError: it cannot be read.
+        """
+        try:
+            pixels = read_picture(picture)
+        except HilumError as error:
+            raise HilumError(f"{picture}: {error}; convert again") from error
+        return self.make(pixels).tobytes()
+
+
+@dataclass(frozen=True)
 class Squares:
     """The pictures of a split, each letterboxed to a square; on disk until they are asked for.
 
@@ -60,11 +102,6 @@ class Squares:
 def square_pictures(data: Dataset, name: SplitName, size: int) -> Squares:
     """The pictures of a split, each letterboxed to a square, in the split's order.
 
-    The first call decodes all pictures of the folder into `cache/`, beside them, or into that of `data.scratch` where
-    the folder cannot be written; later ones map that file. One file a size serves every split and further split. Its
-    name holds a fingerprint of the pictures, so that changed ones never meet an old file. Building says how large the
-    file will be, and where it was interrupted it goes on.
-
     Args:
         data: the dataset folder.
         name: of the split.
@@ -73,20 +110,39 @@ def square_pictures(data: Dataset, name: SplitName, size: int) -> Squares:
     Raises:
         HilumError: a picture cannot be read, or the file cannot be written.
     """
+
+    def square(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return Letterbox.fit((pixels.shape[1], pixels.shape[0]), size).apply(pixels)
+
+    told, remedy = f"to {size} px", ", or take a smaller image_size"
+    mapped, row = kept_of_pictures(data, Kept(str(size), (size, size), square, _ROUNDING, told, remedy))
+    return Squares(mapped, np.array([row[picture] for picture in data.split(name).paths], np.int64))
+
+
+def kept_of_pictures(data: Dataset, kept: Kept) -> tuple[NDArray[np.uint8], dict[Path, int]]:
+    """What is kept of all pictures of a folder, (pictures, *shape), and the row of each.
+
+    The first call decodes all pictures of the folder into `cache/`, beside them, or into that of `data.scratch` where
+    the folder cannot be written; later ones map that file. One file serves every split and further split. Its name
+    holds a fingerprint of the pictures, so that changed ones never meet an old file. Building says how large the file
+    will be, and where it was interrupted it goes on.
+
+    Raises:
+        HilumError: a picture cannot be read, or the file cannot be written.
+    """
     whole = Dataset.open(data.root) if data.is_further_split else data
     pictures = sorted(path for part in SPLITS for path in whole.split(part).paths)
-    path = data.root / CACHE / f"{size}-{_fingerprint(pictures, whole.metadata)}.npy"
-    header = _header(len(pictures), size)
+    path = data.root / CACHE / f"{kept.name}-{_fingerprint(pictures, whole.metadata)}.npy"
+    header = _header((len(pictures), *kept.shape))
     try:
-        if not _serves(path, header, pictures, size):
+        if not _serves(path, header, pictures, kept):
             path = place_for(data, CACHE) / path.name
-            if not _serves(path, header, pictures, size):
-                _build(path, header, pictures, size)
+            if not _serves(path, header, pictures, kept):
+                _build(path, header, pictures, kept)
         mapped = np.asarray(np.load(path, mmap_mode="r"))
     except OSError as error:
         raise HilumError(f"{path}: the picture cache cannot be written: {error.strerror or error}") from error
-    row = {picture: number for number, picture in enumerate(pictures)}
-    return Squares(mapped, np.array([row[picture] for picture in data.split(name).paths], np.int64))
+    return mapped, {picture: number for number, picture in enumerate(pictures)}
 
 
 def _fingerprint(pictures: Sequence[Path], metadata: "pd.DataFrame") -> str:
@@ -97,11 +153,10 @@ def _fingerprint(pictures: Sequence[Path], metadata: "pd.DataFrame") -> str:
     return digest.hexdigest()[:16]
 
 
-def _header(pictures: int, size: int) -> bytes:
-    """What numpy's format has before the pixels."""
+def _header(shape: tuple[int, ...]) -> bytes:
+    """What numpy's format has before the values."""
     file = io.BytesIO()
-    shape = {"descr": "|u1", "fortran_order": False, "shape": (pictures, size, size)}
-    np.lib.format.write_array_header_1_0(file, shape)
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
     return file.getvalue()
 
 
@@ -112,17 +167,17 @@ def _is_whole(path: Path, header: bytes, pixels: int) -> bool:
         return file.read(len(header)) == header
 
 
-def _serves(path: Path, header: bytes, pictures: Sequence[Path], size: int) -> bool:
-    """Whether a file is whole, and some of its squares, drawn anew each time, are the pictures'; else it is removed.
+def _serves(path: Path, header: bytes, pictures: Sequence[Path], kept: Kept) -> bool:
+    """Whether a file is whole, and some of its arrays, drawn anew each time, are the pictures'; else it is removed.
 
     It may have come with the folder, from anybody.
     """
-    if not _is_whole(path, header, len(pictures) * size**2):
+    if not _is_whole(path, header, len(pictures) * kept.size):
         return False
     mapped = np.load(path, mmap_mode="r")
     for number in np.random.default_rng().permutation(len(pictures))[:_MOST_COMPARED]:
-        expected = np.frombuffer(_square(pictures[number], size), np.uint8).reshape(size, size)
-        if np.abs(mapped[number].astype(int) - expected).max() > _ROUNDING:
+        expected = np.frombuffer(kept.of(pictures[number]), np.uint8).reshape(kept.shape)
+        if np.abs(mapped[number].astype(int) - expected).max() > kept.rounding:
             log.info(f"{path}: has other pictures than the folder, and is made anew")
             with suppress(OSError):
                 path.unlink()
@@ -130,11 +185,11 @@ def _serves(path: Path, header: bytes, pictures: Sequence[Path], size: int) -> b
     return True
 
 
-def _build(path: Path, header: bytes, pictures: Sequence[Path], size: int) -> None:
-    """Append squares to a hidden file, whose length so tells how far a killed process came; rename it when whole."""
+def _build(path: Path, header: bytes, pictures: Sequence[Path], kept: Kept) -> None:
+    """Append arrays to a hidden file, whose length so tells how far a killed process came; rename it when whole."""
     partial = path.with_name(f".{path.name}.part")
     with locked(path.parent, busy=None):  # where two trainings start at once, one builds and the other waits
-        if _is_whole(path, header, len(pictures) * size**2):
+        if _is_whole(path, header, len(pictures) * kept.size):
             return
         with open_to_append(partial) as file:
             file.seek(0)
@@ -142,43 +197,35 @@ def _build(path: Path, header: bytes, pictures: Sequence[Path], size: int) -> No
                 file.truncate(0)
                 file.write(header)
                 file.flush()
-            done = (os.fstat(file.fileno()).st_size - len(header)) // size**2
-            file.truncate(len(header) + done * size**2)
-            _append(file.fileno(), path, pictures, size, done)
+            done = (os.fstat(file.fileno()).st_size - len(header)) // kept.size
+            file.truncate(len(header) + done * kept.size)
+            _append(file.fileno(), path, pictures, kept, done)
             partial.replace(path)
     for other in path.parent.iterdir():
-        if other.name.removeprefix(".").startswith(f"{size}-") and other != path:
+        if other.name.removeprefix(".").startswith(f"{kept.name}-") and other != path:
             other.unlink(missing_ok=True)  # of pictures that are no more
 
 
-def _append(file: int, path: Path, pictures: Sequence[Path], size: int, done: int) -> None:
-    left = (len(pictures) - done) * size**2
+def _append(file: int, path: Path, pictures: Sequence[Path], kept: Kept, done: int) -> None:
+    left = (len(pictures) - done) * kept.size
     log.info(
-        f"{path}: decoding {len(pictures) - done:,} pictures once, to {size} px; it "
+        f"{path}: decoding {len(pictures) - done:,} pictures once, {kept.told}; it "
         f"takes {_bytes(left)} of disk" + (f", {done:,} are there" if done else "")
     )
     free = shutil.disk_usage(path.parent).free
     if free < left:
         raise HilumError(
-            f"{path}: the picture cache needs {_bytes(left)} more, and the disk has {_bytes(free)}; make room, or take "
-            "a smaller image_size"
+            f"{path}: the picture cache needs {_bytes(left)} more, and the disk has {_bytes(free)}; make room"
+            + kept.remedy
         )
     chunks = [pictures[start : start + _AT_ONCE] for start in range(done, len(pictures), _AT_ONCE)]
     console = Console(stderr=True)
     quiet = is_quiet() or not console.is_terminal
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding and resizing release the interpreter's lock
         for chunk in track(chunks, "decoding", console=console, transient=True, disable=quiet):
-            view = memoryview(b"".join(pool.map(lambda picture: _square(picture, size), chunk)))
+            view = memoryview(b"".join(pool.map(kept.of, chunk)))
             while view:
                 view = view[os.write(file, view) :]
-
-
-def _square(picture: Path, size: int) -> bytes:
-    try:
-        pixels = read_picture(picture)
-    except HilumError as error:
-        raise HilumError(f"{picture}: {error}; convert again") from error
-    return Letterbox.fit((pixels.shape[1], pixels.shape[0]), size).apply(pixels).tobytes()
 
 
 def _bytes(count: int) -> str:

@@ -1,10 +1,12 @@
 """Read a dataset folder: which images are in a split, where their opacities are, whose they are."""
 
 import hashlib
-from dataclasses import dataclass, field, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 SplitName = Literal["train", "val", "holdout"]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 _AGAIN = "convert again"
+_OF_ALL_IMAGES = {"name", "class_names"}  # what a split says once, and not of each image
 _MAX_CELL = 256  # characters in metadata.csv
 
 
@@ -33,7 +36,7 @@ class Split:
     """Images in the order of the split's COCO file; all sequences run in parallel.
 
     Attributes:
-        name: "train", "val" or "holdout".
+        name: "train", "val" or "holdout"; "all" of the three together.
         coco_ids: integer ids, the same in every split and further split of the folder.
         image_ids: the challenge's `patientId`, which names an image.
         paths: the pictures, 8-bit grayscale.
@@ -47,7 +50,7 @@ class Split:
         views, sexes, ages_years: as in `metadata.csv`; "" where unknown.
     """
 
-    name: SplitName
+    name: SplitName | Literal["all"]
     coco_ids: tuple[int, ...]
     image_ids: tuple[str, ...]
     paths: tuple[Path, ...]
@@ -209,6 +212,15 @@ class Dataset:
                 raise HilumError(f"{path}: {error}; {_AGAIN}") from error
         return digest.hexdigest()[:16]
 
+    def family(self) -> set[str]:
+        """Fingerprints of the dataset folder and of all its further splits: whoever knows one may know its pictures."""
+        root = Dataset.open(self.root) if self.is_further_split else self
+        found = {root.fingerprint, self.fingerprint}
+        for marker in sorted(root.path.glob(f"splits/*/{CONVERSION}")):
+            with suppress(HilumError):  # damaged, or of an earlier conversion: nothing was trained on it as it is
+                found.add(Dataset.open(marker.parent).fingerprint)
+        return found
+
     def annotations_path(self, name: SplitName) -> Path:
         """The COCO file of a split."""
         return self.path / "annotations" / f"{name}.json"
@@ -230,6 +242,22 @@ class Dataset:
         if name not in self._splits:
             self._splits[name] = self._read_split(name)
         return self._splits[name]
+
+    def labelled(self) -> Split:
+        """All labelled images, in the order of the splits; its name is "all".
+
+        Raises:
+            HilumError: a file of the folder is missing or damaged.
+        """
+        parts = [self.split(name) for name in SPLITS]
+        joined: dict[str, Any] = {"name": "all"}
+        for each in fields(Split):
+            values = [getattr(part, each.name) for part in parts]
+            if isinstance(values[0], np.ndarray):
+                joined[each.name] = np.concatenate(values)
+            elif each.name not in _OF_ALL_IMAGES:
+                joined[each.name] = tuple(chain.from_iterable(values))
+        return replace(parts[0], **joined)
 
     def _read_split(self, name: SplitName) -> Split:
         coco, image_ids = self.coco(name)

@@ -79,6 +79,17 @@ def as_detections(answers: Sequence[Answer]) -> list[Detections]:
     return found
 
 
+def joined(answers: Sequence[Answer]) -> Answer:
+    """What counts of the answers to several classes as one: boxes at their operating points, the likeliest class."""
+    kept = [answer.kept() for answer in answers]
+    images = range(len(answers[0].confidence))
+    return Answer(
+        [np.concatenate([boxes[number].reshape(-1, 4) for boxes, _ in kept]) for number in images],
+        [np.concatenate([confidence[number] for _, confidence in kept]) for number in images],
+        probability=np.max([answer.probabilities() for answer in answers], axis=0),
+    )
+
+
 def nothing(split: Split) -> Answer:
     """The answer without any box."""
     return Answer([np.zeros((0, 4))] * len(split), [np.zeros(0)] * len(split))

@@ -73,6 +73,15 @@ class Resampled:
             raise ValueError(f"only figures with the same draws can be subtracted, got {self.draws} and {other.draws}")
         return type(self)(self.estimate - other.estimate, self.values - other.values, self.draws)
 
+    def beyond(self, other: Self) -> Self:
+        """How much higher this figure is than one of other images, whose resamples have nothing to do with these.
+
+        Resamples of a figure are alike and independent, so any order of them is as good: those of the other are
+        shuffled, as the same seed may have drawn both.
+        """
+        shuffled = np.random.default_rng(0).permutation(other.values)
+        return type(self)(self.estimate - other.estimate, self.values - shuffled, f"{self.draws}; {other.draws}")
+
     def interval(self, level: float = 0.95) -> Interval:
         """The figure with the percentiles that leave the share `level` of the resamples between them.
 
@@ -165,6 +174,21 @@ def bootstrap_ratios(
     return {
         name: Resampled(float(estimates[number]), values[:, number].copy(), draws) for number, name in enumerate(ratios)
     }
+
+
+def mean_of(figures: Sequence[Resampled]) -> Resampled:
+    """The mean of figures of the same draws, resample by resample, over those that are defined there.
+
+    Of several runs: the same patients are drawn for all of them. Of several classes: one may have no truth in a draw.
+    """
+    estimates, values = np.array([figure.estimate for figure in figures]), np.array([each.values for each in figures])
+    return Resampled(float(_mean_of_known(estimates[:, None])[0]), _mean_of_known(values), figures[0].draws)
+
+
+def _mean_of_known(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The mean over the first axis of what is no NaN; NaN where all are."""
+    known = ~np.isnan(values)
+    return _quotients(np.stack([np.where(known, values, 0.0).sum(axis=0), known.sum(axis=0)], axis=1))[:, 0]
 
 
 def simultaneous_intervals(figures: Sequence[Resampled], *, level: float = 0.95) -> list[Interval]:

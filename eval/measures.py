@@ -1,7 +1,8 @@
 """Everything that is said of one answer on one split, with intervals over patients."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from hilum.datasets.folder import Split
 from hilum.eval.answer import Answer, Boxes, Threshold, by_name
-from hilum.eval.bootstrap import Resampled, Statistic, bootstrap, bootstrap_ratios
+from hilum.eval.bootstrap import Resampled, Statistic, bootstrap, bootstrap_ratios, mean_of
 from hilum.eval.bounds import with_perfect_boxes, with_perfect_classifier
 from hilum.eval.coco import COCO_IOU, coco_ap
 from hilum.eval.competition import IOU_THRESHOLDS, competition_score, image_scores, match_counts, threshold_curve
@@ -26,6 +27,10 @@ OPERATING_POINT = "operating point"
 _RESAMPLES, _AP_RESAMPLES = 2000, 500
 _CURVE_POINTS = 200
 _PRECISION_RECALL_IOU = (0.40, 0.50)
+_INTERVALS = (
+    *("score", "sensitivity", "false_positives_per_image", "brier", "auroc", "average_precision"),
+    *("sooner_share", "ap_competition"),
+)
 
 
 @dataclass(frozen=True)
@@ -34,13 +39,18 @@ class Measures:
 
     Attributes:
         figures: to be told.
-        score: with its resamples, so that another answer's on the same split can be subtracted.
+        drawn: the figures that have intervals, by name, with their resamples, so that others' can be subtracted.
         mistakes: the kind of every box.
     """
 
     figures: Figures
-    score: Resampled
+    drawn: Mapping[str, Resampled]
     mistakes: Mistakes
+
+    @property
+    def score(self) -> Resampled:
+        """The competition's."""
+        return self.drawn["score"]
 
 
 def scores_of(split: Split, answer: Answer) -> NDArray[np.float64]:
@@ -91,19 +101,7 @@ def measure(split: Split, answer: Answer, thresholds: Mapping[str, Threshold]) -
     chosen = by_name({OPERATING_POINT: answer.least, **thresholds})
     mistakes = sort_mistakes(truth, boxes, confidence, split.kinds)
     figures = Figures(
-        score=interval["score"],
-        sensitivity=interval["sensitivity"],
-        false_positives_per_image=interval["false_positives_per_image"],
-        brier=interval["brier"],
-        auroc=interval["auroc"],
-        average_precision=interval["average_precision"],
-        sooner_share=interval["sooner_share"],
-        ap_competition=interval["ap_competition"],
-        froc=Froc(
-            false_positives_per_image=FROC_RATES,
-            sensitivity=tuple(interval[f"froc {rate:g}"] for rate in FROC_RATES),
-            mean=interval["froc mean"],
-        ),
+        **_with_intervals(drawn),
         score_at_or_above=competition_score(truth, boxes, confidence, strict=False),
         ap_coco=coco_ap(truth, answer.boxes_xywh, answer.confidence, iou_thresholds=COCO_IOU),
         least_confidence=chosen[OPERATING_POINT],
@@ -127,7 +125,49 @@ def measure(split: Split, answer: Answer, thresholds: Mapping[str, Threshold]) -
         strata=_strata(split, answer),
         curves=_curves(split, answer, ranked),
     )
-    return Measures(figures, drawn["score"], mistakes)
+    return Measures(figures, drawn, mistakes)
+
+
+def _with_intervals(drawn: Mapping[str, Resampled]) -> dict[str, Any]:
+    interval = {name: figure.interval() for name, figure in drawn.items()}
+    froc = Froc(
+        false_positives_per_image=FROC_RATES,
+        sensitivity=tuple(interval[f"froc {rate:g}"] for rate in FROC_RATES),
+        mean=interval["froc mean"],
+    )
+    return {**{name: interval[name] for name in _INTERVALS}, "froc": froc}
+
+
+def mean_measures(of_classes: Sequence[Measures]) -> Measures:
+    """The mean over the classes that have a true box, of those figures of which a mean means something.
+
+    Args:
+        of_classes: of one answer; all of one split.
+    """
+    counting = [each for each in of_classes if any(each.mistakes.truth)] or list(of_classes)
+    drawn = {name: mean_of([each.drawn[name] for each in counting]) for name in counting[0].drawn}
+    figures = [each.figures for each in counting]
+    return Measures(
+        Figures(
+            **_with_intervals(drawn),
+            score_at_or_above=fmean(each.score_at_or_above for each in figures),
+            ap_coco=fmean(each.ap_coco for each in figures),
+            images=figures[0].images,
+            image_points={
+                name: ImagePoint(
+                    sensitivity=drawn[f"sensitivity at {name}"].interval(),
+                    specificity=drawn[f"specificity at {name}"].interval(),
+                )
+                for name in figures[0].image_points
+            },
+            bounds=Bounds(
+                perfect_classifier=fmean(each.bounds.perfect_classifier for each in figures),
+                perfect_boxes=fmean(each.bounds.perfect_boxes for each in figures),
+            ),
+        ),
+        drawn,
+        Mistakes((), ()),
+    )
 
 
 def _competition_ap(split: Split, answer: Answer) -> Statistic:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, TypeAdapter
 
-from hilum.class_names import Confidence, class_names_of
+from hilum.class_names import Confidence, check_same_classes, class_names_of
 from hilum.datasets.boxes import LARGEST_PX
 from hilum.datasets.folder import Split
 from hilum.documents import advising, check, read_csv, read_json, shown
@@ -170,11 +170,7 @@ def _read(
         if not (folder / IMAGES).is_file():
             raise HilumError(f"{folder}: neither a run nor a predictions folder: {IMAGES} is missing")
         about = read_about(folder)
-        if (its := class_names_of(about)) != tuple(class_names):
-            raise HilumError(
-                f"{folder}: predictions of {', '.join(its)}; the data are of {', '.join(class_names)}: give data of "
-                "these classes"
-            )
+        check_same_classes(class_names_of(about), class_names, str(folder))
         names, probability = _read_images(folder / IMAGES, class_names, problems)
         boxes = _read_coco(folder / RESULTS, len(class_names), _names(names, ()), sizes_wh, problems)
         nothing = (_NONE,) * len(class_names)

@@ -84,7 +84,7 @@ class Strata:
 
 
 @dataclass(frozen=True)
-class _Side:
+class Side:
     """One side of a comparison: what each image adds to a ratio; for the AUROC, which images are on it (`rows`)."""
 
     numerator: Array  # (images,)
@@ -93,13 +93,15 @@ class _Side:
 
 
 @dataclass(frozen=True)
-class _Comparison:
+class Comparison:
+    """Two sides of one measure; `n_strata` is how many the factor has."""
+
     factor: str
     stratum: str
     measure: str
     n_strata: int
-    inside: _Side
-    outside: _Side
+    inside: Side
+    outside: Side
 
 
 def compare_strata(
@@ -146,6 +148,20 @@ def compare_strata(
     comparisons = _comparisons(
         truth_xywh, boxes_xywh, confidence, factors, classes, sizes_wh, ranked=probability is not None
     )
+    return judge(comparisons, positive, probability, groups, least_patients=least_patients, resamples=resamples)
+
+
+def judge(
+    comparisons: Sequence[Comparison],
+    positive: NDArray[np.bool_],
+    probability: ArrayLike | None,
+    groups: Sequence[Hashable] | NDArray[Any],
+    *,
+    least_patients: int = 10,
+    resamples: int = 2000,
+) -> Strata:
+    """Tells the gap of each comparison, and which are beyond chance; the arguments are those of `compare_strata`."""
+    group = group_numbers(groups)
     chance = None if probability is None else checked_probability(positive, probability)[1]
     figures = _resample(comparisons, positive, chance, group, resamples=resamples)
     patients = [
@@ -178,7 +194,7 @@ def compare_strata(
     return Strata(_questions(comparisons, differences), LEVEL, gaps)
 
 
-def _questions(comparisons: Sequence[_Comparison], differences: Sequence[Resampled | None]) -> int:
+def _questions(comparisons: Sequence[Comparison], differences: Sequence[Resampled | None]) -> int:
     """How many questions were asked: the two strata of a factor are the two sides of one."""
     asked = (one for one, difference in zip(comparisons, differences, strict=True) if difference is not None)
     return round(sum(0.5 if one.n_strata == 2 else 1 for one in asked))
@@ -193,22 +209,12 @@ def _comparisons(
     sizes_wh: NDArray[Any] | None,
     *,
     ranked: bool,
-) -> list[_Comparison]:
+) -> list[Comparison]:
     """What is compared with what; the arguments are those of `compare_strata`, `ranked` asks for the AUROC."""
     matches = match_boxes(truth_xywh, boxes_xywh, confidence)
-    scores = image_scores(truth_xywh, boxes_xywh, confidence)
-    n_truth = np.array([len(boxes) for boxes in truth_xywh], dtype=np.float64)
-    hits = np.array([np.count_nonzero(match >= 0) for match in matches], dtype=np.float64)
-    false = np.array([len(match) for match in matches], dtype=np.float64) - hits
-    one = np.ones(len(n_truth))
-    measures: dict[str, tuple[Array, Array]] = {
-        SCORE: (np.nan_to_num(scores), (~np.isnan(scores)).astype(np.float64)),
-        SENSITIVITY: (hits, n_truth),
-        FALSE_POSITIVES: (false, one),
-        FALSE_ALARMS: ((false > 0).astype(np.float64), one),
-        AUROC: (one, one),
-    }
-    comparisons: list[_Comparison] = []
+    measures = image_measures(matches, image_scores(truth_xywh, boxes_xywh, confidence), truth_xywh)
+    n_truth = measures[SENSITIVITY][1]
+    comparisons: list[Comparison] = []
     for name, labels in factors.items():
         wanted = [SCORE, SENSITIVITY, FALSE_POSITIVES, *([AUROC] if ranked else [])]
         comparisons += _by_image(name, labels, measures, wanted)
@@ -222,31 +228,53 @@ def _comparisons(
     return comparisons
 
 
+def image_measures(
+    matches: Sequence[NDArray[np.int64]], scores: Array, truth_xywh: Sequence[NDArray[Any]]
+) -> dict[str, tuple[Array, Array]]:
+    """What each image adds to the numerator and the denominator of each measure; for the AUROC, that it counts."""
+    n_truth = np.array([len(boxes) for boxes in truth_xywh], dtype=np.float64)
+    hits = np.array([np.count_nonzero(match >= 0) for match in matches], dtype=np.float64)
+    false = np.array([len(match) for match in matches], dtype=np.float64) - hits
+    one = np.ones(len(n_truth))
+    return {
+        SCORE: (np.nan_to_num(scores), (~np.isnan(scores)).astype(np.float64)),
+        SENSITIVITY: (hits, n_truth),
+        FALSE_POSITIVES: (false, one),
+        FALSE_ALARMS: ((false > 0).astype(np.float64), one),
+        AUROC: (one, one),
+    }
+
+
+def side_of(measures: Mapping[str, tuple[Array, Array]], name: str, rows: NDArray[np.bool_]) -> Side:
+    """The side of a comparison in one measure that some of the images, (images,), are."""
+    top, bottom = measures[name]
+    return Side(top * rows, bottom * rows, np.flatnonzero(rows) if name == AUROC else None)
+
+
+def strata_of(labels: Sequence[str]) -> list[str]:
+    """The known labels, in their order."""
+    return sorted(set(labels) - {""}, key=lambda name: (not name.startswith("<"), name))
+
+
 def _by_image(
     factor: str, labels: Sequence[str], measures: Mapping[str, tuple[Array, Array]], names: Sequence[str]
-) -> list[_Comparison]:
+) -> list[Comparison]:
     label = np.asarray(labels, dtype=np.str_)
-    strata = sorted(set(label.tolist()) - {""}, key=lambda name: (not name.startswith("<"), name))
+    strata = strata_of(label.tolist())
     if len(strata) < 2:
         return []
     comparisons = []
     for name in names:
         for stratum in strata:
-            sides = [
-                _Side(
-                    measures[name][0] * rows,
-                    measures[name][1] * rows,
-                    np.flatnonzero(rows) if name == AUROC else None,
-                )
-                for rows in (label == stratum, (label != stratum) & (label != ""))
-            ]
-            comparisons.append(_Comparison(factor, stratum, name, len(strata), *sides))
+            both = label == stratum, (label != stratum) & (label != "")
+            sides = [side_of(measures, name, rows) for rows in both]
+            comparisons.append(Comparison(factor, stratum, name, len(strata), *sides))
     return comparisons
 
 
 def _by_box_size(
     truth_xywh: Sequence[NDArray[Any]], matches: Sequence[NDArray[np.int64]], sizes_wh: NDArray[Any]
-) -> list[_Comparison]:
+) -> list[Comparison]:
     if sizes_wh.shape != (len(truth_xywh), 2):
         raise ValueError(f"sizes_wh: expected the shape ({len(truth_xywh)}, 2), got {sizes_wh.shape}")
     boxes, found = (np.zeros((len(BOX_SIZES), len(truth_xywh))) for _ in range(2))
@@ -257,13 +285,13 @@ def _by_box_size(
             np.add.at(found[:, image], sizes[match[match >= 0]], 1)
     present = np.flatnonzero(boxes.sum(axis=1))
     return [
-        _Comparison(
+        Comparison(
             "box size",
             BOX_SIZES[size],
             SENSITIVITY,
             len(present),
-            _Side(found[size], boxes[size]),
-            _Side(found.sum(axis=0) - found[size], boxes.sum(axis=0) - boxes[size]),
+            Side(found[size], boxes[size]),
+            Side(found.sum(axis=0) - found[size], boxes.sum(axis=0) - boxes[size]),
         )
         for size in present
         if len(present) > 1
@@ -271,7 +299,7 @@ def _by_box_size(
 
 
 def _resample(
-    comparisons: Sequence[_Comparison],
+    comparisons: Sequence[Comparison],
     positive: NDArray[np.bool_],
     probability: Array | None,
     group: NDArray[np.int64],
@@ -303,7 +331,7 @@ def _resample(
     return [(figures[f"{number} inside"], figures[f"{number} outside"]) for number in range(len(comparisons))]
 
 
-def _n_patients(side: _Side, group: NDArray[np.int64], positive: NDArray[np.bool_]) -> int:
+def _n_patients(side: Side, group: NDArray[np.int64], positive: NDArray[np.bool_]) -> int:
     if side.rows is None:
         return len(np.unique(group[side.denominator > 0]))
     rows = side.rows

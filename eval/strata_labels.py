@@ -45,6 +45,17 @@ def box_size_group(boxes_xywh: NDArray[Any], size_wh: ArrayLike) -> list[str]:
     return [BOX_SIZES[size] for size in sizes]
 
 
+def picture_size_group(size_wh: ArrayLike) -> str:
+    """Returns by the longer side of a picture in pixels which size it has: where it comes from often tells.
+
+    Examples:
+        >>> [picture_size_group(size) for size in ((1024, 1024), (2000, 2048), (2500, 3056))]
+        ['up to 1024 px', '1025 to 2048 px', 'over 2048 px']
+    """
+    longer = int(np.max(size_wh))
+    return "up to 1024 px" if longer <= 1024 else "1025 to 2048 px" if longer <= 2048 else "over 2048 px"
+
+
 def box_count_group(n_boxes: int) -> str:
     """Returns "1", "2" or "3 or more"; "" for none.
 

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from hilum.comparison.benchmark import AVERAGE, Benchmark
+from hilum.comparison.benchmark import Benchmark
+from hilum.comparison.measured import AVERAGE
 from hilum.comparison.results import Results
 from hilum.comparison.tables import reported_on, scattered_latency
 from hilum.pages import report_answer as answer
@@ -13,6 +14,7 @@ from hilum.pages import report_tables as tables
 from hilum.pages.gallery import choose_images, gallery_html, gallery_style
 from hilum.pages.page import Drawing, Fold, Page, Part, Section, asset, write_page
 from hilum.pages.report_origin import origin
+from hilum.pages.report_travel import travels
 from hilum.pages.series import Series, baselines, ranked, series_of
 from hilum.pages.wording import bounds, decimal, listed, many
 
@@ -35,6 +37,7 @@ def report_page(found: Benchmark, gallery: int) -> Page:
     """The report as a page."""
     configs, results = series_of(found), found.results
     of_configs = {
+        "Does it travel?": travels,
         "At every threshold": sections.curves,
         "For the reader of images": sections.images,
         "Where it fails": sections.failures,

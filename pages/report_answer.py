@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from hilum.comparison.benchmark import AVERAGE
+from hilum.comparison.measured import AVERAGE
 from hilum.comparison.results import Difference, Results
 from hilum.eval.answer import AT_SENSITIVITY, YOUDEN
 from hilum.eval.bootstrap import Interval

@@ -15,6 +15,7 @@ from hilum.comparison.results import SCORE, Entry, Results
 from hilum.eval.bootstrap import Interval
 from hilum.eval.froc import FROC_RATES
 from hilum.eval.strata import FALSE_ALARMS, SENSITIVITY, Gap
+from hilum.eval.travel import Travel
 from hilum.pages.plotting import INK, LINE, QUIET, new_figure, to_svg
 from hilum.pages.report_answer import Potential
 from hilum.pages.series import Series, ranked, runs
@@ -239,6 +240,25 @@ def strata(configs: Sequence[Series]) -> bytes | None:
             axis.set(xlim=(-0.02, 1.02), xlabel=f"{words[measure]}, 95% interval")
             axis.xaxis.set_major_formatter(ticker.PercentFormatter(1))
         return _finished(figure, configs, markers=True)
+
+
+def travel(known: Sequence[tuple[Series, Travel]], name: str) -> bytes:
+    """Score, sensitivity and false positives of each config at home and away."""
+    panels = {
+        "score": "competition score",
+        "sensitivity": "true boxes found",
+        "false_positives_per_image": "false positives an image",
+    }
+    with new_figure(_WIDTH, 0.4 + len(panels) * (0.8 + 0.42 * len(known))) as figure:
+        axes = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
+        for axis, (of, words) in zip(axes, panels.items(), strict=True):
+            for at, (config, its) in enumerate(known):
+                _interval(axis, its.moved(of).home, at - 0.16, None)
+                _interval(axis, its.moved(of).away, at + 0.16, config)
+            _rows(axis, [config.name for config, _ in known])
+            axis.set(xlim=(-0.02 * axis.get_xlim()[1], None), xlabel=f"{words}, 95% interval")
+        axes[0].set_title(f"grey: at home; in colour: at {_short(name)}", fontweight="normal")
+        return to_svg(figure)
 
 
 def milliseconds(run: Entry) -> float | None:

@@ -25,6 +25,17 @@ def origin(results: Results, configs: Sequence[Series]) -> Iterator[Section]:
             f"{results.split}: {many(results.images, 'image')}, {results.positive_images:,} with opacity, "
             + (f"{results.patients:,} patients" if known else "patients not known"),
         ),
+        *[
+            (
+                f"Away: {away.name}",
+                (
+                    f"fingerprint {away.data_fingerprint}, source {away.source or 'unknown'}; "
+                    f"{'all labelled' if away.split == 'all' else away.split}: {many(away.images, 'image')}, "
+                    f"{away.positive_images:,} with opacity"
+                ),
+            )
+            for away in results.external
+        ],
         ("Chosen on", f"val, {many(results.val_images, 'image')}: {results.chosen or MISSING}"),
         (
             "Seeds",

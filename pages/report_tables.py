@@ -4,12 +4,15 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, TypeVar
 
+from hilum.comparison.away_tables import TRAVELS
 from hilum.comparison.cost import Cost, Latency
 from hilum.comparison.results import Entry, MaskFigures, Results
 from hilum.comparison.tables import MASK_ROW, score_table, table_rows
 from hilum.eval.bootstrap import Interval
 from hilum.eval.measures import OPERATING_POINT
 from hilum.eval.mistakes import Kind
+from hilum.eval.strata import Strata
+from hilum.eval.travel import Travel
 from hilum.pages.gallery import MEANINGS
 from hilum.pages.page import Cell, Table
 from hilum.pages.report_answer import POINTS
@@ -146,6 +149,25 @@ _GAPS = {
     "gap": "Here minus elsewhere, with its 95% interval by itself.",
     "all at once": "The interval that holds for all gaps of the config at once: a gap is real if it leaves out 0.",
 }
+_AWAY_GAPS = {
+    "config": _CONFIG,
+    "group": "A group of images; of pictures, those of this size away against all of home.",
+    "measure": "What is compared.",
+    "items at home": "Images or boxes that the figure at home is taken over.",
+    "patients at home": "Who have them; a difference is judged from 10 on each side on.",
+    "home": "The figure at home.",
+    "away": "The figure away.",
+    "home minus away": "With its 95% interval by itself; not paired, for the images are others.",
+    "all at once": "The interval that holds for all groups of the config at once: the difference is real if it leaves "
+    "out 0.",
+}
+_MOVED = {
+    "config": _CONFIG,
+    "figure": "At the operating point and thresholds that were chosen at home.",
+    "home": "On the holdout at home.",
+    "away": "On the images of the other source.",
+    "home minus away": "Above 0 where it is lower away; the 95% interval is not paired, for the images are others.",
+}
 _BECAME = MEANINGS | {
     Kind.FOUND: "a box overlaps it: IoU above 0.40",
     Kind.MERGED: "one box covers it and another true one",
@@ -231,6 +253,32 @@ def mistakes_table(configs: Sequence[Series], of: Literal["boxes", "truth"]) -> 
 
 def gaps_table(configs: Sequence[Series]) -> Table | None:
     """Every stratum against the rest of its factor, of the first run of each config; None where there is none."""
+    return _gaps([(config, config.first.strata) for config in configs], _GAPS)
+
+
+def away_gaps_table(known: Sequence[tuple[Series, Travel]]) -> Table | None:
+    """Every group at home against the same one away, of the first run of each config; None where there is none."""
+    return _gaps([(config, travel.strata) for config, travel in known], _AWAY_GAPS)
+
+
+def travel_table(known: Sequence[tuple[Series, Travel]]) -> Table:
+    """The figures at home and away, of the first run of each config."""
+    rows: Rows = [
+        [
+            Cell(config.first.name, mark=config.mark),
+            told,
+            _interval(moved.home),
+            _interval(moved.away),
+            _interval(moved.difference, signed=True),
+        ]
+        for config, travel in known
+        for figure, told in TRAVELS.items()
+        if math.isfinite((moved := travel.moved(figure)).away.estimate)
+    ]
+    return Table(list(_MOVED), rows, list(_MOVED.values()))
+
+
+def _gaps(strata: Sequence[tuple[Series, Strata]], columns: Mapping[str, str]) -> Table | None:
     rows: Rows = [
         [
             Cell(config.first.name, mark=config.mark),
@@ -243,10 +291,10 @@ def gaps_table(configs: Sequence[Series]) -> Table | None:
             _interval(gap.gap, signed=True),
             bounds(gap.simultaneous, signed=True) or MISSING,
         ]
-        for config in configs
-        for gap in config.first.strata.gaps
+        for config, of_config in strata
+        for gap in of_config.gaps
     ]
-    return Table(list(_GAPS), rows, list(_GAPS.values())) if rows else None
+    return Table(list(columns), rows, list(columns.values())) if rows else None
 
 
 def cost_table(configs: Sequence[Series]) -> Table | None:

@@ -4,7 +4,8 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from hilum.comparison.benchmark import Benchmark, Measured
+from hilum.comparison.benchmark import Benchmark
+from hilum.comparison.measured import Measured
 from hilum.comparison.results import Entry, Results
 from hilum.eval.bootstrap import Interval
 from hilum.pages.plotting import BLUE, GREEN, INK, ORANGE, PURPLE, SKY, VERMILION

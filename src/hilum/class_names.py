@@ -1,5 +1,7 @@
 """The names of what is looked for, in the order of their ids: of one class in the challenge, of several elsewhere."""
 
+import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -34,6 +36,19 @@ def check_class_names(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
+def check_same_classes(looked_for: Sequence[str], there: Sequence[str], where: str) -> None:
+    """Make sure that what was looked for is what the data have; where each is one class, they may call it otherwise.
+
+    Raises:
+        HilumError: the classes differ.
+    """
+    if tuple(looked_for) != tuple(there) and (len(looked_for) > 1 or len(there) > 1):
+        raise HilumError(
+            f"{where}: looks for {', '.join(looked_for)}; the data are of {', '.join(there)}; data of the same classes "
+            "are made by `hilum convert --classes`"
+        )
+
+
 def confidence_words(confidence: Confidence, decimals: int = 2) -> str:
     """From which confidence on boxes are kept, for people: "0.35", or of several classes "0.20 to 0.55, by class"."""
     if not isinstance(confidence, tuple):
@@ -49,3 +64,10 @@ def class_names_of(record: Mapping[str, Any]) -> tuple[str, ...]:
 def said_of_classes(names: Sequence[str]) -> dict[str, list[str]]:
     """What a record says of its classes: nothing where they are those of the challenge, whose folders came first."""
     return {} if tuple(names) == ONE_CLASS else {"class_names": list(names)}
+
+
+def class_slug(name: str) -> str:
+    """A file's name for a class: its letters and digits, and of those that are left out a digest."""
+    plain = "-".join(re.findall("[a-z0-9]+", name.lower()))
+    unlike = plain if plain == name.lower() else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:4]}"
+    return unlike.strip("-")

@@ -7,7 +7,7 @@ from small_configs import RESNET
 
 import hilum
 from hilum.comparison.ablation import ablation
-from hilum.comparison.benchmark import predict_split
+from hilum.comparison.measured import predict_answers
 from hilum.config import check_config
 from hilum.datasets.folder import Dataset
 from hilum.datasets.resplit import Folds, resplit
@@ -48,7 +48,7 @@ def test_pooled_folds_are_scored_as_one_set_of_images(folds, table):
     truth, boxes, confidence, every = [], [], [], ([], [])
     for run, data in folds:
         holdout = data.split("holdout")
-        answer = predict_split(hilum.load(run), holdout)
+        answer = predict_answers(hilum.load(run), holdout)[0]
         truth += holdout.boxes_xywh
         kept = answer.kept()
         boxes += kept[0]

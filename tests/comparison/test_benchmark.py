@@ -14,7 +14,8 @@ import yaml
 from hilum.comparison import benchmark as benchmark_module
 from hilum.comparison import cost, kept
 from hilum.comparison.against import compare_benchmarks
-from hilum.comparison.benchmark import AVERAGE, NOTHING, Benchmark, benchmark, predict_split
+from hilum.comparison.benchmark import Benchmark, benchmark
+from hilum.comparison.measured import AVERAGE, NOTHING, predict_answers
 from hilum.comparison.peak_memory import PeakMemory
 from hilum.comparison.pictures import NOT_A_DEVICE
 from hilum.comparison.results import Entry, Results
@@ -97,8 +98,8 @@ def test_its_figures_are_those_computed_directly(done: tuple[Path, Benchmark], d
     assert by_name[NOTHING]["score"]["estimate"] == 0
     for name in configs():
         predictor = load(out / "runs" / name)
-        thresholds = image_thresholds(val, predict_split(predictor, val))
-        figures = measure(holdout, predict_split(predictor, holdout), thresholds).figures
+        thresholds = image_thresholds(val, predict_answers(predictor, val)[0])
+        figures = measure(holdout, predict_answers(predictor, holdout)[0], thresholds).figures
         expected = json.loads(json.dumps(figures.dump()))
         for key in ("score_at_or_above", "ap_coco", "images", "images_scored", "bounds", "mistakes"):
             assert by_name[name][key] == expected[key], (name, key)

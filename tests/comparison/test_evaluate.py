@@ -222,7 +222,7 @@ def test_a_run_whose_backend_finds_relative_boxes_is_refused(data, tmp_path, mon
         return Answer(shares, [np.full(len(boxes), 0.9) for boxes in shares])
 
     monkeypatch.setattr("hilum.comparison.evaluate.load", lambda run: run)
-    monkeypatch.setattr("hilum.comparison.evaluate.predict_split", relative)
+    monkeypatch.setattr("hilum.comparison.evaluate.predict_answers", relative)
     (tmp_path / "config.yaml").touch()
     with pytest.raises(HilumError, match=f"^{tmp_path}: all .* boxes lie within 1 px, as relative ones"):
         evaluate(tmp_path, data, "train")

@@ -437,7 +437,7 @@ def test_a_conversion_anew_makes_its_splits_void_unless_it_gives_the_same(data):
 
 
 def test_a_backend_trains_and_predicts_on_a_split(dataset, tmp_path):
-    from hilum.comparison.benchmark import predict_split
+    from hilum.comparison.measured import predict_answers
     from hilum.config import load_config
     from hilum.train import train
 
@@ -447,7 +447,7 @@ def test_a_backend_trains_and_predicts_on_a_split(dataset, tmp_path):
     tiny = ["image_size=32", "model.channels=4", "model.blocks=1", "model.depth=2", "train.epochs=1"]
     split = Dataset.open(folder)
     predictor = train(load_config("resnet", tiny), split, tmp_path / "run")
-    assert len(predict_split(predictor, split.split("holdout")).boxes_xywh) == len(split.split("holdout")) > 0
+    assert len(predict_answers(predictor, split.split("holdout"))[0].boxes_xywh) == len(split.split("holdout")) > 0
     environment = json.loads((tmp_path / "run" / "environment.json").read_text())
     assert environment["data_fingerprint"] == split.fingerprint != Dataset.open(data).fingerprint
     assert {path.name.split("-")[0] for path in (data / "cache").iterdir()} == {"32"}

@@ -10,7 +10,7 @@ from small_configs import RESNET
 
 import hilum
 from hilum.comparison.ablation import ablation
-from hilum.comparison.benchmark import predict_split
+from hilum.comparison.measured import predict_answers
 from hilum.config import check_config
 from hilum.ensemble.fusion import weighted_box_fusion
 from hilum.errors import HilumError
@@ -188,7 +188,7 @@ def test_the_ablation_ends_with_the_run_itself(composed, data):
         "resnet", "+ 2 folds", "+ gate", "+ views", "+ top share", "+ relative threshold", "+ shrink", "+ unet"
     ]  # fmt: skip
     holdout, predictor = data.split("holdout"), hilum.load(composed)
-    answer = predict_split(predictor, holdout)
+    answer = predict_answers(predictor, holdout)[0]
     (chosen,) = rows[-1].folds
     assert chosen.confidence == pytest.approx(predictor.confidence)
     assert chosen.parameters == json.loads((composed / "operating_point.json").read_text())["composition"]

@@ -6,7 +6,7 @@ from itertools import combinations, permutations
 import numpy as np
 import pytest
 
-from hilum.comparison.benchmark import AVERAGE
+from hilum.comparison.measured import AVERAGE
 from hilum.comparison.results import Difference, Entry, Results
 from hilum.eval.bootstrap import Interval
 from hilum.pages.report_answer import against_average, comparisons, headline

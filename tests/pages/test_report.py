@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from hilum.comparison import benchmark as made
-from hilum.comparison.benchmark import AVERAGE, NOTHING, Benchmark, Measured
+from hilum.comparison.benchmark import Benchmark
 from hilum.comparison.cost import Cost, Latency, Throughput
+from hilum.comparison.measured import AVERAGE, NOTHING, Measured
 from hilum.comparison.peak_memory import PeakMemory
 from hilum.comparison.pictures import NOT_A_DEVICE
 from hilum.comparison.results import About, Difference, Entry, Machine, Results
