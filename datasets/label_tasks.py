@@ -9,8 +9,10 @@ https://labelstud.io/guide/task_format
 """
 
 import json
+import lzma
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -211,7 +213,9 @@ def _json_of(path: Path) -> tuple[str, bytes]:
                 raise HilumError(f"{path}: expected one file of JSON in it, found {len(names)}")
             with archive.open(names[0]) as file:
                 content = file.read(MAX_JSON_BYTES + 1)
-    except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+    except OSError as error:
+        raise HilumError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError) as error:
         raise HilumError(f"{path}: cannot be read: {error}") from error
     if len(content) > MAX_JSON_BYTES:
         raise HilumError(f"{path}: {names[0]}: larger than {MAX_JSON_BYTES >> 20} MiB")

@@ -11,9 +11,14 @@ import pytest
 from commandline import complaint, hilum
 
 from hilum.comparison.picking import Candidates, look_at, pick
+from hilum.config import check_config
 from hilum.datasets.folder import SPLITS, Dataset
+from hilum.ensemble.composed import Composed, MemberView
+from hilum.ensemble.composition import Parameters
+from hilum.ensemble.views import View
 from hilum.errors import HilumError
-from hilum.predict import load
+from hilum.predict import Predictor, load
+from hilum.testing import grey
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +77,24 @@ def test_uncertainty_is_highest_at_the_operating_point(tiny_run, dataset):
         p, least = found.confidence.max(initial=0), predictor.confidence
         assert unsure == pytest.approx(min(p / least, (1 - p) / (1 - least)))
     assert np.allclose(np.linalg.norm(seen.looks, axis=1), 1)
+
+
+def test_members_of_a_composed_run_disagree_by_what_each_says(tiny_run, dataset):
+    """Twice the same network, once seeing the picture mirrored: what differs is the standard deviation of two."""
+    predictor = load(tiny_run)
+    views = [MemberView("a", predictor.backend, View()), MemberView("b", predictor.backend, View(mirrored=True))]
+    config = check_config(
+        {"backend": "compose", "members": {name: {"run": str(tiny_run)} for name in ("a", "b")}}, "test"
+    )
+    composed = Composed(views, config, Parameters(weights={"a": 1.0, "b": 1.0}))
+    paths = Dataset.open(dataset).unlabelled()
+    seen = look_at(Predictor(composed, 0.5), paths)
+    said = [
+        [of.confidence.max(initial=0) for of in view.predict_batch([grey(path) for path in paths])] for view in views
+    ]
+    np.testing.assert_allclose(seen.disagreement, np.std(said, axis=0), atol=1e-4)
+    assert max(seen.disagreement) > 0
+    assert look_at(predictor, paths).disagreement is None
 
 
 # Out
@@ -328,6 +351,16 @@ def test_a_file_that_holds_no_labels_is_named_and_nothing_is_written(dataset, tm
     (tmp_path / name).write_text(content)
     assert said in complaint("relabel", dataset, tmp_path / name, tmp_path / "new")
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_zip_whose_content_is_damaged(task, dataset, tmp_path):
+    path = exported(task, tmp_path, "coco.zip")
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("annotations/instances_default.json", json.dumps(cvat(task, BOXES)))
+    content = bytearray(path.read_bytes())
+    content[80:90] = b"\xff" * 10
+    path.write_bytes(content)
+    assert "cannot be read" in complaint("relabel", dataset, path, tmp_path / "new")
 
 
 def test_a_zip_without_one_file_of_json(dataset, tmp_path):

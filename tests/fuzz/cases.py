@@ -313,8 +313,8 @@ def reconverted(place: Place) -> Words:
 
 def predictions(place: Place) -> Words:
     """Predictions in each of the forms."""
-    place.take("found", "data", "submission.csv")
-    kind = place.rng.choice(["folder", "coco", "submission"])
+    place.take("found", "data", "submission.csv", "siim.csv", "vinbigdata.csv")
+    kind = place.rng.choice(["folder", "coco", "submission", "siim", "vinbigdata"])
     if kind == "folder":
         place.change_one("found", OF_PREDICTIONS)
         place.link("found")
@@ -322,9 +322,20 @@ def predictions(place: Place) -> Words:
     if kind == "submission":
         place.change("submission.csv", mutators.of_csv)
         return ["evaluate", "submission.csv", "data"]
+    if kind in {"siim", "vinbigdata"}:
+        place.change(f"{kind}.csv", mutators.of_csv)
+        return ["evaluate", f"{kind}.csv", "data", "--metric", kind]
     shutil.copy(place.base / "found" / "predictions.json", place.case / "coco.json")
     place.change("coco.json", mutators.of_json)
     return ["evaluate", "coco.json", "data"]
+
+
+def labels(place: Place) -> Words:
+    """Labels that CVAT and Label Studio exported."""
+    name = place.rng.choice(["labels.json", "tasks.json"])
+    place.take("data", name)
+    place.change(name, mutators.of_json)
+    return ["relabel", "data", name, "relabelled"]
 
 
 def marks(place: Place) -> Words:
@@ -369,7 +380,8 @@ WEIGHTS: dict[Callable[[Place], Words], int] = {
     split_tables: 4,
     lists: 3,
     configs: 7,
-    dataset: 12,
+    dataset: 10,
+    labels: 2,
     further_split: 3,
     yolo_dataset: 1,
     run: 8,

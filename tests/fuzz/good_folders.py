@@ -5,6 +5,7 @@ import importlib
 import importlib.util
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -64,6 +65,12 @@ def make(base: Path) -> None:
     command("evaluate", "found", "marks.csv", "--json", "figures.json")
     command("submit", "run", "data", "unlabelled.csv")
     _write_submission(Path("submission.csv"))
+    _write_layouts()
+    command("pick", "run", "data", "task", "--images", 2)
+    shutil.move("task/instances_default.json", "labels.json")
+    tasks = json.loads(Path("task/label_studio.json").read_text())
+    Path("tasks.json").write_text(json.dumps([{**task, "annotations": task["predictions"]} for task in tasks]))
+    shutil.rmtree("task")
     with suppress(KeyboardInterrupt), _interrupting("EpochLog", "epoch", calls=2):
         command("train", "longer.yaml", "data", "begun")
     with suppress(KeyboardInterrupt), _interrupting("PredictionJournal", "results", calls=1):
@@ -125,6 +132,23 @@ def _write_submission(path: Path) -> None:
     ]
     with path.open("w", newline="") as file:
         csv.writer(file).writerows([["patientId", "PredictionString"], *rows])
+
+
+def _write_layouts() -> None:
+    """The submission in the form of two other challenges."""
+    with Path("submission.csv").open(newline="") as file:
+        rows = [(row["patientId"], row["PredictionString"].split()) for row in csv.DictReader(file)]
+    for name, column, end, word, nothing in (
+        ("siim.csv", "id", "_image", "opacity", "none"),
+        ("vinbigdata.csv", "image_id", "", "7", "14"),
+    ):
+        with Path(name).open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow([column, "PredictionString"])
+            for image_id, words in rows:
+                boxes = [list(map(float, words[start : start + 5])) for start in range(0, len(words), 5)]
+                told = [f"{word} {sure} {x} {y} {x + w} {y + h}" for sure, x, y, w, h in boxes]
+                writer.writerow([image_id + end, " ".join([*told, f"{nothing} 0.5 0 0 1 1"])])
 
 
 def _begin_conversion() -> None:
