@@ -93,12 +93,13 @@ def benchmark(
     if not len(holdout):
         raise HilumError(f"{data.path}: the holdout split has no image; convert more images")
     planned = list(_planned(configs, seeds, out / "runs"))
-    places = open_places(external or {}, data, out, tell)
+    places = open_places(external or {}, data, out)
     folders = ("val", "holdout", *(place.folder for place in places))
     refuse_links(out, *(f"predictions/{name}/{folder}" for name, *_ in planned for folder in folders))
     _check_all(planned, configs, data, out)  # before the first is trained
     measured = baselines(holdout, training)
     for place in places:
+        place.look(data, tell)
         place.measured += baselines(place.split, training)
     for name, group, config, run in planned:
         kept = out / "predictions" / name
@@ -112,13 +113,10 @@ def benchmark(
         about = _about(config, run, cost)
         measured.append(Measured(name, group, at_home, measure(holdout, at_home, thresholds), run, about))
         for place in places:
-            answer = predicted(
-                predictor, run, place.data, place.split, kept / place.folder, f"{name} at {place.name}", tell
-            )
-            measures = measure(place.split, answer, thresholds)
-            place.measured.append(
-                Measured(name, group, answer, measures, run, About(backend=config.backend, seed=config.seed))
-            )
+            there, where = place.split, kept / place.folder
+            answer = predicted(predictor, run, place.data, there, where, f"{name} at {place.name}", tell)
+            of_it = About(backend=config.backend, seed=config.seed)
+            place.measured.append(Measured(name, group, answer, measure(there, answer, thresholds), run, of_it))
     found = [place.found(holdout, measured) for place in places]
     results = _dated(results_of(data, holdout, val, measured, seeds, command, found), out / RESULTS)
     _write(out, holdout, measured, results)

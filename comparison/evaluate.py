@@ -1,9 +1,9 @@
 """Score one run, predictions folder, COCO results or submission on one split, beside two trivial baselines."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from hilum import __version__
 from hilum.comparison.measured import baselines, predict_split
@@ -104,12 +104,20 @@ def evaluate(
     )
     if home is None:
         return found, problems
+    at_home = _at_home(source, home, answer.least if confidence is not None else None, thresholds)
+    return _beside_home(found, data, home, travel(at_home, (truth, answer, measured)), problems)
+
+
+def _beside_home(
+    found: Evaluation, data: Dataset, home: Dataset, moved: Travel, problems: Sequence[str]
+) -> tuple[Evaluation, list[str]]:
+    """The figures with what they are at home, and what the data share with those at home."""
+    truth = data.labelled() if found.split == "all" else data.split(cast("SplitName", found.split))
     shared = meetings(home, data, truth, data.path.resolve().name)
-    problems += [f"{data.path}: {line}" for line in meeting_lines(shared)]
-    moved = _travel(source, home, thresholds, (truth, answer, measured), given=confidence is not None)
-    entries[-1] = Entry(**entries[-1].given(), travel=moved)
-    more = {"entries": tuple(entries), "home_fingerprint": home.fingerprint, "meetings": shared}
-    return Evaluation(**found.given() | more), problems
+    *baselines, last = found.entries
+    entries = (*baselines, Entry(**last.given(), travel=moved))
+    more = {"entries": entries, "home_fingerprint": home.fingerprint, "meetings": shared}
+    return Evaluation(**found.given() | more), [*problems, *(f"{data.path}: {line}" for line in meeting_lines(shared))]
 
 
 def _default_split(source: Path, data: Dataset) -> EvaluatedSplit:
@@ -127,20 +135,15 @@ def _check_home(source: Path, home: Dataset) -> None:
         raise HilumError(f"{home.path}: the holdout split has no image, so there is nothing to compare with")
 
 
-def _travel(
-    run: Path,
-    home: Dataset,
-    thresholds: Mapping[str, Threshold],
-    away: tuple[Split, Answer, Measures],
-    *,
-    given: bool,
-) -> Travel:
-    """How the run's answer compares with that on the holdout at home."""
+def _at_home(
+    run: Path, home: Dataset, least: Threshold | None, thresholds: Mapping[str, Threshold]
+) -> tuple[Split, Answer, Measures]:
+    """The run's answer on the holdout at home, at its operating point or the one that was given."""
     holdout = home.split("holdout")
-    at_home = predict_split(load(run), holdout)
-    if given:
-        at_home = replace(at_home, least=away[1].least)
-    return travel((holdout, at_home, measure(holdout, at_home, thresholds)), away)
+    answer = predict_split(load(run), holdout)
+    if least is not None:
+        answer = replace(answer, least=least)
+    return holdout, answer, measure(holdout, answer, thresholds)
 
 
 def _run_of(source: Path) -> str | None:
