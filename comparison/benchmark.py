@@ -99,11 +99,13 @@ def benchmark(
     if not len(holdout):
         raise HilumError(f"{data.path}: the holdout split has no image; convert more images")
     planned = list(_planned(configs, seeds, out / "runs"))
-    places = open_places(external or {}, data, out, tell)
+    places = open_places(external or {}, data, out)
     refuse_links(out, *(f"classes/{class_slug(name)}" for name in holdout.class_names))
     folders = ("val", "holdout", *(place.folder for place in places))
     refuse_links(out, *(f"predictions/{name}/{folder}" for name, *_ in planned for folder in folders))
     _check_all(planned, configs, data, out)  # before the first is trained
+    for place in places:
+        place.look(data, tell)
     sides = [_OfClass.begin(class_id, holdout, val, training, places) for class_id in range(len(holdout.class_names))]
     for name, group, config, run in planned:
         kept = out / "predictions" / name

@@ -25,14 +25,14 @@ class Place:
         name: what it is called.
         data: the dataset folder.
         split: its images that are measured.
-        shared: what it shares with the data at home.
+        shared: what it shares with the data at home, once it has been looked for.
         measured: the baselines, then the runs, in the order of those at home.
     """
 
     name: str
     data: Dataset
     split: Split
-    shared: tuple[Meeting, ...]
+    shared: tuple[Meeting, ...] = ()
     measured: list[Measured] = field(default_factory=list)
 
     def of_class(self, class_id: int) -> "Place":
@@ -43,6 +43,14 @@ class Place:
     def folder(self) -> str:
         """Of a run's predictions, below those of the run."""
         return f"away-{self.name}"
+
+    def look(self, home: Dataset, tell: Callable[[str], None]) -> None:
+        """Look for what it shares with the data at home, which takes all pictures, and tell it."""
+        tell(f"{self.name}: {len(self.split):,} images are compared with those of {home.path}")
+        self.shared = meetings(home, self.data, self.split, self.name)
+        told = [] if self.split.shows_opacity else ["no image shows opacity, so only false alarms can be told"]
+        for line in (*told, *meeting_lines(self.shared)):
+            tell(f"{self.name}: {line}")
 
     def found(self, home: Split, at_home: Sequence[Measured]) -> External:
         """All that is told of it, once everything is measured; of one class also how each run travels."""
@@ -85,29 +93,24 @@ def away_split(data: Dataset, trained_on: AbstractSet[str]) -> Split:
     return split
 
 
-def open_places(external: Mapping[str, Path], home: Dataset, out: Path, tell: Callable[[str], None]) -> list[Place]:
-    """The data sets, each looked through for what it shares with the one at home, which is told.
+def open_places(external: Mapping[str, Path], home: Dataset, out: Path) -> list[Place]:
+    """Open data sets by name.
+
+    Args:
+        external: name -> dataset folder.
+        home: what the runs are, or will be, trained on.
+        out: where what is made of a folder goes that cannot be written.
 
     Raises:
         HilumError: a name is none for a folder, or is taken; or a folder is no dataset folder or has no image.
     """
-    opened: dict[str, tuple[str, Dataset, Split]] = {}
+    places: dict[str, Place] = {}
     for name, path in external.items():
         if not _NAME.fullmatch(name):
             raise HilumError(f"external '{name}': no name for a data set; use letters, digits, '.', '_' and '-'")
-        if name.casefold() in opened:
+        if name.casefold() in places:
             raise HilumError(f"external '{name}': another one is called so; give it a name of its own")
-        data = Dataset.open(path)
+        data = replace(Dataset.open(path), scratch=out / "external" / name)
         check_same_classes(home.class_names, data.class_names, f"external '{name}': the benchmark")
-        if data.scratch is None:
-            data = replace(data, scratch=out / "external" / name)
-        opened[name.casefold()] = name, data, away_split(data, home.family())
-    places = []
-    for name, data, split in opened.values():
-        tell(f"{name}: {len(split):,} images are compared with those of {home.path}")
-        places.append(Place(name, data, split, meetings(home, data, split, name)))
-        if not split.shows_opacity:
-            tell(f"{name}: no image shows opacity, so only false alarms can be told")
-        for line in meeting_lines(places[-1].shared):
-            tell(f"{name}: {line}")
-    return places
+        places[name.casefold()] = Place(name, data, away_split(data, home.family()))
+    return list(places.values())

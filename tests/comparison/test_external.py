@@ -210,7 +210,8 @@ def test_data_without_opacity_are_measured_and_it_is_said(home, away, tmp_path):
         coco = json.loads(path.read_text())
         path.write_text(json.dumps(coco | {"annotations": []}))
     told = []
-    (place,) = open_places({"bare": bare}, home, tmp_path, told.append)
+    (place,) = open_places({"bare": bare}, home, tmp_path)
+    place.look(home, told.append)
     assert "bare: no image shows opacity, so only false alarms can be told" in told
     assert place.split.positive.sum() == 0
 
