@@ -115,7 +115,11 @@ def test_where_the_operating_point_comes_from(data, tmp_path):
     holdout = data.split("holdout")
     folder = tmp_path / "pred"
     results = [
-        Result(image_id, Detections(xyxy=xywh_to_xyxy(boxes), confidence=confidence), 0.5)
+        Result(
+            image_id,
+            Detections(xyxy=xywh_to_xyxy(boxes), confidence=confidence, class_id=np.zeros(len(boxes), int)),
+            0.5,
+        )
         for image_id, (boxes, confidence) in zip(holdout.image_ids, noisy(holdout), strict=True)
     ]
     write_predictions(folder, results, holdout.coco_ids, {"confidence": 0.6})
@@ -219,7 +223,7 @@ def test_a_run_whose_backend_finds_relative_boxes_is_refused(data, tmp_path, mon
     def relative(predictor, split):
         del predictor
         shares = [boxes / np.tile(wh, 2) for boxes, wh in zip(split.boxes_xywh, split.sizes_wh, strict=True)]
-        return Answer(shares, [np.full(len(boxes), 0.9) for boxes in shares])
+        return [Answer(shares, [np.full(len(boxes), 0.9) for boxes in shares])]
 
     monkeypatch.setattr("hilum.comparison.evaluate.load", lambda run: run)
     monkeypatch.setattr("hilum.comparison.evaluate.predict_answers", relative)

@@ -140,7 +140,7 @@ def test_a_box_in_results_jsonl_and_in_the_table_names_its_class(train: Split, t
 
 def test_predictions_of_other_classes_and_submissions_that_name_none_are_refused(train: Split, tmp_path: Path) -> None:
     write_predictions(tmp_path / "one", [Result(name, found_near(train)[0][:0], 0.5) for name in train.image_ids])
-    with pytest.raises(HilumError, match=r"predictions of opacity; the data are of Consolidation, Nodule/Mass, ILD"):
+    with pytest.raises(HilumError, match=r"looks for opacity; the data are of Consolidation, Nodule/Mass, ILD"):
         read_answers(tmp_path / "one", train)
     (tmp_path / "s.csv").write_text(f"patientId,PredictionString\n{train.image_ids[0]},0.5 1 1 20 20\n")
     with pytest.raises(HilumError, match="does not say of which class a box is, and there are 3"):

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hilum.class_names import ONE_CLASS
 from hilum.datasets.folder import Dataset, Split
 from hilum.eval.answer import Answer, image_thresholds
 from hilum.eval.bootstrap import bootstrap_ratios
@@ -29,7 +30,9 @@ def made(n, positive, view="PA", size=1024, patients="p"):
         paths=tuple(Path(f"{number}.png") for number in range(n)),
         sizes_wh=np.full((n, 2), size),
         boxes_xyxy=boxes,
-        classes=("",) * n,
+        class_ids=tuple(np.zeros(len(each), np.int64) for each in boxes),
+        class_names=ONE_CLASS,
+        kinds=("",) * n,
         patients=tuple(f"patient {patients}{number}" for number in range(n)),
         views=(view,) * n,
         sexes=("",) * n,

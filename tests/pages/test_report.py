@@ -198,8 +198,8 @@ def test_it_asks_for_nothing_and_runs_no_script_but_its_own(page):
 
 
 def test_hostile_names_are_text(data, split, found, tmp_path):
-    evil = replace(split, classes=(EVIL,) * len(split), image_ids=tuple(f"{EVIL}{n}" for n in range(len(split))))
-    plain = replace(split, classes=("harmless",) * len(split))
+    evil = replace(split, kinds=(EVIL,) * len(split), image_ids=tuple(f"{EVIL}{n}" for n in range(len(split))))
+    plain = replace(split, kinds=("harmless",) * len(split))
     tags = []
     for name, shown in ((EVIL, evil), ("harmless", plain)):
         answers = {name: [shifted(shown, share=0.9, seed=1)]}
@@ -451,7 +451,17 @@ def test_300_images_are_under_15_megabytes(data, split, tmp_path):
         image_ids=tuple(f"image-{n}" for n in range(len(at))),
         **{
             name: tuple(getattr(split, name)[n] for n in at)
-            for name in ("coco_ids", "paths", "boxes_xyxy", "classes", "patients", "views", "sexes", "ages_years")
+            for name in (
+                "coco_ids",
+                "paths",
+                "boxes_xyxy",
+                "class_ids",
+                "kinds",
+                "patients",
+                "views",
+                "sexes",
+                "ages_years",
+            )
         },
     )
     groups = {f"config {n}": [shifted(many, share=0.2 * n, seed=n)] for n in range(1, 4)}
