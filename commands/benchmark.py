@@ -74,11 +74,17 @@ def benchmark(
         files = picture_paths(dicom) if dicom else []
         found = run(dataset, loaded, out, seeds=seeds, tell=complain, dicoms=files, command=command, external=elsewhere)
         write_report(out / "report.html", found)
-        table(*score_table(table_rows(found.results)), title=f"{data}, holdout", figures=True)
-        for away in found.results.external:
-            table(*travel_table(away.entries), title=f"{away.name} beside {data}, holdout", figures=True)
-            say(*travel_notes(away.entries))
-        written = ("report.html", "table.md", "table.csv", "results.json", "comparison.png")
+        classes = found.results.classes
+        title = f"{data}, holdout" + (f", mean of {len(classes)} classes" if classes else "")
+        table(*score_table(table_rows(found.results)), title=title, figures=True)
+        for name, results in classes.items():
+            table(*score_table(table_rows(results)), title=f"{data}, holdout, {name}", figures=True)
+        for name, results in (classes or {"": found.results}).items():
+            for away in results.external:
+                which = f", {name}" if name else ""
+                table(*travel_table(away.entries), title=f"{away.name} beside {data}, holdout{which}", figures=True)
+                say(*travel_notes(away.entries))
+        written = ("report.html", "table.md", "table.csv", "results.json", "classes" if classes else "comparison.png")
         say(*(str(out / name) for name in written))
     if against:
         differences = compare_benchmarks(out, against, dataset)

@@ -66,10 +66,15 @@ def evaluate(
     dataset, at_home = Dataset.open(data), Dataset.open(home) if home else None
     results, problems = run(predictions, dataset, split, confidence, at_home, metric)
     complain(*problems)
-    table(*score_table(table_rows(results)), title=f"{predictions} on {results.split}", figures=True)
+    mean = f", mean of {len(results.classes)} classes" if results.classes else ""
+    table(*score_table(table_rows(results)), title=f"{predictions} on {results.split}{mean}", figures=True)
+    for name, each in results.classes.items():
+        table(*score_table(table_rows(each)), title=f"{predictions} on {results.split}, {name}", figures=True)
     if results.home_fingerprint:
-        table(*travel_table(results.entries), title=f"{data} beside {home}, holdout", figures=True)
-        say(*travel_notes(results.entries))
+        for name, each in (results.classes or {"": results}).items():
+            which = f", {name}" if name else ""
+            table(*travel_table(each.entries), title=f"{data} beside {home}, holdout{which}", figures=True)
+            say(*travel_notes(each.entries))
     say(*findings(results), *notes(results), *said_of(checked_metrics(metric, dataset)))
     if json:
         write_json(json, results.dump())

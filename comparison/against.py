@@ -12,7 +12,7 @@ from hilum.errors import HilumError
 from hilum.eval.answer import Answer
 from hilum.eval.bootstrap import Resampled, bootstrap_ratios
 from hilum.eval.measures import scores_of
-from hilum.eval.predictions import read_answer
+from hilum.eval.predictions import read_answers
 
 
 def compare_benchmarks(new: Path, old: Path, data: Dataset) -> list[Change]:
@@ -33,8 +33,14 @@ def compare_benchmarks(new: Path, old: Path, data: Dataset) -> list[Change]:
                 raise HilumError(
                     f"{folder / RESULTS}: name {shown(name)}: expected a folder's below predictions, no path"
                 )
-        answers = {name: read_answer(folder / "predictions" / name / "holdout", holdout)[0] for name in names}
-        measured.append({name: _resampled_score(holdout, answer) for name, answer in answers.items()})
+        answers = {name: read_answers(folder / "predictions" / name / "holdout", holdout)[0] for name in names}
+        measured.append(
+            {
+                name if len(of_classes) == 1 else f"{name}, {what}": _resampled_score(split, of_classes[what])
+                for name, of_classes in answers.items()
+                for what, split in holdout.by_class().items()
+            }
+        )
     both = [name for name in measured[0] if name in measured[1]]
     if not both:
         raise HilumError(f"{new} and {old}: no config of the same name is in both")

@@ -145,6 +145,7 @@ class Page:
         footer: lines on where it comes from.
         style, script: CSS and JavaScript of this kind of page. Nothing that is read from anywhere may be in them.
         beside: pictures may also be shown that lie beside the page.
+        switch: pages of the same kind: (what each shows, the relative path to it, "" of this one).
     """
 
     title: str
@@ -155,6 +156,7 @@ class Page:
     style: str = ""
     script: str = ""
     beside: bool = False
+    switch: Sequence[tuple[str, str]] = ()
 
     @property
     def pictures(self) -> list[Picture]:
@@ -196,13 +198,23 @@ def page_html(page: Page) -> str:
 <body>
 <header><h1>{escape(page.title)}</h1><p class="summary">{escape(page.summary)}</p>
 <dl class="figures">{figures}</dl>
-<nav aria-label="Contents"><ol>{contents}</ol></nav></header>
+<nav aria-label="Contents"><ol>{contents}</ol></nav>{_switch(page.switch)}</header>
 <main>
 {parts}</main>
 <footer>{footer}</footer>
 {script}</body>
 </html>
 """
+
+
+def _switch(pages: Sequence[tuple[str, str]]) -> str:
+    links = "".join(
+        f'<li><a href="{escape(path)}">{escape(what)}</a></li>'
+        if path
+        else f'<li><a aria-current="page">{escape(what)}</a></li>'
+        for what, path in pages
+    )
+    return f'<nav class="switch" aria-label="Class"><ul>{links}</ul></nav>' if links else ""
 
 
 def asset(name: str) -> str:

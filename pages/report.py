@@ -1,9 +1,11 @@
 """`report.html` of a benchmark: the answer first, then how it comes about, then the pictures, then where it is from."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from hilum.comparison.benchmark import Benchmark
+from hilum.class_names import class_slug
+from hilum.comparison.benchmark import Benchmark, class_folder
 from hilum.comparison.measured import AVERAGE
 from hilum.comparison.results import Results
 from hilum.comparison.tables import reported_on, scattered_latency
@@ -12,11 +14,13 @@ from hilum.pages import report_figures as figures
 from hilum.pages import report_sections as sections
 from hilum.pages import report_tables as tables
 from hilum.pages.gallery import choose_images, gallery_html, gallery_style
-from hilum.pages.page import Drawing, Fold, Page, Part, Section, asset, write_page
+from hilum.pages.page import Cell, Drawing, Fold, Page, Part, Section, Table, asset, write_page
 from hilum.pages.report_origin import origin
 from hilum.pages.report_travel import travels
 from hilum.pages.series import Series, baselines, ranked, series_of
 from hilum.pages.wording import bounds, decimal, listed, many
+
+_MEAN = "mean of all classes"
 
 
 def write_report(path: Path, found: Benchmark, *, gallery: int = 300) -> None:
@@ -30,11 +34,24 @@ def write_report(path: Path, found: Benchmark, *, gallery: int = 300) -> None:
     Raises:
         HilumError: the file cannot be written.
     """
-    write_page(path, report_page(found, gallery))
+    for name, each in found.classes.items():
+        page, folder = report_page(each, gallery), class_folder(path.parent, name)
+        title, summary = f"{name}: {page.title}", f"Here an opacity is: {name}. {page.summary}"
+        switch = [(_MEAN, f"../../{path.name}")]
+        switch += [(n, "" if n == name else f"../{class_slug(n)}/{path.name}") for n in found.classes]
+        write_page(folder / path.name, _with_switch(replace(page, title=title, summary=summary), switch))
+    page = report_page(found, gallery)
+    switch = [(_MEAN, "")] if found.classes else []
+    switch += [(n, f"{class_folder(Path(), n).as_posix()}/{path.name}") for n in found.classes]
+    write_page(path, _with_switch(page, switch))
+
+
+def _with_switch(page: Page, switch: Sequence[tuple[str, str]]) -> Page:
+    return replace(page, switch=switch, style=page.style + asset("switch.css")) if switch else page
 
 
 def report_page(found: Benchmark, gallery: int) -> Page:
-    """The report as a page."""
+    """The report as a page; of several classes, what their mean says, and no mistakes of boxes."""
     configs, results = series_of(found), found.results
     of_configs = {
         "Does it travel?": travels,
@@ -43,10 +60,12 @@ def report_page(found: Benchmark, gallery: int) -> Page:
         "Where it fails": sections.failures,
         "What it costs": sections.costs,
     }
+    if found.classes:
+        of_configs = {"What it costs": sections.costs}
     parts = [
-        Part("The answer", list(_answer(results, configs))),
+        Part("The answer", [*_each_class(found.classes), *_answer(results, configs)]),
         *[Part(title, list(make(configs, results))) for title, make in of_configs.items() if configs],
-        Part("The images", [_gallery(found, configs, gallery)]),
+        *([] if found.classes else [Part("The images", [_gallery(found, configs, gallery)])]),
         Part("How this page was made", list(origin(results, configs))),
     ]
     return Page(
@@ -57,6 +76,33 @@ def report_page(found: Benchmark, gallery: int) -> Page:
         footer=(f"Made by hilum {results.hilum} from data set {results.data_fingerprint}.",),
         style=gallery_style(configs),
         script=asset("viewer.js") + asset("report.js"),
+    )
+
+
+def _each_class(classes: Mapping[str, Benchmark]) -> Iterator[Section]:
+    """How each config does on each of several classes; the mean of all is told by the rest of the page."""
+    if not classes:
+        return
+    of_classes = {name: series_of(each) for name, each in classes.items()}
+    first = next(iter(of_classes.values()))
+    names = [config.name for config in first]
+    rows: list[list[str | Cell]] = []
+    for name, configs in of_classes.items():
+        results = classes[name].results
+        by_name = {config.name: config for config in configs}
+        scores = [by_name[each].score for each in names]
+        cells = [Cell(decimal(score.estimate, 3), note=bounds(score, 3)) for score in scores]
+        rows.append([Cell(name), f"{results.positive_images:,}", *cells])
+    shown = sum(each.results.positive_images > 0 for each in classes.values())
+    told = (
+        f"All else on this page is the mean over the classes that the images show, {shown} of {len(classes)}. A class "
+        "weighs as much as another, however few images show it. Each has an operating point of its own, chosen on val."
+    )
+    yield Section(
+        "Each class",
+        "Scores by class; the pages of the classes tell the rest.",
+        [told],
+        table=Table(["class", "images with it", *names], rows),
     )
 
 
