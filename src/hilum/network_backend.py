@@ -78,7 +78,7 @@ class NetworkBackend(Backend):
 
     @abstractmethod
     def detections(self, output: Any, places: Sequence[Letterbox]) -> list[Detections]:
-        """What the network found in each picture, in its pixels.
+        """What the network found in each picture, in its pixels; see `Backend.predict_batch`.
 
         Args:
             output: as `read_output` gives it, of all the pictures.
@@ -114,7 +114,10 @@ class NetworkBackend(Backend):
         """Take over what `hilum tune` chose for a run."""
 
     def validate(self, squares: Squares, split: Split) -> dict[str, float]:
-        """Figures of an epoch; `val_score`, by which it is chosen, is the highest competition score on the curve."""
+        """Figures of an epoch; `val_score`, by which it is chosen, is the highest competition score on the curve.
+
+        Of several classes, the mean.
+        """
         found = [each for _, _, some in self.predictions(squares, split) for each in some]
         return {"val_score": best_operating_point(split, found)[1]}
 
