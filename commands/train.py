@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from hilum.class_names import confidence_words
 from hilum.commands.arguments import CONFIG, DATA, NEW_RUN, check_order
 from hilum.commands.terminal import say
 from hilum.errors import HilumError
@@ -28,7 +29,7 @@ def train(config: str, data: Path, run: Path, *overrides: str, trust: bool = Fal
     """
     from hilum.config import load_config
     from hilum.datasets.folder import Dataset
-    from hilum.run import read_operating_point
+    from hilum.run import operating_confidence, read_operating_point
     from hilum.train import train as run_training
     from hilum.training.distributed import is_rank_zero, processes
 
@@ -43,6 +44,6 @@ def train(config: str, data: Path, run: Path, *overrides: str, trust: bool = Fal
     score = chosen.get("val_score")
     say(
         f"{run}: {chosen.get('figure', 'competition score')} {'unknown' if score is None else f'{score:.3f}'} on val "
-        f"at confidence >= {chosen['confidence']:.3f}, "
+        f"at confidence >= {confidence_words(operating_confidence(run), 3)}, "
         f"which was chosen there; hilum evaluate {run} {data} tells that of holdout"
     )

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from hilum.class_names import confidence_words
 from hilum.commands.arguments import DATA, RUN, check_order
 from hilum.commands.terminal import bar, complain, say, table
 
@@ -26,7 +27,7 @@ def tune(run: Path, data: Path) -> None:
     untuned, chosen = tuning.untuned, tuning.chosen
     rows = [
         ("competition score", f"{untuned.score:.3f}", f"{chosen.score:.3f}"),
-        ("boxes are kept at confidence >=", f"{untuned.confidence:.3f}", f"{chosen.confidence:.3f}"),
+        ("boxes are kept at confidence >=", *(confidence_words(each.confidence, 3) for each in (untuned, chosen))),
         *((f"boxes.{name}", f"{value}", f"{chosen.parameters[name]}") for name, value in untuned.parameters.items()),
     ]
     table(("on val", "untuned", "tuned"), rows)

@@ -113,7 +113,15 @@ def augment(
 
 
 def vary_boxes(boxes_xyxy: ArrayLike, variation: Variation, size: int) -> NDArray[np.float64]:
-    """The boxes of a picture after a variation.
+    """The boxes of a picture after a variation, (M, 4), as `vary_boxes_with_classes` says."""
+    boxes = np.asarray(boxes_xyxy, np.float64).reshape(-1, 4)
+    return vary_boxes_with_classes(boxes, np.zeros(len(boxes), np.int64), variation, size)[0]
+
+
+def vary_boxes_with_classes(
+    boxes_xyxy: ArrayLike, class_ids: NDArray[np.int64], variation: Variation, size: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """The boxes of a picture after a variation, and their classes.
 
     Where the picture moves, a box stands for the ellipse inscribed in it, and becomes the box around that ellipse: an
     opacity has no corners, and the box around turned corners would teach boxes that are too large. A box that is
@@ -121,12 +129,13 @@ def vary_boxes(boxes_xyxy: ArrayLike, variation: Variation, size: int) -> NDArra
 
     Args:
         boxes_xyxy: (N, 4) in pixels of the square.
+        class_ids: (N,).
         variation: what is done to the picture.
         size: side of the square in pixels.
 
     Returns:
         (M, 4) with M <= N, in pixels: cut at the edge of the square, and dropped where less than `LEAST_IN_SIGHT` of a
-        box is left to see.
+        box is left to see; and the class ids (M,) of those that are left.
     """
     boxes = np.asarray(boxes_xyxy, np.float64).reshape(-1, 4)
     if variation.mirrored:
@@ -134,12 +143,14 @@ def vary_boxes(boxes_xyxy: ArrayLike, variation: Variation, size: int) -> NDArra
     if variation.moves:
         boxes = _moved(boxes, variation, size)
         inside = boxes.clip(0, size)
-        boxes = inside[_area(inside) >= LEAST_IN_SIGHT * _area(boxes)]
+        seen = _area(inside) >= LEAST_IN_SIGHT * _area(boxes)
+        boxes, class_ids = inside[seen], class_ids[seen]
     if variation.covered_xyxy:
         x1, y1, x2, y2 = variation.covered_xyxy
         hidden = _area(boxes.clip((x1, y1, x1, y1), (x2, y2, x2, y2)))
-        boxes = boxes[hidden <= (1 - LEAST_IN_SIGHT) * _area(boxes)]
-    return boxes
+        seen = hidden <= (1 - LEAST_IN_SIGHT) * _area(boxes)
+        boxes, class_ids = boxes[seen], class_ids[seen]
+    return boxes, class_ids
 
 
 def vary_picture(picture: Tensor, variation: Variation) -> Tensor:

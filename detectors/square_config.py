@@ -18,7 +18,8 @@ class SquareConfig(NetworkConfig):
     """A config of a `SquareDetector`; a subclass says which network, and adds keys of its own.
 
     In training the network gives the loss of a `Batch`, a scalar. In evaluation it takes (N, size, size) uint8, and
-    gives N dicts: `boxes` (boxes, 4), xyxy in pixels of the square, and `scores` (boxes,), 0..1, in any order.
+    gives N dicts: `boxes` (boxes, 4), xyxy in pixels of the square, and `scores` (boxes,), 0..1, in any order; where
+    `class_names` has several, also `class_ids` (boxes,), from 0 on.
     """
 
     image_size: int = Field(default=512, ge=64, le=2048, multiple_of=32)

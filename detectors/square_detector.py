@@ -1,6 +1,6 @@
 """A detector whose network says itself what its loss is and what it finds."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hilum.datasets.augmentation import augment
+from hilum.datasets.augmentation import draw, vary_boxes_with_classes, vary_picture
 from hilum.datasets.cache import Squares
 from hilum.datasets.folder import Split
 from hilum.datasets.letterbox import Letterbox
@@ -26,19 +26,28 @@ class Batch:
     Attributes:
         squares: (N, size, size) uint8.
         boxes_xyxy: N tensors (boxes, 4), float32, in pixels of the square; (0, 4) where there is no opacity.
+        class_ids: N tensors (boxes,), int64, from 0 on; all 0 where left out.
     """
 
     squares: Tensor
     boxes_xyxy: tuple[Tensor, ...]
+    class_ids: tuple[Tensor, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.class_ids:
+            zeros = tuple(boxes.new_zeros(len(boxes), dtype=torch.int64) for boxes in self.boxes_xyxy)
+            object.__setattr__(self, "class_ids", zeros)
 
     def to(self, device: torch.device, *, non_blocking: bool = False) -> Self:
         """The batch on a device."""
-        boxes = tuple(boxes.to(device, non_blocking=non_blocking) for boxes in self.boxes_xyxy)
-        return type(self)(self.squares.to(device, non_blocking=non_blocking), boxes)
+        return self._with(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> Self:
         """The batch where a GPU fetches it without waiting."""
-        return type(self)(self.squares.pin_memory(), tuple(boxes.pin_memory() for boxes in self.boxes_xyxy))
+        return self._with(Tensor.pin_memory)
+
+    def _with(self, change: Callable[[Tensor], Tensor]) -> Self:
+        return type(self)(change(self.squares), *(tuple(map(change, of)) for of in (self.boxes_xyxy, self.class_ids)))
 
 
 class SquareDetector(NetworkBackend):
@@ -52,13 +61,16 @@ class SquareDetector(NetworkBackend):
         """Pictures with their boxes: the network takes the truth with them."""
         config = self._config
         pictures = np.empty((len(numbers), config.image_size, config.image_size), np.uint8)
-        boxes = []
+        boxes, class_ids = [], []
         for at, number in enumerate(numbers):
             rng = np.random.default_rng([config.seed, epoch, 1 + number])
+            variation = draw(config.augmentation, config.image_size, rng)
+            pictures[at] = vary_picture(torch.from_numpy(np.array(squares[number])), variation).numpy()
             in_square = split.boxes_in_square(number, config.image_size)
-            pictures[at], varied = augment(squares[number], in_square, config.augmentation, rng)
+            varied, ids = vary_boxes_with_classes(in_square, split.class_ids[number], variation, config.image_size)
             boxes.append(torch.from_numpy(varied).float())
-        return (Batch(torch.from_numpy(pictures), tuple(boxes)),)
+            class_ids.append(torch.from_numpy(ids))
+        return (Batch(torch.from_numpy(pictures), tuple(boxes), tuple(class_ids)),)
 
     def loss(self, output: Any, *_: Any) -> Tensor:
         """The network's output in training is its loss."""
@@ -76,7 +88,12 @@ class SquareDetector(NetworkBackend):
     def detections(self, output: list[dict[str, Tensor]], places: Sequence[Letterbox]) -> list[Detections]:
         """Boxes of the squares as detections in the pictures."""
         return [
-            detections_in_picture(found["boxes"].cpu().numpy(), found["scores"].cpu().numpy(), place)
+            detections_in_picture(
+                found["boxes"].cpu().numpy(),
+                found["scores"].cpu().numpy(),
+                place,
+                found["class_ids"].cpu().numpy() if "class_ids" in found else None,
+            )
             for found, place in zip(output, places, strict=True)
         ]
 

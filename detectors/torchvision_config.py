@@ -172,6 +172,7 @@ class TorchvisionConfig(SquareConfig):
             channels=model.channels,
             nms_iou=self.boxes.nms_iou,
             freeze_batchnorm=self.train.freeze_batchnorm,
+            classes=len(self.class_names),
         )
         if tensors is not None and is_detector(tensors):
             load_detector(network.detector, tensors, source)

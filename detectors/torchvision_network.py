@@ -1,4 +1,4 @@
-"""torchvision's detectors for square grey pictures: one class, anchors that are given, no resizing inside."""
+"""torchvision's detectors for square grey pictures: anchors that are given, no resizing inside."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -139,6 +139,7 @@ class DetectionNetwork(nn.Module):
         channels: int,
         nms_iou: float,
         freeze_batchnorm: bool,
+        classes: int = 1,
     ) -> None:
         """Build a detector, as `TorchvisionConfig` says, on the layers of what `build_classifier` built."""
         super().__init__()
@@ -146,7 +147,7 @@ class DetectionNetwork(nn.Module):
         self.frozen: list[nn.Module] = [
             module for module in classifier.modules() if freeze_batchnorm and isinstance(module, _BatchNorm)
         ]
-        self.detector = _BUILDERS[architecture](classifier, channels, image_size, nms_iou)
+        self.detector = _BUILDERS[architecture](classifier, channels, image_size, nms_iou, classes)
         two_stages, of_timm = architecture == "fasterrcnn_resnet50_fpn_v2", hasattr(classifier, "encoder")
         theirs = self.detector.transform
         mean, std = ([GREY_MEAN], [GREY_STD]) if of_timm else (theirs.image_mean, theirs.image_std)
@@ -200,14 +201,13 @@ class DetectionNetwork(nn.Module):
         return np.array([image_size / level.shape[-1] for level in features.values()])
 
     def forward(self, batch: Any) -> Any:
-        """In training a `Batch` to its loss, a scalar; else (N, size, size) uint8 to N dicts of boxes and scores."""
+        """In training a `Batch` to its loss, a scalar; else (N, size, size) uint8 to N dicts, see `SquareConfig`."""
         if not self.training:
-            return self.detector(batch)
-        squares, boxes = batch.squares, batch.boxes_xyxy
+            return [{**found, "class_ids": found["labels"] - self._label} for found in self.detector(batch)]
+        squares, boxes, class_ids = batch.squares, batch.boxes_xyxy, batch.class_ids
         if len(squares) == 1:  # BatchNorm takes no single value a channel, and SSDlite ends in 1 x 1 cells
-            squares, boxes = squares.repeat(2, 1, 1), boxes * 2
-        labels = [torch.full((len(of_one),), self._label, device=squares.device) for of_one in boxes]
-        targets = [{"boxes": some, "labels": label} for some, label in zip(boxes, labels, strict=True)]
+            squares, boxes, class_ids = squares.repeat(2, 1, 1), boxes * 2, class_ids * 2
+        targets = [{"boxes": some, "labels": ids + self._label} for some, ids in zip(boxes, class_ids, strict=True)]
         return sum(self.detector(squares, targets).values())
 
 
@@ -241,10 +241,10 @@ def _pyramid(classifier: Any, channels: int, first: int, extra: Any, norm: Any =
     return BackboneWithFPN(body, layers, widths[first:], channels, extra_blocks=extra(widths[-1]), norm_layer=norm)
 
 
-def _faster_rcnn(classifier: Any, channels: int, _: int, nms_iou: float) -> Any:
+def _faster_rcnn(classifier: Any, channels: int, _: int, nms_iou: float, classes: int) -> Any:
     return FasterRCNN(
         _pyramid(classifier, channels, 0, lambda _: LastLevelMaxPool(), nn.BatchNorm2d),
-        num_classes=2,
+        num_classes=1 + classes,
         rpn_head=RPNHead(channels, 3, conv_depth=2),
         box_head=FastRCNNConvFCHead((channels, 7, 7), [channels] * 4, [1024], norm_layer=nn.BatchNorm2d),
         # A radiograph has at most a handful of opacities, where COCO's pictures hold dozens of things.
@@ -257,23 +257,23 @@ def _faster_rcnn(classifier: Any, channels: int, _: int, nms_iou: float) -> Any:
     )
 
 
-def _retinanet(classifier: Any, channels: int, _: int, nms_iou: float) -> Any:
-    head = RetinaNetHead(channels, 9, 1, norm_layer=partial(nn.GroupNorm, 32))
+def _retinanet(classifier: Any, channels: int, _: int, nms_iou: float, classes: int) -> Any:
+    head = RetinaNetHead(channels, 9, classes, norm_layer=partial(nn.GroupNorm, 32))
     head.regression_head._loss_type = "giou"  # noqa: SLF001 - as torchvision's builder of v2 does
     pyramid = _pyramid(classifier, channels, 1, lambda width: LastLevelP6P7(width, channels))
-    return RetinaNet(pyramid, 1, head=head, **_postprocessing(nms_iou))
+    return RetinaNet(pyramid, classes, head=head, **_postprocessing(nms_iou))
 
 
-def _fcos(classifier: Any, channels: int, _: int, nms_iou: float) -> Any:
+def _fcos(classifier: Any, channels: int, _: int, nms_iou: float, classes: int) -> Any:
     pyramid = _pyramid(classifier, channels, 1, lambda _: LastLevelP6P7(channels, channels))
-    detector = FCOS(pyramid, 1, **_postprocessing(nms_iou))
+    detector = FCOS(pyramid, classes, **_postprocessing(nms_iou))
     # Distances to the edges pass through a ReLU. From torchvision's bias of 0 half of them begin, and many stay, where
     # it has no gradient; 4 strides is where a level's range of distances begins.
     nn.init.constant_(detector.head.regression_head.bbox_reg.bias, 4.0)
     return detector
 
 
-def _ssdlite(classifier: Any, _: int, image_size: int, nms_iou: float) -> Any:
+def _ssdlite(classifier: Any, _: int, image_size: int, nms_iou: float, classes: int) -> Any:
     norm = partial(nn.BatchNorm2d, eps=0.001, momentum=0.03)
     features = classifier.features
     c4 = max(at for at, block in enumerate(features) if getattr(block, "_is_cn", False))
@@ -286,8 +286,8 @@ def _ssdlite(classifier: Any, _: int, image_size: int, nms_iou: float) -> Any:
         backbone.train(),
         DefaultBoxGenerator([[2, 3]] * levels_count),
         (image_size, image_size),
-        2,
-        head=SSDLiteHead(widths, [per_cell] * levels_count, 2, norm),
+        1 + classes,
+        head=SSDLiteHead(widths, [per_cell] * levels_count, 1 + classes, norm),
         image_mean=[0.5] * 3,
         image_std=[0.5] * 3,
         **_postprocessing(nms_iou),

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from hilum.datasets.augmentation import Variation, draw, vary_boxes, vary_picture
+from hilum.datasets.augmentation import Variation, draw, vary_boxes_with_classes, vary_picture
 from hilum.datasets.cache import Squares
 from hilum.datasets.folder import Split
 from hilum.datasets.masks import boxes_to_mask, paint_masks, pixel_edges
@@ -22,25 +22,28 @@ def load_batch(
 
     Returns:
         The pictures as they are, (N, size, size) uint8; the edges of their boxes after the variation, as `paint_masks`
-        takes them; and how each picture is to be varied.
+        takes them of each picture and, in it, of each class; and how each picture is to be varied.
     """
-    size = config.image_size
+    size, classes = config.image_size, len(config.class_names)
     variations, edges = [], []
     for number in numbers.tolist():
         variations.append(draw(config.augmentation, size, np.random.default_rng([config.seed, epoch, number])))
-        boxes = vary_boxes(split.boxes_in_square(number, size), variations[-1], size)
-        edges.append(torch.from_numpy(pixel_edges(boxes, (size, size))))
+        in_square, class_ids = split.boxes_in_square(number, size), split.class_ids[number]
+        boxes, class_ids = vary_boxes_with_classes(in_square, class_ids, variations[-1], size)
+        for class_id in range(classes):
+            edges.append(torch.from_numpy(pixel_edges(boxes[class_ids == class_id], (size, size))))
     return torch.from_numpy(squares[numbers]), pad_sequence(edges, batch_first=True), variations
 
 
 def prepare_batch(pictures: Tensor, edges: Tensor, variations: list[Variation]) -> tuple[Tensor, Tensor]:
-    """What `load_batch` gives, on any device, as the network's input and its target (N, 1, size, size), there."""
+    """What `load_batch` gives, on any device, as the network's input and its target (N, classes, size, size), there."""
     varied = [vary_picture(picture, variation) for picture, variation in zip(pictures, variations, strict=True)]
-    return to_input(torch.stack(varied)), paint_masks(edges, pictures.shape[-1])[:, None]
+    size = pictures.shape[-1]
+    return to_input(torch.stack(varied)), paint_masks(edges, size).view(len(pictures), -1, size, size)
 
 
 def mask_of(split: Split, number: int, size: int) -> NDArray[np.uint8]:
-    """The mask (size, size) of an image as it is."""
+    """The mask (size, size) of an image as it is, of all its boxes."""
     return boxes_to_mask(split.boxes_in_square(number, size), (size, size))
 
 

@@ -1,4 +1,4 @@
-"""A head that sees whether an image shows opacity at all."""
+"""A head that sees whether an image shows opacity at all, or which of several classes."""
 
 from torch import Tensor, nn
 
@@ -8,13 +8,14 @@ class ImageHead(nn.Module):
 
     Args:
         channels: C.
+        classes: where several, the logits are (N, classes).
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, classes: int = 1) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(channels)
-        self.linear = nn.Linear(channels, 1)
+        self.linear = nn.Linear(channels, classes)
 
     def forward(self, features: Tensor) -> Tensor:
         logits: Tensor = self.linear(self.norm(features.mean((2, 3))))
-        return logits[:, 0]
+        return logits.squeeze(1)

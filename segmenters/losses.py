@@ -16,7 +16,8 @@ from hilum.training.distributed import all_sum
 
 Loss = Callable[..., Tensor]
 Output = Tensor | tuple[Tensor, Tensor]
-"""What a segmenter's network returns: (N, 1, H, W) logits of pixels; with an image head also (N,) logits of images."""
+"""What a segmenter's network returns: (N, classes, H, W) logits of pixels, a plane a class; with an image head also those
+of images, (N,), or of several classes (N, classes)."""
 
 
 def iou_loss(logits: Tensor, mask: Tensor) -> Tensor:
@@ -115,20 +116,28 @@ def focal_loss(logits: Tensor, mask: Tensor, *, gamma: float = 2, alpha: float =
 def with_image_loss(pixel_loss: Loss, weight: float) -> Callable[[Output, Tensor], Tensor]:
     """A loss for networks with an image head: the pixels' loss plus `weight` times the images' cross-entropy.
 
+    The pixels' loss of several classes is the mean over their planes, so that a rare one weighs as much as others.
+
     Args:
         pixel_loss: of the map's logits and the mask.
         weight: of the image head's loss.
 
     Returns:
-        A function of a network's output and the mask (N, 1, H, W). An image shows opacity where its mask is not empty.
+        A function of a network's output and the masks (N, classes, H, W). An image shows what its mask is not empty of.
         Of a network without an image head, the pixels' loss alone.
     """
 
+    def of_planes(pixels: Tensor, mask: Tensor) -> Tensor:
+        if pixels.shape[1] == 1:
+            return pixel_loss(pixels, mask)
+        _check_same_shape(pixels, mask)
+        return torch.stack(list(map(pixel_loss, pixels.unbind(1), mask.unbind(1)))).mean()
+
     def loss(output: Output, mask: Tensor) -> Tensor:
         if isinstance(output, Tensor):
-            return pixel_loss(output, mask)
+            return of_planes(output, mask)
         pixels, images = output
-        return pixel_loss(pixels, mask) + weight * bce_loss(images, mask.flatten(1).amax(1))
+        return of_planes(pixels, mask) + weight * bce_loss(images, mask.flatten(2).amax(2).squeeze(1))
 
     return loss
 

@@ -43,4 +43,4 @@ class ResNetConfig(SegmenterConfig):
         """The untrained network."""
         from hilum.segmenters.resnet_network import ResNet
 
-        return ResNet(**self.model.shape, image_head=self.has_image_head)
+        return ResNet(**self.model.shape, image_head=self.has_image_head, classes=len(self.class_names))

@@ -1,4 +1,4 @@
-"""The residual network of the capstone report: image in, logits of "opacity" for every pixel out."""
+"""The residual network of the capstone report: image in, logits of "opacity", or of each class, for every pixel out."""
 
 from typing import Literal
 
@@ -37,6 +37,7 @@ class ResNet(nn.Module):
         head_momentum: The same for the head. Try 2's Keras momentum of 0.9999 is 0.0001 here. It leaves the running
             statistics close to their start for thousands of steps, and so spoils predictions of a short training.
         image_head: Whether to see also, from the deepest map, if the image shows opacity at all. The report's has none.
+        classes: Planes of logits.
 
     Raises:
         ValueError: If the sizes make no network.
@@ -52,6 +53,7 @@ class ResNet(nn.Module):
         momentum: float = BATCHNORM_MOMENTUM,
         head_momentum: float = BATCHNORM_MOMENTUM,
         image_head: bool = False,
+        classes: int = 1,
     ) -> None:
         super().__init__()
         if head not in ("transposed", "plain"):
@@ -79,18 +81,18 @@ class ResNet(nn.Module):
                     # Keras' "same" for kernel 8 and stride 4: exactly four times the size, two pixels cut on each side
                     nn.ConvTranspose2d(256, 128, 8, stride=4, padding=2),
                     *_norm_relu(128, head_momentum),
-                    nn.Conv2d(128, 1, 1),
+                    nn.Conv2d(128, classes, 1),
                     nn.Upsample(scale_factor=2 ** (depth - 2), mode="nearest"),
                 ]
                 if head == "transposed"
                 else [
                     *_norm_relu(channels, head_momentum),
-                    nn.Conv2d(channels, 1, 1),
+                    nn.Conv2d(channels, classes, 1),
                     nn.Upsample(scale_factor=2**depth, mode="nearest"),
                 ]
             )
         )
-        self.image_head = ImageHead(channels) if image_head else None
+        self.image_head = ImageHead(channels, classes) if image_head else None
         start_as_keras_does(self)
 
     def forward(self, image: Tensor) -> Output:

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,7 +17,7 @@ from hilum.datasets.letterbox import Letterbox, letterbox_batch
 from hilum.detections import Detections
 from hilum.errors import HilumError
 from hilum.network_backend import NetworkBackend
-from hilum.result import IMAGE_PROBABILITY
+from hilum.result import IMAGE_PROBABILITY, of_classes
 from hilum.run import operating_boxes
 from hilum.segmenters.batches import load_batch, mask_of, prepare_batch
 from hilum.segmenters.keras_conventions import KerasAdam
@@ -29,7 +28,7 @@ from hilum.segmenters.tune import GRID, sweep
 from hilum.training.distributed import world_size
 from hilum.training.loop import Numbers
 from hilum.training.settings import NetworkConfig
-from hilum.training.validation import OperatingPoint
+from hilum.training.validation import OperatingPoint, truth_by_class
 
 
 class Segmenter(NetworkBackend):
@@ -75,9 +74,9 @@ class Segmenter(NetworkBackend):
         return KerasAdam(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
 
     def read_output(self, output: Output) -> tuple[Tensor, ...]:
-        """Probability maps (N, size, size); of a network with an image head also the images' probabilities (N,)."""
+        """Probability maps (N, classes, size, size); of a network with an image head also those of the images."""
         pixels, *images = (output,) if isinstance(output, Tensor) else output
-        return pixels[:, 0].float().sigmoid().cpu(), *(image.double().sigmoid().cpu() for image in images)
+        return pixels.float().sigmoid().cpu(), *(image.double().sigmoid().cpu() for image in images)
 
     def take_operating_point(self, run: Path) -> None:
         """Boxes are made as tuned."""
@@ -93,15 +92,14 @@ class Segmenter(NetworkBackend):
                 detections.metadata[IMAGE_PROBABILITY] = of_image
         return found
 
-    def _boxes(self, probability: NDArray[np.float32], size_wh: tuple[int, int]) -> Detections:
-        boxes, confidence = probability_to_boxes(probability, size_wh, **dict(self._to_boxes))
-        return Detections(xyxy=boxes, confidence=confidence, class_id=np.zeros(len(boxes), int))
+    def _boxes(self, planes: NDArray[np.float32], size_wh: tuple[int, int]) -> Detections:
+        return of_classes([probability_to_boxes(plane, size_wh, **dict(self._to_boxes)) for plane in planes])
 
     def probability_maps(self, images: list[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
         if not images:
             return []
         places, squares = letterbox_batch(images, self._config.image_size)
-        maps: NDArray[np.float32] = self.see(squares)[0].numpy()
+        maps: NDArray[np.float32] = self.see(squares)[0].amax(1).numpy()
         return [place.crop(map_) for place, map_ in zip(places, maps, strict=True)]
 
     def tune(self, data: Dataset, progress: Callable[[int, int], None] | None = None) -> list[OperatingPoint]:
@@ -110,26 +108,28 @@ class Segmenter(NetworkBackend):
 
         def maps() -> Iterator[tuple[NDArray[np.float32], tuple[int, int]]]:
             for start in range(0, len(val), 16):
-                for number, map_ in enumerate(self.see(squares[start : start + 16])[0].numpy(), start):
+                for number, planes in enumerate(self.see(squares[start : start + 16])[0].numpy(), start):
                     place = val.letterbox(number, size)
-                    yield place.crop(map_), place.original_wh
+                    yield from ((place.crop(plane), place.original_wh) for plane in planes)
                 if progress:
                     progress(min(start + 16, len(val)), len(val))
 
         config = self._config.boxes.model_dump()
         grid = {name: (value, *(other for other in GRID[name] if other != value)) for name, value in config.items()}
-        return sweep(maps(), val.boxes_xywh, grid)
+        return sweep(maps(), truth_by_class(val), grid, classes=len(val.class_names))
 
     def validate(self, squares: Squares, split: Split) -> dict[str, float]:
-        masks_of = partial(mask_of, split, size=self._config.image_size)
+        size, of_classes = self._config.image_size, split.by_class().values()
         measured = {"val_pixel_accuracy": pixel_accuracy, "val_mean_iou": mean_iou}
         found: list[Detections] = []
         sums = dict.fromkeys(measured, 0.0)
         for numbers, output, some in self.predictions(squares, split):
             found += some
-            masks = torch.from_numpy(np.stack([masks_of(number) for number in numbers]))
-            for name, figure in measured.items():
-                sums[name] += len(masks) * float(figure(output[0], masks))
+            masks = torch.from_numpy(
+                np.stack([mask_of(each, number, size) for number in numbers for each in of_classes])
+            )
+            for name, figure in measured.items():  # of each plane alone, so that it is the mean over classes too
+                sums[name] += len(numbers) * float(figure(output[0].flatten(0, 1), masks))
         figures = {"val_score": self.epoch_score(split, found)}
         figures |= {name: value / len(split) for name, value in sums.items()}
         return figures | ({"val_image_loss": _image_loss(split, found)} if self._config.has_image_head else {})
@@ -138,5 +138,5 @@ class Segmenter(NetworkBackend):
 def _image_loss(split: Split, found: list[Detections]) -> float:
     """Mean cross-entropy, in nats, of the images' probabilities."""
     probability = torch.tensor([detections.metadata[IMAGE_PROBABILITY] for detections in found])
-    shows = torch.tensor([float(len(boxes) > 0) for boxes in split.boxes_xyxy])
-    return float(torch.nn.functional.binary_cross_entropy(probability, shows))
+    shows = torch.tensor(np.stack([each.positive for each in split.by_class().values()], axis=1), dtype=torch.float32)
+    return float(torch.nn.functional.binary_cross_entropy(probability, shows.squeeze(1)))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import Field, ValidationInfo, model_validator
 from pydantic.config import JsonDict
 
+from hilum.class_names import ONE_CLASS
 from hilum.config import Table, builds
 from hilum.segmenters.masks_to_boxes import Confidence, Connectivity
 from hilum.training.settings import NetworkConfig, TrainSettings
@@ -111,8 +112,8 @@ class Report(Table):
 class SegmenterConfig(NetworkConfig):
     """What all segmenters are told. A subclass adds `model` and gives `network`.
 
-    The network takes (N, 1, size, size) in 0..1 to logits of the same shape; where `has_image_head`, to these and the
-    (N,) logits of the images.
+    The network takes (N, 1, size, size) in 0..1 to logits (N, classes, size, size); where `has_image_head`, to these and
+    the logits of the images, (N,), or of several classes (N, classes).
     """
 
     train: Training
@@ -157,7 +158,7 @@ class SegmenterConfig(NetworkConfig):
         from hilum.segmenters.keras_conventions import count_parameters
 
         with torch.device("meta"):  # shapes without numbers
-            found = count_parameters(self.network())
+            found = count_parameters(self.model_copy(update={"class_names": ONE_CLASS}).network())
         if found != (self.report.parameters, self.report.trainable):
             raise ValueError(
                 f"report: {self.report.attempt} has {self.report.parameters:,} parameters, {self.report.trainable:,} "

@@ -15,7 +15,7 @@ except ImportError as error:
 from hilum.segmenters.losses import Output
 from hilum.training.pretrained import GREY_MEAN, GREY_STD, check_in_timm, nearest, timm_repository
 
-# Told by other keys of the config, or not to be told: a mask has one class, and logits are what the losses take.
+# Told by other keys of the config or by the data, or not to be told: logits are what the losses take.
 _OURS: Final = {"encoder_name", "encoder_weights", "in_channels", "classes", "activation", "aux_params", "kwargs"}
 # Of timm's own arguments those that shape the encoder. Others would unpickle files or download weights.
 _TIMMS: Final = ("drop_path_rate", "drop_rate", "dynamic_img_size", "img_size", "window_size")
@@ -33,17 +33,20 @@ class SMPNetwork(nn.Module):
         encoder: Its name of an encoder, such as `resnet34`, or `tu-` and timm's name of one.
         options: Further arguments of the architecture; `check_options` says which.
         image_head: Whether to see also if an image shows opacity at all, from the encoder's deepest features.
+        classes: Planes of logits.
     """
 
-    def __init__(self, architecture: str, encoder: str, options: dict[str, Any], *, image_head: bool = False) -> None:
+    def __init__(
+        self, architecture: str, encoder: str, options: dict[str, Any], *, image_head: bool = False, classes: int = 1
+    ) -> None:
         super().__init__()
         self.network = smp.create_model(
             architecture,
             encoder,
             encoder_weights=None,
             in_channels=1,
-            classes=1,
-            aux_params={"classes": 1, "dropout": 0.0} if image_head else None,
+            classes=classes,
+            aux_params={"classes": classes, "dropout": 0.0} if image_head else None,
             **options,
         )
         self.to(memory_format=torch.channels_last)
@@ -60,14 +63,14 @@ class SMPNetwork(nn.Module):
         return int(self.network.encoder.output_stride)
 
     def forward(self, image: Tensor) -> Output:
-        """Logits of every pixel, (N, 1, H, W); with an image head also those of the images, (N,).
+        """Logits, see `Output`.
 
         Args:
             image: (N, 1, H, W), brightness 0..1.
         """
         image = image.to(memory_format=torch.channels_last)
         output: Output = self.network((image - GREY_MEAN) / GREY_STD)
-        return output if isinstance(output, Tensor) else (output[0], output[1][:, 0])
+        return output if isinstance(output, Tensor) else (output[0], output[1].squeeze(1))
 
 
 def check_names(architecture: str, encoder: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hilum.eval.competition import choose_confidence
+from hilum.class_names import Confidence
 from hilum.segmenters.masks_to_boxes import (
     Connectivity,
     box_confidence,
@@ -22,7 +22,7 @@ from hilum.segmenters.masks_to_boxes import (
     enlarge_foreground,
     find_components,
 )
-from hilum.training.validation import OperatingPoint
+from hilum.training.validation import OperatingPoint, choose_by_class
 
 GRID: Final[Mapping[str, tuple[Any, ...]]] = {
     "threshold": tuple(round(0.05 * step, 2) for step in range(2, 19)),
@@ -35,7 +35,7 @@ GRID: Final[Mapping[str, tuple[Any, ...]]] = {
 
 
 class _Components(NamedTuple):
-    """The components of one image, or of all: (N,), (N, 4), (N,), (N,) and (N,)."""
+    """The components of one map, or of all: (N,), (N, 4), (N,), (N,) and (N,)."""
 
     image: NDArray[np.int64]
     boxes_xyxy: NDArray[np.int64]
@@ -48,13 +48,16 @@ def sweep(
     maps: Iterable[tuple[NDArray[np.float32], tuple[int, int]]],
     truth_xywh: Sequence[NDArray[Any]],
     grid: Mapping[str, Sequence[Any]] = GRID,
+    classes: int = 1,
 ) -> list[OperatingPoint]:
     """Score every combination of the grid, each at the best point of its threshold curve.
 
     Args:
-        maps: for each image its map (h, w) and the image's width and height in pixels; each is looked at once.
-        truth_xywh: one (T, 4) an image, in the order of the maps.
+        maps: for each image, and in it for each class, its map (h, w) and the image's width and height in pixels; each
+            is looked at once.
+        truth_xywh: one (T, 4) a map, in the order of the maps.
         grid: values by the name of a parameter; all five.
+        classes: how many there are; all have the same parameters, and each a confidence of its own.
 
     Returns:
         One point a combination; the last parameter of the grid varies fastest.
@@ -68,7 +71,7 @@ def sweep(
                 for key, components in parts.items():
                     found[key].append(components)
     joined = {key: _join(parts) for key, parts in found.items()}
-    known: dict[bytes, tuple[float, float]] = {}
+    known: dict[bytes, tuple[Confidence, float]] = {}
     points = []
     for values in product(*grid.values()):
         chosen = dict(zip(grid, values, strict=True))
@@ -79,7 +82,7 @@ def sweep(
         # Many combinations give the very same boxes.
         digest = hashlib.blake2b(b"".join(array.tobytes() for array in (image, boxes, confidence))).digest()
         if digest not in known:
-            known[digest] = _best(image, boxes, confidence, truth_xywh)
+            known[digest] = _best(image, boxes, confidence, truth_xywh, classes)
         points.append(OperatingPoint(chosen, *known[digest]))
     return points
 
@@ -125,16 +128,18 @@ def _best(
     boxes_xyxy: NDArray[np.int64],
     confidence: NDArray[np.float64],
     truth_xywh: Sequence[NDArray[Any]],
-) -> tuple[float, float]:
+    classes: int,
+) -> tuple[Confidence, float]:
     """The best point of the threshold curve; images with neither truth nor box do not count, and are left out."""
-    has_box = np.bincount(image, minlength=len(truth_xywh)) > 0
-    counting = [number for number, truth in enumerate(truth_xywh) if has_box[number] or len(truth)]
+    counts = np.bincount(image, minlength=len(truth_xywh)) + list(map(len, truth_xywh))
+    counting = np.flatnonzero(np.repeat(counts.reshape(-1, classes).any(axis=1), classes)).tolist()
     boxes_xywh = boxes_xyxy.astype(np.float64)
     boxes_xywh[:, 2:] -= boxes_xywh[:, :2]
     first = np.searchsorted(image, np.arange(len(truth_xywh) + 1))
     parts = [slice(first[number], first[number + 1]) for number in counting]
-    return choose_confidence(
+    return choose_by_class(
         [truth_xywh[number] for number in counting],
         [boxes_xywh[part] for part in parts],
         [confidence[part] for part in parts],
+        classes,
     )

@@ -36,4 +36,4 @@ class UNetConfig(SegmenterConfig):
         """The untrained network."""
         from hilum.segmenters.unet_network import UNet
 
-        return UNet(**self.model.shape, image_head=self.has_image_head)
+        return UNet(**self.model.shape, image_head=self.has_image_head, classes=len(self.class_names))

@@ -1,4 +1,4 @@
-"""The U-Net of the capstone report: image in, logits of "opacity" for every pixel out."""
+"""The U-Net of the capstone report: image in, logits of "opacity", or of each class, for every pixel out."""
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,7 @@ class UNet(nn.Module):
         momentum: Weight of the newest batch in BatchNorm's running statistics. The default 0.01 is Keras' default of
             0.99: after n steps 0.99**n of the start values is left, so a training of a few hundred steps needs more.
         image_head: Whether to see also, from the deepest map, if the image shows opacity at all. The report's has none.
+        classes: Planes of logits.
 
     Raises:
         ValueError: If the sizes make no network.
@@ -43,6 +44,7 @@ class UNet(nn.Module):
         *,
         momentum: float = BATCHNORM_MOMENTUM,
         image_head: bool = False,
+        classes: int = 1,
     ) -> None:
         super().__init__()
         if start_channels < 1 or depth < 1 or growth < 1:
@@ -69,8 +71,8 @@ class UNet(nn.Module):
             channels = skipped[level] + added[level]
             self.up.append(_Block(channels, added[level], dropout, momentum))
             channels += added[level]
-        self.last = nn.Conv2d(channels, 1, 1)
-        self.image_head = ImageHead(deepest_channels) if image_head else None
+        self.last = nn.Conv2d(channels, classes, 1)
+        self.image_head = ImageHead(deepest_channels, classes) if image_head else None
         start_as_keras_does(self)
 
     def forward(self, image: Tensor) -> Output:

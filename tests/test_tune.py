@@ -84,7 +84,7 @@ def test_only_vals_boxes_are_looked_at(run: Path, dataset: Path, monkeypatch: py
 
     def without_boxes(self: Dataset, name: Any) -> Any:
         found = split(self, name)
-        return found if name == "val" else replace(found, boxes_xyxy=None, classes=None)
+        return found if name == "val" else replace(found, boxes_xyxy=None, kinds=None)
 
     told = tune(run, Dataset.open(dataset)).chosen
     monkeypatch.setattr(Dataset, "split", without_boxes)

@@ -8,13 +8,16 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from hilum.class_names import Confidence
 from hilum.datasets.boxes import xyxy_to_xywh
 from hilum.datasets.folder import Split
 from hilum.detections import Detections
 from hilum.eval.competition import choose_confidence
 from hilum.eval.metrics import metric_value
-from hilum.result import of_class
+from hilum.result import by_class
 
 
 class OperatingPoint(NamedTuple):
@@ -22,8 +25,8 @@ class OperatingPoint(NamedTuple):
 
     Attributes:
         parameters: the config's `boxes`, by name.
-        confidence: from which on boxes are kept.
-        score: competition score on val.
+        confidence: from which on boxes are kept; of several classes one for each.
+        score: competition score on val; of several classes the mean.
     """
 
     parameters: dict[str, Any]
@@ -51,16 +54,28 @@ def best_operating_point(split: Split, detections: Sequence[Detections]) -> tupl
 
     Of several classes, that of each, and the mean score of those classes that have a true box.
     """
-    points = [
-        _one_class(each, detections if len(split.class_names) == 1 else [of_class(found, k) for found in detections])
-        for k, each in enumerate(split.by_class().values())
-    ]
-    if len(points) == 1:
+    classes = len(split.class_names)
+    found = [each for of_image in detections for each in by_class(of_image, classes)]
+    boxes = [xyxy_to_xywh(each.xyxy) for each in found]
+    return choose_by_class(truth_by_class(split), boxes, [each.confidence for each in found], classes)
+
+
+def truth_by_class(split: Split) -> list[NDArray[np.float64]]:
+    """The true boxes of each image and, in it, of each class, as `choose_by_class` takes them: x, y, width, height."""
+    of_classes = [each.boxes_xywh for each in split.by_class().values()]
+    return [boxes for of_image in zip(*of_classes, strict=True) for boxes in of_image]
+
+
+def choose_by_class(
+    truth_xywh: Sequence[NDArray[Any]],
+    boxes_xywh: Sequence[NDArray[Any]],
+    confidence: Sequence[NDArray[Any]],
+    classes: int,
+) -> tuple[Confidence, float]:
+    """As `best_operating_point`, of (images * classes) arrays each: of each image and, in it, of each class."""
+    of_classes = [tuple(each[k::classes] for each in (truth_xywh, boxes_xywh, confidence)) for k in range(classes)]
+    points = [choose_confidence(*each) for each in of_classes]
+    if classes == 1:
         return points[0]
-    shown = [score for (_, score), each in zip(points, split.by_class().values(), strict=True) if each.shows_opacity]
-    return tuple(confidence for confidence, _ in points), sum(shown) / max(1, len(shown))
-
-
-def _one_class(split: Split, detections: Sequence[Detections]) -> tuple[float, float]:
-    boxes = [xyxy_to_xywh(found.xyxy) for found in detections]
-    return choose_confidence(split.boxes_xywh, boxes, [found.confidence for found in detections])
+    shown = [score for (_, score), (truth, *_) in zip(points, of_classes, strict=True) if any(map(len, truth))]
+    return tuple(least for least, _ in points), sum(shown) / max(1, len(shown))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Backend(ABC):
-    """A detector of lung opacity. A plug-in writes what is abstract here, or takes `NetworkBackend`, which asks less.
+    """A detector of lung opacity, or of several findings. A plug-in writes what is abstract here, or takes `NetworkBackend`, which asks less.
 
     Attributes:
         Config: the model of its configs.
@@ -77,8 +77,9 @@ class Backend(ABC):
             images: H x W each, any sizes, white bones.
 
         Returns:
-            One Detections an image: xyxy in float pixels of that image, confidence 0..1, class_id 0. A backend that
-            judges the image as a whole puts its probability into `metadata[IMAGE_PROBABILITY]`.
+            One Detections an image: xyxy in float pixels of that image, confidence 0..1, class_id the place in the
+            config's `class_names`: 0 where there is one. A backend that judges the image as a whole puts its
+            probability into `metadata[IMAGE_PROBABILITY]`; of several classes, a list with that of each.
         """
 
     def choose(self, val: Split) -> dict[str, Any] | None:
@@ -114,7 +115,10 @@ class Backend(ABC):
         return None
 
     def probability_maps(self, images: list[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
-        """For each image (H, W) a map over the whole of it, of any size, 0..1, of what the backend looks for."""
+        """For each image (H, W) a map over the whole of it, of any size, 0..1, of what the backend looks for.
+
+        Of several classes, the highest probability of any.
+        """
         raise NotImplementedError
 
 

@@ -79,7 +79,7 @@ class NetworkBackend(Backend):
 
     @abstractmethod
     def detections(self, output: Any, places: Sequence[Letterbox]) -> list[Detections]:
-        """What the network found in each picture, in its pixels.
+        """What the network found in each picture, in its pixels; see `Backend.predict_batch`.
 
         Args:
             output: as `read_output` gives it, of all the pictures.

@@ -17,7 +17,7 @@ from hilum.detections import Detections
 from hilum.errors import NO_MEMORY, HilumError, PassingError
 from hilum.findings.finding import Algorithm
 from hilum.printable import as_text
-from hilum.result import Result, at_or_above, class_probabilities, image_probability, no_detections
+from hilum.result import IMAGE_PROBABILITY, Result, at_or_above, class_probabilities, image_probability, no_detections
 from hilum.run import check_run, operating_confidence, run_config, run_digest
 from hilum.training.memory import keep_freed_memory
 
@@ -77,9 +77,16 @@ class Predictor:
                     yield Result(image_id, no_detections(), float("nan"), str(image), class_names=self.class_names)
                     continue
                 every = next(found)
+                self._check_classes(every)
                 kept = _in_input(at_or_above(every, least), image.scale_xy)
                 said = image.warning, image.description, image.size_wh, self.class_names, self._of_classes(every)
                 yield Result(image_id, kept, image_probability(every), None, *said)
+
+    def _check_classes(self, found: Detections) -> None:
+        count, said = len(self.class_names), np.size(found.metadata.get(IMAGE_PROBABILITY, 0.0))
+        if (highest := int(found.class_id.max(initial=0))) >= count or said not in {1, count}:
+            what = f"a box of class {highest}" if highest >= count else f"the probabilities of {said} classes"
+            raise HilumError(f"the backend gives {what}, where the run has {count}, from 0 on; train again")
 
     def _of_classes(self, found: Detections) -> tuple[float, ...]:
         count = len(self.class_names)

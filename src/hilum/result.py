@@ -1,7 +1,7 @@
 """What a detector says of one image: its boxes, and how likely the image shows an opacity at all."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -171,6 +171,25 @@ def of_class(detections: Detections, class_id: int) -> Detections:
         class_id=np.zeros(int(kept.sum()), int),
         metadata=said,
     )
+
+
+def by_class(detections: Detections, classes: int) -> list[Detections]:
+    """The boxes of each class, as the only one that is looked for."""
+    return [detections] if classes == 1 else [of_class(detections, class_id) for class_id in range(classes)]
+
+
+def of_classes(
+    found: Sequence[tuple[NDArray[Any], NDArray[Any]]], probability: float | list[float] | None = None
+) -> Detections:
+    """The way back: boxes (N, 4) with confidences (N,) of each class, by falling confidence, as what was found.
+
+    `probability` is what the backend says of the image as a whole; None where it says nothing.
+    """
+    boxes, confidence = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    class_id = np.repeat(np.arange(len(found)), [len(each) for _, each in found])
+    order = np.argsort(-confidence, kind="stable") if len(found) > 1 else slice(None)
+    said = {} if probability is None else {IMAGE_PROBABILITY: probability}
+    return Detections(xyxy=boxes[order], confidence=confidence[order], class_id=class_id[order], metadata=said)
 
 
 def image_probability(detections: Detections) -> float:

@@ -111,10 +111,10 @@ def _train(config: ExperimentConfig, data: Dataset, run: Path) -> Predictor:
         backend = kind.train(config, data, run)
         if is_rank_zero():
             if log := read_log(run):  # a composed run has none, but its members do
-                draw_curves(
-                    log, run / "curves.png", title=f"{run.name}: {config.backend}", score=epochs_chosen_by(config)
-                )
-            write_operating_point(Predictor(backend, 0.0), data, run)  # makes the run whole, so it comes last
+                title = f"{run.name}: {config.backend}"
+                draw_curves(log, run / "curves.png", title=title, score=epochs_chosen_by(config))
+            # Makes the run whole, so it comes last.
+            write_operating_point(Predictor(backend, 0.0, data.class_names), data, run)
             (run / CHECKPOINT).unlink(missing_ok=True)
             if data.scratch == run:
                 remove(run / CACHE)

@@ -7,7 +7,7 @@ from typing import Any
 
 from hilum.datasets.folder import Dataset
 from hilum.errors import HilumError
-from hilum.predict import Predictor, load, predict_all
+from hilum.predict import load, predict_all
 from hilum.run import OPERATING_POINT, read_environment, write_json
 from hilum.training.validation import OperatingPoint, best_operating_point
 
@@ -69,7 +69,7 @@ def tune(run: Path, data: Dataset, progress: Callable[[int, int], None] | None =
         raise HilumError(f"{run}: all that its backend leaves to val was chosen when it was trained; nothing to tune")
     points = predictor.backend.tune(data, progress)
     if not points:
-        found = [result.detections for result in predict_all(Predictor(predictor.backend, 0.0), val.paths)]
+        found = [result.detections for result in predict_all(replace(predictor, confidence=0.0), val.paths)]
         points = [OperatingPoint({}, *best_operating_point(val, found))]
     untuned = points[0]
     highest = max(point.score for point in points) - _ROUNDING

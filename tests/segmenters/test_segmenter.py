@@ -39,7 +39,8 @@ class _AllOf(nn.Module):
 
 
 def _part(split: Split, chosen: slice) -> Split:
-    return replace(split, **{f.name: getattr(split, f.name)[chosen] for f in fields(split) if f.name != "name"})
+    of_images = [f.name for f in fields(split) if f.name not in {"name", "class_names"}]
+    return replace(split, **{name: getattr(split, name)[chosen] for name in of_images})
 
 
 def _measured(segmenter: UNetSegmenter, squares: Squares, split: Split) -> tuple[float, float]:
