@@ -7,7 +7,7 @@ from typing import Any
 
 from hilum.datasets.folder import Dataset
 from hilum.errors import HilumError
-from hilum.predict import Predictor, load, predict_all
+from hilum.predict import load, predict_all
 from hilum.run import OPERATING_POINT, read_environment, write_json
 from hilum.training.validation import OperatingPoint, best_operating_point
 
