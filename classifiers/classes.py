@@ -1,4 +1,4 @@
-"""What a classifier learns: opacity or not, or which of the challenge's three classes."""
+"""What a classifier learns: opacity or not, which of the challenge's three classes, or each of several findings."""
 
 from collections.abc import Sequence
 
@@ -27,6 +27,14 @@ def possible_classes(target: Target, classes: Sequence[str], has_opacity: ArrayL
     possible = np.column_stack([~opacity, ~opacity, opacity])
     agrees = (known & possible).any(axis=1)
     return np.where(agrees[:, None], known, possible)
+
+
+def shown_classes(class_ids: Sequence[NDArray[np.int64]], classes: int) -> NDArray[np.bool_]:
+    """Which of several classes each image shows, (images, classes), from those of its boxes."""
+    shown = np.zeros((len(class_ids), classes), bool)
+    for row, of_image in zip(shown, class_ids, strict=True):
+        row[of_image] = True
+    return shown
 
 
 def class_loss(logits: Tensor, possible: Tensor) -> Tensor:

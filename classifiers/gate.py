@@ -5,10 +5,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 import hilum.classifiers.gate_network  # noqa: F401 - without its library there is no such backend
-from hilum.classifiers.classes import class_loss, opacity_probability, possible_classes
+from hilum.classifiers.classes import class_loss, opacity_probability, possible_classes, shown_classes
 from hilum.classifiers.gate_config import AUROC, GateConfig
 from hilum.datasets.augmentation import augment
 from hilum.datasets.cache import Squares
@@ -26,7 +28,8 @@ from hilum.training.loop import Numbers
 class GateClassifier(NetworkBackend):
     """Says how likely an image shows an opacity, and finds no box. The epoch with the highest AUROC on val is kept.
 
-    It is a backend, so that it is trained, evaluated and compared like any other.
+    Of several classes it gives the probability of each, and the AUROC is the mean. It is a backend, so that it is
+    trained, evaluated and compared like any other.
     """
 
     Config = GateConfig
@@ -38,11 +41,18 @@ class GateClassifier(NetworkBackend):
         """See `NetworkBackend.check_start`.
 
         Raises:
-            HilumError: also where train or val has only images with opacity, or none.
+            HilumError: also where train or val has only images with opacity, or none, of each class; or the target is
+                the challenge's, and the data has classes of its own.
         """
+        if len(data.class_names) > 1 and config.target == "three_classes":
+            raise HilumError(
+                f"target: three_classes are those of the challenge, and {data.path} has {len(data.class_names)} of its "
+                "own; say opacity, which gives the probability of each"
+            )
         for split in (data.split("train"), data.split("val")):
-            if len(set(split.positive)) < 2:
-                raise HilumError(f"{data.path}: the {split.name} split needs images with opacity, and without")
+            if all(len(set(each.positive)) < 2 for each in split.by_class().values()):
+                what = "opacity" if len(data.class_names) == 1 else "one of the classes"
+                raise HilumError(f"{data.path}: the {split.name} split needs images with {what}, and without")
         super().check_start(config, data)
 
     def load_batch(self, squares: Squares, split: Split, epoch: int, numbers: Numbers) -> tuple[Tensor, Tensor]:
@@ -59,12 +69,15 @@ class GateClassifier(NetworkBackend):
         return self.to_input(pictures), possible
 
     def loss(self, output: Any, *target: Any) -> Tensor:
-        return class_loss(output, *target)
+        (truth,) = target
+        if self._several:
+            return F.binary_cross_entropy_with_logits(output.float(), truth.float())
+        return class_loss(output, truth)
 
     def detections(self, output: Tensor, places: Sequence[Letterbox]) -> list[Detections]:
         """No boxes, and each image's probability."""
         answers = [no_detections() for _ in places]
-        for detections, probability in zip(answers, opacity_probability(output).tolist(), strict=True):
+        for detections, probability in zip(answers, self._probability(output).tolist(), strict=True):
             detections.metadata[IMAGE_PROBABILITY] = probability
         return answers
 
@@ -74,27 +87,48 @@ class GateClassifier(NetworkBackend):
         logits = torch.cat([output for output, _ in parts])
         by_auroc = self._config.train.select == AUROC
         return {
-            "val_score": auroc(split.positive, opacity_probability(logits).numpy())
+            "val_score": _mean_auroc(split, self._probability(logits).numpy())
             if by_auroc
             else self.epoch_score(split, [each for _, some in parts for each in some]),
-            "val_loss": float(class_loss(logits, self._possible(split, np.arange(len(split))))),
+            "val_loss": float(self.loss(logits, self._possible(split, np.arange(len(split))))),
         }
 
     def choose(self, val: Split) -> dict[str, Any]:
         """Choose on val from which probability on an image is called one with opacity: Youden's point.
 
-        Where it gates boxes, the composition chooses anew, by the score of what is gated.
+        Of several classes each has its own; one that all images of val show, or none, has 0.5. Where it gates boxes,
+        the composition chooses anew, by the score of what is gated.
         """
-        results = predict_all(Predictor(self, 0.0), val.paths)
-        probability = np.array([result.image_probability for result in results])
-        positive = val.positive
+        results = predict_all(Predictor(self, 0.0, val.class_names), val.paths)
+        probability = np.array([result.class_probabilities or (result.image_probability,) for result in results])
+        points = [
+            float(np.nan_to_num(np.clip(youden_threshold(each.positive, its), 0, 1), nan=0.5))
+            for each, its in zip(val.by_class().values(), probability.T, strict=True)
+        ]
         return {
-            "confidence": float(np.clip(youden_threshold(positive, probability), 0, 1)),
-            "val_score": auroc(positive, probability),
+            "confidence": points if self._several else points[0],
+            "val_score": _mean_auroc(val, probability),
             "figure": self.val_score,
         }
 
+    @property
+    def _several(self) -> bool:
+        return len(self._config.class_names) > 1
+
+    def _probability(self, logits: Tensor) -> Tensor:
+        return logits.double().sigmoid() if self._several else opacity_probability(logits)
+
     def _possible(self, split: Split, numbers: Numbers) -> Tensor:
+        if self._several:
+            of_images = [split.class_ids[number] for number in numbers]
+            return torch.from_numpy(shown_classes(of_images, len(self._config.class_names)))
         classes = [split.kinds[number] for number in numbers]
         opacity = split.positive[numbers]
         return torch.from_numpy(possible_classes(self._config.target, classes, opacity))
+
+
+def _mean_auroc(split: Split, probability: NDArray[np.float64]) -> float:
+    """Of (images,) or (images, classes): the mean over the classes that some images show and others do not."""
+    of_classes = zip(split.by_class().values(), probability.reshape(len(split), -1).T, strict=True)
+    known = [value for value in (auroc(each.positive, its) for each, its in of_classes) if not np.isnan(value)]
+    return sum(known) / len(known) if known else float("nan")

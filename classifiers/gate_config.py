@@ -71,8 +71,8 @@ class GateConfig(NetworkConfig):
     """A config with `backend: gate`.
 
     Attributes:
-        target: `opacity` or not; or `three_classes`, which also tells normal images from those with other findings,
-            of which most false alarms are.
+        target: `opacity` or not, and of data of several classes each or not; or the challenge's `three_classes`, which
+            also tells normal images from those with other findings, of which most false alarms are.
         model: The network.
     """
 
@@ -97,6 +97,8 @@ class GateConfig(NetworkConfig):
         from hilum.classifiers.gate_network import GateNetwork
 
         outputs = 2 if self.target == "opacity" else len(CLASSES)
+        if len(self.class_names) > 1:  # a logit each, for an image may show several
+            outputs = len(self.class_names)
         try:
             return GateNetwork(self.model.name, outputs, self.model.dropout, self.image_size)
         except Exception as error:  # timm's networks check sizes with any exception

@@ -96,6 +96,10 @@ def ablation(
 def _of_fold(run: Path, data: Dataset, before: Mapping[str, Path], split: Split) -> Iterator[_Tried]:
     for each in (run, *before.values()):
         check_origin(each.name, each, data)
+    if len(data.class_names) > 1:
+        raise HilumError(
+            f"{data.path}: has {len(data.class_names)} classes; what each part adds is told of data of one"
+        )
     backend = load(run).backend
     if not isinstance(backend, Composed):
         raise HilumError(f"{run}: has no parts to leave out; expected a run of the backend compose")

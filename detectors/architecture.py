@@ -16,6 +16,7 @@ import torch
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from torch.overrides import TorchFunctionMode
 
+from hilum.class_names import MOST_CLASSES
 from hilum.detectors.private_ultralytics import Detect, RTDETRDecoder, quietly, tasks, v10Detect
 from hilum.documents import check, shown
 from hilum.errors import HilumError
@@ -142,7 +143,7 @@ _Scales = tuple[_Factor, _Factor, Annotated[int, Field(ge=1, le=_MAX_NUMBER)]]
 
 
 class Architecture(BaseModel):
-    """A model YAML that describes a detector of one class in pictures of one channel.
+    """A model YAML that describes a detector in pictures of one channel.
 
     Attributes:
         scales: Depth, width and the most channels of each size that the YAML describes; `scale` says which it is.
@@ -150,7 +151,7 @@ class Architecture(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    nc: Literal[1]
+    nc: int = Field(ge=1, le=MOST_CLASSES)
     channels: Literal[1]
     backbone: _Rows
     head: _Rows
@@ -181,7 +182,7 @@ class Architecture(BaseModel):
     @model_validator(mode="after")
     def _has_one_head(self) -> Self:
         *layers, (_, _, last, arguments) = [*self.backbone, *self.head]
-        if arguments not in (["nc"], [1]):
+        if arguments not in (["nc"], [self.nc]):
             raise ValueError(f"expected the arguments [nc] of {last}")
         if inner := next((row[2] for row in layers if row[2] in HEADS), None):
             raise ValueError(f"only the last layer may be {inner}")

@@ -30,8 +30,9 @@ from hilum.datasets.boxes import xywh_to_xyxy, xyxy_to_xywh
 from hilum.datasets.folder import Dataset, Split, SplitName
 from hilum.datasets.letterbox import Interpolation, Letterbox
 from hilum.datasets.pictures import read_picture
-from hilum.datasets.yolo import boxes_to_yolo, data_yaml
+from hilum.datasets.yolo import data_yaml
 from hilum.detections import Detections
+from hilum.detectors.labels import data_of, labels_of
 from hilum.detectors.negatives import with_share_of_negatives
 from hilum.detectors.private_ultralytics import (
     DEFAULT_CFG,
@@ -47,14 +48,12 @@ from hilum.detectors.private_ultralytics import (
 from hilum.detectors.yolo_network import is_rtdetr, queries_to_boxes
 from hilum.documents import MAX_YAML_BYTES
 from hilum.errors import HilumError
-from hilum.eval.competition import choose_confidence
 from hilum.eval.metrics import COMPETITION
 from hilum.files import read_regular
-from hilum.training.validation import epoch_score
+from hilum.training.validation import choose_by_class, epoch_score
 
 SCORE: Final = "competition/score"
 CONFIDENCE: Final = "competition/confidence"
-_DATA: Final = {"names": {0: "opacity"}, "nc": 1, "channels": 1}
 FILL: Final = 114  # the grey that ultralytics pads with, in its augmentation too
 
 
@@ -71,6 +70,8 @@ class CompetitionValidator(DetectionValidator):  # type: ignore[misc]
         self._boxes_xywh: list[NDArray[np.float64]] = []
         self._confidence: list[NDArray[np.float64]] = []
         self._files: list[str] = []
+        self._true_ids: list[NDArray[np.float32]] = []
+        self._class_ids: list[NDArray[np.float32]] = []
 
     def postprocess(self, preds: Any) -> list[dict[str, torch.Tensor]]:
         """The network's output as boxes in pixels of the square."""
@@ -90,12 +91,14 @@ class CompetitionValidator(DetectionValidator):  # type: ignore[misc]
             truth_xyxy = np.hstack(
                 [centre_xywh[:, :2] - centre_xywh[:, 2:] / 2, centre_xywh[:, :2] + centre_xywh[:, 2:] / 2]
             )
-            truth_xywh, _ = _to_original_xywh(letterbox, truth_xyxy)
+            truth_xywh, true = _to_original_xywh(letterbox, truth_xyxy)
             boxes_xywh, kept = _to_original_xywh(letterbox, pred["bboxes"].double().cpu().numpy())
             self._truth_xywh.append(truth_xywh)
+            self._true_ids.append(batch["cls"].cpu()[own].numpy().ravel()[true])
             self._boxes_xywh.append(boxes_xywh)
             self._confidence.append(pred["conf"].double().cpu().numpy()[kept])
             self._files.append(batch["im_file"][index])
+            self._class_ids.append(pred["cls"].cpu().numpy()[kept])
         super().update_metrics(preds, batch)
 
     def gather_stats(self) -> None:
@@ -103,28 +106,38 @@ class CompetitionValidator(DetectionValidator):  # type: ignore[misc]
         super().gather_stats()
         if RANK < 0:
             return
-        mine = self._truth_xywh, self._boxes_xywh, self._confidence, self._files
+        mine = (
+            *(self._truth_xywh, self._boxes_xywh, self._confidence),
+            *(self._true_ids, self._class_ids, self._files),
+        )
         everyones: list[Any] | None = [None] * torch.distributed.get_world_size() if RANK == 0 else None
         torch.distributed.gather_object(mine, everyones, dst=0)
         if everyones is not None:
             merged = [[image for part in parts for image in part] for parts in zip(*everyones, strict=True)]
-            self._truth_xywh, self._boxes_xywh, self._confidence, self._files = merged
+            self._truth_xywh, self._boxes_xywh, self._confidence, *ids = merged
+            self._true_ids, self._class_ids, self._files = ids
 
     def get_stats(self) -> dict[str, Any]:
-        """Add the best score on the threshold curve, its confidence and the fitness to the other figures."""
-        confidence, score = choose_confidence(self._truth_xywh, self._boxes_xywh, self._confidence)
+        """Add the best score on the threshold curve, its confidence and the fitness to the other figures.
+
+        Of several classes, the mean score, and the confidence of each by its number.
+        """
+        truth_xywh = _by_class(self._truth_xywh, self._true_ids, self.nc)
+        boxes, sure = (_by_class(each, self._class_ids, self.nc) for each in (self._boxes_xywh, self._confidence))
+        confidence, score = choose_by_class(truth_xywh, boxes, sure, self.nc)
+        said: dict[str, Any] = {CONFIDENCE: confidence}
+        if isinstance(confidence, tuple):
+            said = {f"{CONFIDENCE}-{class_id}": least for class_id, least in enumerate(confidence)}
         fitness = score if self.select == COMPETITION else self._selected()
-        return {**super().get_stats(), SCORE: score, CONFIDENCE: confidence, "fitness": fitness}
+        return {**super().get_stats(), SCORE: score, **said, "fitness": fitness}
 
     def _selected(self) -> float:
         """What `select` says of the split, whose images were seen in another order."""
         split: Split = self.dataloader.dataset.split
-        found = dict(zip(self._files, zip(self._boxes_xywh, self._confidence, strict=True), strict=True))
+        of_images = zip(self._boxes_xywh, self._confidence, self._class_ids, strict=True)
+        found = dict(zip(self._files, of_images, strict=True))
         in_order = [found[str(path)] for path in split.paths]
-        ids = [np.zeros(len(sure), int) for _, sure in in_order]
-        boxes = [
-            Detections(xywh_to_xyxy(xywh), None, sure, id_) for (xywh, sure), id_ in zip(in_order, ids, strict=True)
-        ]
+        boxes = [Detections(xywh_to_xyxy(xywh), None, sure, ids.astype(int)) for xywh, sure, ids in in_order]
         return epoch_score(self.select, split, boxes)
 
 
@@ -156,7 +169,7 @@ class LetterboxDataset(YOLODataset):  # type: ignore[misc]
             HilumError: No picture is left.
         """
         self.split, self._interpolation, self._negatives, self._seed = split, interpolation, negatives, seed
-        super().__init__(img_path=split.name, data=dict(_DATA), task="detect", rect=False, **kwargs)
+        super().__init__(img_path=split.name, data=data_of(split.class_names), task="detect", rect=False, **kwargs)
 
     def get_img_files(self, img_path: str) -> list[str]:  # noqa: ARG002 - the split's name
         """The split's pictures in the order of their names, or the first of them: see ultralytics' `fraction`.
@@ -172,26 +185,9 @@ class LetterboxDataset(YOLODataset):  # type: ignore[misc]
 
     def get_labels(self) -> list[dict[str, Any]]:
         """The split's boxes as ultralytics would read them off its label files."""
-        rows = {
-            str(path): (_label_rows(boxes, (width, height)), (height, width))
-            for path, boxes, (width, height) in zip(
-                self.split.paths, self.split.boxes_xywh, self.split.sizes_wh.tolist(), strict=True
-            )
-        }
-        labels: list[dict[str, Any]] = [
-            {
-                "im_file": file,
-                "shape": rows[file][1],
-                "cls": rows[file][0][:, :1],
-                "bboxes": rows[file][0][:, 1:],
-                "segments": [],
-                "keypoints": None,
-                "normalized": True,
-                "bbox_format": "xywh",
-            }
-            for file in self.im_files
-        ]
-        empty = sum(len(rows[file][0]) == 0 for file in self.im_files)
+        of_split = labels_of(self.split)
+        labels = [of_split[file] for file in self.im_files]
+        empty = sum(len(label["bboxes"]) == 0 for label in labels)
         told = f"{self.prefix}Scanning {self.split.name}... {self.scan_summary(len(labels), empty, 0, 0)}"
         TQDM(None, desc=told, total=len(labels), initial=len(labels)).close()
         return labels
@@ -295,8 +291,8 @@ class CompetitionTrainer(DetectionTrainer):  # type: ignore[misc]
         """
         self._dataset = Dataset.open(Path(self.args.data).parent)
         self._check_data_yaml()
-        splits = {"train": "train", "val": "val", "test": "holdout"}
-        return dict(_DATA) | {"path": self._dataset.root, "yaml_file": str(self.args.data)} | splits
+        place = {"path": self._dataset.root, "yaml_file": str(self.args.data)}
+        return data_of(self._dataset.class_names) | place | {"train": "train", "val": "val", "test": "holdout"}
 
     def build_dataset(self, img_path: str, mode: str = "train", batch: int | None = None) -> LetterboxDataset:
         """The pictures of one split, always in squares."""
@@ -319,7 +315,7 @@ class CompetitionTrainer(DetectionTrainer):  # type: ignore[misc]
         """Refuse one that somebody wrote, who would expect that it is heeded."""
         path = Path(self.args.data)
         try:
-            ours = read_regular(path, MAX_YAML_BYTES) == data_yaml().encode()
+            ours = read_regular(path, MAX_YAML_BYTES) == data_yaml(self._dataset.class_names).encode()
         except OSError as error:
             raise HilumError(f"{path}: cannot be read: {error.strerror}") from error
         if not ours:
@@ -334,12 +330,12 @@ class CompetitionTrainer(DetectionTrainer):  # type: ignore[misc]
         return validator
 
 
-def _label_rows(boxes_xywh: NDArray[np.float64], size_wh: tuple[int, int]) -> NDArray[np.float32]:
-    """(N, 5) class, centre and size as shares of the picture, rounded as in a label file, each box once."""
-    lines = boxes_to_yolo(boxes_xywh, size_wh).splitlines()
-    rows = np.array([line.split() for line in lines], np.float32).reshape(-1, 5)
-    once = np.unique(rows, axis=0)
-    return once if len(once) < len(rows) else rows
+def _by_class(
+    of_images: Sequence[NDArray[np.float64]], class_ids: Sequence[NDArray[np.float32]], classes: int
+) -> list[NDArray[np.float64]]:
+    """What is of each class in each image, as `choose_by_class` takes it."""
+    pairs = zip(of_images, class_ids, strict=True)
+    return [each[ids == class_id] for each, ids in pairs for class_id in range(classes)]
 
 
 def _to_original_xywh(

@@ -40,8 +40,7 @@ class RunTrainer(CompetitionTrainer):
         self._run = Path(self.save_dir).parent
         config = read_config(self._run, YOLOConfig)
         self.interpolation, self.negatives = config.interpolation, config.train.negatives
-        self.select = config.train.select
-        self._size = config.image_size
+        self.select, self._size, self._class_names = config.train.select, config.image_size, config.class_names
         self._log: EpochLog | None = None
         self._meter: Meter | None = None
         self._steps = 0
@@ -59,7 +58,7 @@ class RunTrainer(CompetitionTrainer):
 
     def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> nn.Module:  # noqa: ARG002
         """The run's architecture, with the weights to start from where there are some."""
-        network = read_network(self._run, self._size)
+        network = read_network(self._run, self._size, self._class_names)
         if (self._run / START).is_file():
             network.load_state_dict(load_file(self._run / START), strict=False)
         return network
@@ -132,7 +131,8 @@ class RunTrainer(CompetitionTrainer):
         if self._log is not None:
             parts = {name: float(value) for name, value in self.tloss.items()}
             rate = next(iter(self.lr.values()))
-            extra = {"losses": parts, "confidence": metrics.get(CONFIDENCE), "learning_rate": rate}
+            of_classes = [value for name, value in metrics.items() if name.startswith(f"{CONFIDENCE}-")]
+            extra = {"losses": parts, "confidence": of_classes or metrics.get(CONFIDENCE), "learning_rate": rate}
             score = None if self.fitness is None else float(self.fitness)
             self._log.epoch(self.epoch + 1, train_loss=sum(parts.values()), val_score=score, **extra)
 

@@ -102,7 +102,7 @@ class YOLODetector(Backend):
     @classmethod
     def load(cls, run: Path) -> Self:
         config = read_config(run, YOLOConfig)
-        return cls(load_network(lambda: read_network(run, config.image_size), run), config)
+        return cls(load_network(lambda: read_network(run, config.image_size, config.class_names), run), config)
 
     def network_to_export(self) -> nn.Module:
         # One tensor, and a grid that is made for every batch: the one that is kept is of the batch's own shape. That of
@@ -116,7 +116,7 @@ class YOLODetector(Backend):
             return []
         places, squares = letterbox_batch(images, self._config.image_size, FILL, self._config.interpolation)
         found = zip(self._detect(squares), places, strict=True)
-        return [detections_in_picture(rows[:, :4], rows[:, 4], place) for rows, place in found]
+        return [detections_in_picture(rows[:, :4], rows[:, 4], place, rows[:, 5]) for rows, place in found]
 
     def _detect(self, squares: NDArray[np.uint8]) -> list[NDArray[np.float64]]:
         """(N, size, size) to N times (boxes, 6): xyxy in pixels of the square, confidence, class."""
@@ -135,6 +135,7 @@ class YOLODetector(Backend):
                     output,
                     CONFIDENCE_FLOOR,
                     self._config.boxes.nms_iou,
+                    multi_label=True,  # of several classes, as validation has it
                     max_det=MAX_BOXES,
                     max_time_img=float("inf"),  # else a slow machine silently leaves out the last images of a batch
                     end2end=self._config.boxes.end_to_end,
@@ -151,16 +152,21 @@ def _read_start(config: YOLOConfig) -> tuple[dict[str, Any], dict[str, torch.Ten
     """
     tensors = None
     if config.starts_from is not None:
-        architecture, tensors = read_run(config.starts_from, config.image_size)
+        theirs, tensors = read_run(config.starts_from, config.image_size)
+        architecture = {**theirs, "nc": len(config.class_names)}
     elif config.from_checkpoint:
-        architecture, tensors = read_checkpoint(Path(config.model), trust=config.trust)
+        architecture, tensors = read_checkpoint(Path(config.model), trust=config.trust, class_names=config.class_names)
     else:
-        architecture = read_architecture(config.model, config.model_yaml)
-    network = build_network(architecture, size=config.image_size)  # an error shall come before training
+        architecture = read_architecture(config.model, config.model_yaml, len(config.class_names))
+    # An error shall come before training.
+    network = build_network(architecture, size=config.image_size, class_names=config.class_names)
     check_end_to_end(network, config.boxes.end_to_end)
     stride = int(network.stride.max())  # type: ignore[operator]
     if config.image_size % stride:
         raise HilumError(f"image_size: expected a multiple of this model's stride {stride}, got {config.image_size}")
+    if tensors is not None:  # those of the head depend on the number of classes
+        own = network.state_dict()
+        tensors = {name: tensor for name, tensor in tensors.items() if tensor.shape == own[name].shape}
     return architecture, tensors
 
 

@@ -36,10 +36,10 @@ _OURS: Final = {
 _REFUSED: Final = {
     "augmentations": "would build classes of another package by their names",
     "cfg": "would read another file of settings; write them here",
-    "classes": "there is one class",
+    "classes": "would leave out boxes; the classes are those of the data",
     "distill_model": "would unpickle a checkpoint",
     "quantize": "runs are stored in full precision",
-    "single_cls": "there is one class",
+    "single_cls": "would make all classes one; convert with --classes",
 }
 
 

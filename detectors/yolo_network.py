@@ -6,27 +6,30 @@ come from anybody.
 
 import copy
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from hilum.class_names import ONE_CLASS
 from hilum.detectors.architecture import KEYS, SIDE, built, check_architecture, first_line
 from hilum.detectors.inert_checkpoint import read_inert
 from hilum.detectors.private_ultralytics import Detect, RTDETRDecoder, quietly, tasks, ultralytics, xywh2xyxy
 from hilum.documents import read_yaml
 from hilum.errors import HilumError
-from hilum.run import MODEL
+from hilum.run import MODEL, run_config
 from hilum.training.checkpoint import start_from_run
 
 
-def read_architecture(model: str, replaced: dict[str, Any]) -> dict[str, Any]:
-    """Find a model YAML and set it up for one class and one channel.
+def read_architecture(model: str, replaced: dict[str, Any], classes: int = 1) -> dict[str, Any]:
+    """Find a model YAML and set it up for one channel and so many classes.
 
     Args:
         model: The path of a YAML file, or the name of one inside ultralytics with its scale: `yolo26n.yaml`.
         replaced: Keys of the YAML with other values, such as `scales: {n: [0.33, 0.25, 512]}`.
+        classes: How many there are.
 
     Raises:
         HilumError: There is no such file, or it is no architecture of a detector.
@@ -41,38 +44,46 @@ def read_architecture(model: str, replaced: dict[str, Any]) -> dict[str, Any]:
     if unknown:
         raise HilumError(f"model_yaml.{unknown[0]}: unknown key; known here: {', '.join(sorted(KEYS))}")
     architecture |= replaced
-    return _for_grey_opacities(architecture)
+    return _for_grey_pictures(architecture, classes)
 
 
-def build_network(architecture: dict[str, Any], where: str = "model", size: int = SIDE) -> nn.Module:
+def build_network(
+    architecture: dict[str, Any], where: str = "model", size: int = SIDE, class_names: Sequence[str] = ONE_CLASS
+) -> nn.Module:
     """Build a detection network with random weights.
 
     Args:
         architecture: What a model YAML says.
         where: It comes from, for errors.
         size: Side in pixels of the squares that it is to see.
+        class_names: Of what it is to find.
 
     Raises:
-        HilumError: It is not an architecture that ultralytics can build, not a detector, or names what is no layer.
+        HilumError: It is not an architecture that ultralytics can build, not a detector, or names what is no layer; or
+            it is of another number of classes.
     """
-    head = check_architecture(architecture, where, size)
+    head, classes = check_architecture(architecture, where, size), len(class_names)
+    if architecture["nc"] != classes:
+        raise HilumError(
+            f"{where}: nc: expected {classes}, as there are classes, got {architecture['nc']}; train again"
+        )
     kind = tasks.RTDETRDetectionModel if head is RTDETRDecoder else tasks.DetectionModel
     try:
         with quietly():
-            network: nn.Module = built(lambda: kind(copy.deepcopy(architecture), ch=1, nc=1, verbose=False))
+            network: nn.Module = built(lambda: kind(copy.deepcopy(architecture), ch=1, nc=classes, verbose=False))
     except Exception as error:  # ultralytics checks little, so anything may come out of here
         raise HilumError(f"{where}: ultralytics cannot build this architecture: {first_line(error)}") from error
-    network.names = {0: "opacity"}  # type: ignore[assignment]
+    network.names = dict(enumerate(class_names))  # type: ignore[assignment]
     return network
 
 
-def read_network(run: Path, size: int = SIDE) -> nn.Module:
-    """Build the network of a run, with random weights, for squares of so many pixels a side.
+def read_network(run: Path, size: int = SIDE, class_names: Sequence[str] = ONE_CLASS) -> nn.Module:
+    """Build the network of a run of these classes, with random weights, for squares of so many pixels a side.
 
     Raises:
         HilumError: Its `model.yaml` cannot be read, or see `build_network`.
     """
-    return build_network(read_yaml(run / MODEL), str(run / MODEL), size)
+    return build_network(read_yaml(run / MODEL), str(run / MODEL), size, class_names)
 
 
 def is_rtdetr(network: nn.Module) -> bool:
@@ -122,7 +133,9 @@ class QueriesToBoxes(nn.Module):
         return queries_to_boxes(self.network(squares), self.size)
 
 
-def read_checkpoint(path: Path, *, trust: bool) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+def read_checkpoint(
+    path: Path, *, trust: bool, class_names: Sequence[str] = ONE_CLASS
+) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """Read the architecture and the weights off an ultralytics checkpoint, a pickle, which can run code.
 
     Of three-channel filters the sum is taken, as ultralytics does it for YOLO's first layer; here for RT-DETR's too.
@@ -130,6 +143,7 @@ def read_checkpoint(path: Path, *, trust: bool) -> tuple[dict[str, Any], dict[st
     Args:
         path: Of the file.
         trust: Whether it is unpickled; else it is read as data.
+        class_names: Of what the network is to find.
 
     Raises:
         HilumError: There is no such file, or no detector in it, or it cannot be read as data and is not trusted.
@@ -145,9 +159,9 @@ def read_checkpoint(path: Path, *, trust: bool) -> tuple[dict[str, Any], dict[st
             f"model: {path} cannot be read as data ({first_line(error)}), and is a pickle, which can run code when it "
             "is unpickled; say --trust if you trust where it comes from"
         ) from error
-    architecture = _for_grey_opacities(read)
+    architecture = _for_grey_pictures(read, len(class_names))
     tensors = {}
-    for name, own in build_network(architecture).state_dict().items():
+    for name, own in build_network(architecture, class_names=class_names).state_dict().items():
         if (tensor := stored.get(name)) is None:
             continue
         if tensor.ndim == 4 and own.shape[1] == 1 and tensor.shape == (own.shape[0], 3, *own.shape[2:]):
@@ -171,20 +185,20 @@ def read_run(run: Path, size: int) -> tuple[dict[str, Any], dict[str, torch.Tens
     """
     if not (run / MODEL).is_file():
         raise HilumError(f"model: {run}: holds no {MODEL}; expected a finished run of the backend yolo")
-    network = read_network(run, size)
+    network = read_network(run, size, run_config(run).class_names)
     start_from_run(network, run)
     return read_yaml(run / MODEL), network.state_dict()
 
 
-def _for_grey_opacities(architecture: dict[str, Any]) -> dict[str, Any]:
-    """What is needed of a model YAML, for one class and one channel."""
+def _for_grey_pictures(architecture: dict[str, Any], classes: int) -> dict[str, Any]:
+    """What is needed of a model YAML, for so many classes and one channel."""
     needed = {key: copy.deepcopy(value) for key, value in architecture.items() if key in KEYS}
     rows = needed.get("backbone")
     for row in rows if isinstance(rows, list) else ():
         match row:
             case [_, _, "ResNetLayer", [3, *_] as arguments]:  # it says its channels itself
                 arguments[0] = 1
-    return needed | {"nc": 1, "channels": 1}
+    return needed | {"nc": classes, "channels": 1}
 
 
 def _model_yaml(model: str) -> Path:

@@ -1,7 +1,5 @@
 """The backend `compose`: backends made one, which is a backend again."""
 
-import hashlib
-import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,38 +9,35 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import save
 
 from hilum.backend import Backend
 from hilum.config import ExperimentConfig, read_config
 from hilum.datasets.folder import Dataset, Split
 from hilum.detections import Detections
-from hilum.documents import advising, check, parse_json
+from hilum.documents import advising, check
 from hilum.ensemble.composed_config import GATE, LUNGS, ComposedConfig
-from hilum.ensemble.composition import MemberPredictions, Parameters, choose_parameters, compose, operating_point
+from hilum.ensemble.composition import MemberPredictions, Parameters, choose_parameters, compose, operating_points
 from hilum.ensemble.folds import deal_train, fold_datasets
 from hilum.ensemble.fusion import Boxes
 from hilum.ensemble.lungs import lung_maps
+from hilum.ensemble.manifest import check_manifest, write_manifest
 from hilum.ensemble.views import View
 from hilum.errors import HilumError
-from hilum.files import PARTIAL, remove, write_atomically
+from hilum.files import PARTIAL, remove
 from hilum.predict import load, read_batches
-from hilum.result import IMAGE_PROBABILITY, image_probability
+from hilum.result import by_class, image_probability, of_classes
 from hilum.run import (
-    CONFIG,
     MEMBERS,
     OPERATING_POINT,
-    WEIGHTS,
     check_run,
     data_fingerprints,
     is_complete,
-    network_files,
     read_operating_point,
 )
 from hilum.talk import log
 from hilum.train import check_start, same_experiment, train
 from hilum.training.distributed import is_rank_zero, rank_zero_first, wait
-from hilum.weights_file import read_metadata
+from hilum.training.validation import truth_by_class
 
 COMPOSITION = "composition"
 # Of a run, what only training needs, and may be large, stays where it is.
@@ -57,18 +52,21 @@ class MemberView:
         member: which part it belongs to.
         backend: one of its folds.
         view: how it sees.
+        classes: how many it looks for.
     """
 
     member: str
     backend: Backend
     view: View
+    classes: int = 1
 
-    def predict_batch(self, images: list[NDArray[np.uint8]]) -> list[Detections]:
-        """What the backend finds in its view, in pixels of the images."""
+    def predict_batch(self, images: list[NDArray[np.uint8]]) -> list[tuple[Boxes, float]]:
+        """What its view shows of each class of each image, in its pixels, and how likely the image shows it."""
         found = self.backend.predict_batch([self.view.show(image) for image in images])
         return [
-            _detections(self.view.bring_back(boxes_of(one), (image.shape[1], image.shape[0])), image_probability(one))
+            (self.view.bring_back(boxes_of(each), (image.shape[1], image.shape[0])), image_probability(each))
             for one, image in zip(found, images, strict=True)
+            for each in by_class(one, self.classes)
         ]
 
 
@@ -105,6 +103,7 @@ class Composed(Backend):
         self.parameters = parameters
         self._members = [view for view in views if view.member != GATE]
         self._gates = [view for view in views if view.member == GATE]
+        self._classes = len(config.class_names)
 
     @classmethod
     def check_start(cls, config: ComposedConfig, data: Dataset) -> None:
@@ -152,7 +151,7 @@ class Composed(Backend):
                 continue
             train(job.config, its_data, job.folder)
         if is_rank_zero():
-            _write_manifest(run, [job.folder for job in jobs])
+            write_manifest(run, [job.folder for job in jobs])
         wait()
         return cls(_load_members(config, run), config, _untuned(config), _load_lungs(config, run))
 
@@ -164,16 +163,23 @@ class Composed(Backend):
             HilumError: a member is missing, or is another one than when the composition was tuned.
         """
         config = read_config(run, ComposedConfig)
-        _check_manifest(run, [job.folder for job in _jobs(config, run)])
+        check_manifest(run, [job.folder for job in _jobs(config, run)])
         return cls(_load_members(config, run), config, _read_parameters(run, config), _load_lungs(config, run))
 
     def predict_batch(self, images: list[NDArray[np.uint8]]) -> list[Detections]:
         if not images:
             return []
         predictions = self._predict([images])
-        likely = [None] * len(images) if predictions.probability is None else predictions.probability.tolist()
-        answers = compose(predictions, self.parameters, self.config.fusion)
-        return [_detections(answer, each) for answer, each in zip(answers, likely, strict=True)]
+        answers, likely, classes = (
+            compose(predictions, self.parameters, self.config.fusion),
+            predictions.probability,
+            self._classes,
+        )
+        found = []
+        for start in range(0, len(answers), classes):
+            its = None if likely is None else likely[start : start + classes].tolist()
+            found.append(of_classes(answers[start : start + classes], its[0] if its and classes == 1 else its))
+        return found
 
     def predict_members(self, images: list[NDArray[np.uint8]]) -> list[list[Detections]]:
         """What each member finds in each view, by itself; the gate is none of them."""
@@ -185,9 +191,10 @@ class Composed(Backend):
         Every part predicts val once.
         """
         predictions = self.predict_split(val)
-        self.parameters = choose_parameters(self.config, predictions, val.boxes_xywh)
+        truth_xywh = truth_by_class(val)
+        self.parameters = choose_parameters(self.config, predictions, truth_xywh)
         answers = compose(predictions, self.parameters, self.config.fusion)
-        confidence, score = operating_point(val.boxes_xywh, answers)
+        confidence, score = operating_points(truth_xywh, answers, self._classes)
         return {"confidence": confidence, "val_score": score, COMPOSITION: self.parameters.model_dump(mode="json")}
 
     def predict_split(self, split: Split) -> MemberPredictions:
@@ -202,19 +209,19 @@ class Composed(Backend):
         found: list[tuple[Boxes, ...]] = []
         sizes_wh, probabilities, lungs = [], [], []
         for images in batches:
-            of_members = [[boxes_of(each) for each in view.predict_batch(images)] for view in self._members]
+            of_members = [[boxes for boxes, _ in view.predict_batch(images)] for view in self._members]
             found += zip(*of_members, strict=True)
-            sizes_wh += [image.shape[::-1] for image in images]
-            probabilities.append(
-                [[image_probability(each) for each in gate.predict_batch(images)] for gate in self._gates]
-            )
-            lungs += lung_maps(self._lungs, images) if self._lungs else []
+            sizes_wh += [image.shape[::-1] for image in images for _ in range(self._classes)]
+            probabilities.append([[likely for _, likely in gate.predict_batch(images)] for gate in self._gates])
+            maps = lung_maps(self._lungs, images) if self._lungs else []
+            lungs += [each for each in maps for _ in range(self._classes)]
         return MemberPredictions(
             tuple(view.member for view in self._members),
             found,
             np.array(sizes_wh),
             np.concatenate(probabilities, axis=1) if self._gates else None,
             lungs if self._lungs else None,
+            self._classes,
         )
 
 
@@ -233,8 +240,17 @@ def _jobs(config: ComposedConfig, run: Path) -> Iterator[_Job]:
 
 def _load_members(config: ComposedConfig, run: Path) -> list[MemberView]:
     views = config.views.all()
-    loaded = [(job.part, load(job.folder).backend) for job in _jobs(config, run) if job.part != LUNGS]
-    return [MemberView(part, backend, view) for part, backend in loaded for view in views]
+    loaded = [(job.part, _load_member(config, job.folder)) for job in _jobs(config, run) if job.part != LUNGS]
+    return [MemberView(part, backend, view, len(config.class_names)) for part, backend in loaded for view in views]
+
+
+def _load_member(config: ComposedConfig, folder: Path) -> Backend:
+    predictor = load(folder)
+    if (theirs := predictor.class_names) != (ours := config.class_names):
+        raise HilumError(
+            f"{folder}: looks for {', '.join(theirs)}, and the composition for {', '.join(ours)}; train again"
+        )
+    return predictor.backend
 
 
 def _load_lungs(config: ComposedConfig, run: Path) -> Backend | None:
@@ -285,38 +301,6 @@ def _left_behind(folder: str, names: list[str]) -> set[str]:
     return set() if Path(folder).name == MEMBERS else _LEFT_BEHIND(folder, names)  # a member may have any name
 
 
-def _write_manifest(run: Path, folders: Sequence[Path]) -> None:
-    """A composition has no tensors of its own: its weights file lists its members with digests."""
-    digests = json.dumps({folder.name: _digest(folder) for folder in folders})  # one entry: their order is not kept
-    write_atomically(run / WEIGHTS, save({}, metadata={MEMBERS: digests}))
-
-
-def _check_manifest(run: Path, folders: Sequence[Path]) -> None:
-    path = run / WEIGHTS
-    listed = read_metadata(path).get(MEMBERS)
-    if listed is None:
-        raise HilumError(f"{path}: not the list of members of a composed run; train again")
-    where = f"{path}: {MEMBERS}"
-    with advising("train again"):
-        known = check(parse_json(listed, where), dict[str, str], where)
-    for folder in folders:
-        check_run(folder)
-        if known.get(folder.name) != _digest(folder):
-            raise HilumError(
-                f"{folder}: has changed since {run} was made of it and tuned; put it back, or train {run.name} again "
-                "in a new folder"
-            )
-
-
-def _digest(run: Path) -> str:
-    """Of all that decides what a run finds."""
-    digest = hashlib.sha256()
-    for path in (run / CONFIG, run / OPERATING_POINT, *network_files(run)):
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
-
-
 def _untuned(config: ComposedConfig) -> Parameters:
     return Parameters(weights={name: member.weight for name, member in config.members.items()})
 
@@ -334,9 +318,3 @@ def _read_parameters(run: Path, config: ComposedConfig) -> Parameters:
 def boxes_of(detections: Detections) -> Boxes:
     """The boxes that a backend found in an image."""
     return Boxes(detections.xyxy.astype(np.float64), np.asarray(detections.confidence, np.float64))
-
-
-def _detections(boxes: Boxes, probability: float | None) -> Detections:
-    metadata = {} if probability is None else {IMAGE_PROBABILITY: probability}
-    class_id = np.zeros(len(boxes.xyxy), int)
-    return Detections(xyxy=boxes.xyxy, confidence=boxes.confidence, class_id=class_id, metadata=metadata)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from hilum.class_names import Confidence
 from hilum.config import Table
 from hilum.datasets.boxes import xyxy_to_xywh
 from hilum.ensemble.adjustments import GateMode, by_image_score, by_relative_score, gate, share_to_score, shrink
@@ -15,9 +16,10 @@ from hilum.ensemble.composed_config import ComposedConfig, Fusion
 from hilum.ensemble.fusion import Boxes, soft_nms, vote_average, weighted_box_fusion
 from hilum.ensemble.lungs import lungs_first
 from hilum.eval.competition import choose_confidence
+from hilum.training.validation import choose_by_class
 
 MOST_BOXES = 100
-"""An image's answer has at most so many boxes, as that of a member."""
+"""An image's answer has at most so many boxes of a class, as that of a member."""
 
 # What is tried on val, what changes nothing first: of equally good values the first is taken.
 _WEIGHTS = (1.0, 0.25, 0.5, 2.0, 4.0)
@@ -56,12 +58,16 @@ class Parameters(Table):
 class MemberPredictions:
     """What all members' folds predict of some images, in every view; a column is a fold in a view.
 
+    Of several classes, each image stands here once for each of them, in their order, and whatever is done to an image's
+    boxes is done within a class.
+
     Attributes:
         members: the member that each column belongs to, (columns,).
         found: [image][column], in pixels of the image.
         sizes_wh: (images, 2) pixels.
         probabilities: of the gate's folds and views, (columns, images); None where there is no gate.
         lungs: a map of them for each image; None where none are looked for.
+        classes: how often each image stands here.
     """
 
     members: tuple[str, ...]
@@ -69,6 +75,7 @@ class MemberPredictions:
     sizes_wh: NDArray[np.int64]
     probabilities: NDArray[np.float64] | None
     lungs: Sequence[NDArray[np.float32]] | None = None
+    classes: int = 1
 
     @property
     def probability(self) -> NDArray[np.float64] | None:
@@ -122,6 +129,14 @@ def operating_point(truth_xywh: Sequence[NDArray[np.float64]], answers: Sequence
     return choose_confidence(truth_xywh, boxes, [each.confidence for each in answers])
 
 
+def operating_points(
+    truth_xywh: Sequence[NDArray[np.float64]], answers: Sequence[Boxes], classes: int
+) -> tuple[Confidence, float]:
+    """The same of several classes, see `choose_by_class`; of one, that of it."""
+    boxes = [xyxy_to_xywh(each.xyxy) for each in answers]
+    return choose_by_class(truth_xywh, boxes, [each.confidence for each in answers], classes)
+
+
 def choose_parameters(
     config: ComposedConfig, predictions: MemberPredictions, truth_xywh: Sequence[NDArray[np.float64]]
 ) -> Parameters:
@@ -129,18 +144,22 @@ def choose_parameters(
 
     In this order: weights, lungs, gate, top share, relative threshold, shrink.
     Each is the value whose threshold curve has the highest maximum, with what was chosen before it and without what
-    comes after. Those that the config gives are taken over.
+    comes after; of several classes, the highest mean of theirs. Those that the config gives are taken over.
 
     Args:
         config: says what is to be chosen.
         predictions: on val.
         truth_xywh: of val, in the same order.
     """
-    weights = _choose_weights(config, predictions, truth_xywh)
+
+    def score(answers: Sequence[Boxes]) -> float:
+        return operating_points(truth_xywh, answers, predictions.classes)[1]
+
+    weights = _choose_weights(config, predictions, score)
     fused = fuse(predictions, weights, config.fusion)
 
     def best(candidates: Iterable[Parameters]) -> Parameters:
-        return _first_best(candidates, lambda each: operating_point(truth_xywh, adjust(predictions, fused, each))[1])
+        return _first_best(candidates, lambda each: score(adjust(predictions, fused, each)))
 
     def vary(now: Parameters, name: str, values: Iterable[float]) -> Parameters:
         return best(now.model_copy(update={name: value}) for value in values)
@@ -165,7 +184,7 @@ def choose_parameters(
 
 
 def _choose_weights(
-    config: ComposedConfig, predictions: MemberPredictions, truth_xywh: Sequence[NDArray[np.float64]]
+    config: ComposedConfig, predictions: MemberPredictions, score: Callable[[Sequence[Boxes]], float]
 ) -> dict[str, float]:
     """The members' weights: given, or one member after another chosen against those before it."""
     weights = {name: member.weight for name, member in config.members.items()}
@@ -173,9 +192,7 @@ def _choose_weights(
         return weights
     for name in list(weights)[1:]:  # only their ratios matter
         candidates = [{**weights, name: weights[name] * factor} for factor in _WEIGHTS]
-        weights = _first_best(
-            candidates, lambda each: operating_point(truth_xywh, fuse(predictions, each, config.fusion))[1]
-        )
+        weights = _first_best(candidates, lambda each: score(fuse(predictions, each, config.fusion)))
     return weights
 
 

@@ -4,6 +4,8 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from hilum.datasets.derived import SPLITS, place_for
 from hilum.datasets.folder import Dataset, Split
 from hilum.datasets.record import PARENT
@@ -68,8 +70,14 @@ def deal_train(data: Dataset, folds: int, *, seed: int) -> list[str]:
 
 
 def _traits(split: Split) -> list[tuple[str, ...]]:
-    """Class, view, sex, as `hilum split` stratifies by; where no class is known, whether there is a box."""
+    """Kind, view, sex, as `hilum split` stratifies by; where no kind is known, whether there is a box.
+
+    Of several classes, which of them it shows comes second.
+    """
     kinds = [kind or str(len(boxes) > 0) for kind, boxes in zip(split.kinds, split.boxes_xyxy, strict=True)]
+    if len(split.class_names) > 1:
+        shown = [str(np.unique(ids).tolist()) for ids in split.class_ids]
+        return list(zip(kinds, shown, split.views, split.sexes, strict=True))
     return list(zip(kinds, split.views, split.sexes, strict=True))
 
 

@@ -30,8 +30,8 @@ def load_batch(
         variations.append(draw(config.augmentation, size, np.random.default_rng([config.seed, epoch, number])))
         in_square, class_ids = split.boxes_in_square(number, size), split.class_ids[number]
         boxes, class_ids = vary_boxes_with_classes(in_square, class_ids, variations[-1], size)
-        for class_id in range(classes):
-            edges.append(torch.from_numpy(pixel_edges(boxes[class_ids == class_id], (size, size))))
+        of_classes = [boxes[class_ids == class_id] for class_id in range(classes)]
+        edges += [torch.from_numpy(pixel_edges(each, (size, size))) for each in of_classes]
     return torch.from_numpy(squares[numbers]), pad_sequence(edges, batch_first=True), variations
 
 

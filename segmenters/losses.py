@@ -16,8 +16,8 @@ from hilum.training.distributed import all_sum
 
 Loss = Callable[..., Tensor]
 Output = Tensor | tuple[Tensor, Tensor]
-"""What a segmenter's network returns: (N, classes, H, W) logits of pixels, a plane a class; with an image head also those
-of images, (N,), or of several classes (N, classes)."""
+"""What a segmenter's network returns: (N, classes, H, W) logits of pixels, a plane a class; with an image head also
+those of images, (N,), or of several classes (N, classes)."""
 
 
 def iou_loss(logits: Tensor, mask: Tensor) -> Tensor:

@@ -112,8 +112,8 @@ class Report(Table):
 class SegmenterConfig(NetworkConfig):
     """What all segmenters are told. A subclass adds `model` and gives `network`.
 
-    The network takes (N, 1, size, size) in 0..1 to logits (N, classes, size, size); where `has_image_head`, to these and
-    the logits of the images, (N,), or of several classes (N, classes).
+    The network takes (N, 1, size, size) in 0..1 to logits (N, classes, size, size); where `has_image_head`, to these
+    and the logits of the images, (N,), or of several classes (N, classes).
     """
 
     train: Training

@@ -74,8 +74,10 @@ class SMPConfig(SegmenterConfig):
         """The untrained network, with random weights."""
         from hilum.segmenters.smp_network import SMPNetwork
 
-        model, head = self.model, {"image_head": self.has_image_head, "classes": len(self.class_names)}
-        return SMPNetwork(model.architecture, model.encoder, model.options, **head)
+        model, classes = self.model, len(self.class_names)
+        return SMPNetwork(
+            model.architecture, model.encoder, model.options, image_head=self.has_image_head, classes=classes
+        )
 
     def pretrain(self, network: Any) -> None:
         """Put the encoder's weights in; see `NetworkConfig.pretrain`."""

@@ -73,6 +73,13 @@ def start_from_run(network: torch.nn.Module, run: Path) -> None:
     load_weights(network, run, of="the network that shall start with them", remedy="start from a run of the same model")
 
 
+def take_what_fits(network: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Put those tensors into a network, in place, that have the shape of its own of that name."""
+    own = network.state_dict()
+    fitting = {name: tensor for name, tensor in tensors.items() if name in own and tensor.shape == own[name].shape}
+    network.load_state_dict(fitting, strict=False)
+
+
 def _differences(header: Mapping[str, TensorHeader], wanted: Mapping[str, torch.Tensor]) -> Iterator[str]:
     for name, tensor in wanted.items():
         if name not in header:

@@ -74,9 +74,15 @@ class NetworkConfig(ExperimentConfig):
         if self.starts_from is None:
             self.pretrain(network)
         else:
-            from hilum.training.checkpoint import start_from_run
+            from hilum.run import run_config
+            from hilum.training.checkpoint import start_from_run, take_what_fits
 
-            start_from_run(network, self.starts_from)
+            if len(theirs := run_config(self.starts_from).class_names) == len(self.class_names):
+                start_from_run(network, self.starts_from)
+            else:  # what tells classes apart starts anew, and training says so
+                whole = self.model_copy(update={"class_names": theirs}).network()
+                start_from_run(whole, self.starts_from)
+                take_what_fits(network, whole.state_dict())
         return network
 
     def pretrain(self, network: Any) -> None:

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 
 class Backend(ABC):
-    """A detector of lung opacity, or of several findings. A plug-in writes what is abstract here, or takes `NetworkBackend`, which asks less.
+    """A detector of lung opacity, or of several findings.
+
+    A plug-in writes what is abstract here, or takes `NetworkBackend`, which asks less.
 
     Attributes:
         Config: the model of its configs.

@@ -4,6 +4,8 @@ In `conftest.py`, `pytest_plugins = ["hilum.testing"]`; pytest and scipy are nee
 epoch or two (a low mask threshold, say): the checks would hold on nothing as well, so `found` insists on boxes first.
 """
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,6 +15,8 @@ import pytest
 from numpy.typing import NDArray
 
 import hilum
+from hilum.datasets.coco import categories
+from hilum.datasets.yolo import data_yaml
 from hilum.errors import HilumError
 
 
@@ -36,6 +40,27 @@ def dataset(sample_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return folder
 
 
+@pytest.fixture(scope="session")
+def three_classes(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The converted set, its opacities told apart: in the picture's left half, in its right half, and low ones."""
+    folder = tmp_path_factory.mktemp("classes") / "data"
+    shutil.copytree(dataset, folder)
+    names = ["left", "right", "low"]
+    record = json.loads((folder / "conversion.json").read_text())
+    (folder / "conversion.json").write_text(json.dumps({**record, "class_names": names}))
+    (folder / "data.yaml").write_text(data_yaml(names))
+    for path in (folder / "annotations").glob("*.json"):
+        coco = json.loads(path.read_text())
+        images = {image["id"]: image for image in coco["images"]}
+        for each in coco["annotations"]:
+            (left, top, width, height), image = each["bbox"], images[each["image_id"]]
+            is_low = top + height / 2 > 0.6 * image["height"]
+            each["category_id"] = 3 if is_low else 1 + (left + width / 2 > image["width"] / 2)
+        coco["categories"] = categories(names)
+        path.write_text(json.dumps(coco))
+    return folder
+
+
 def picture(width: int, height: int, seed: int = 0) -> NDArray[np.uint8]:
     """A smooth, random grey picture (height, width)."""
     rng = np.random.default_rng(seed)
@@ -49,12 +74,17 @@ def grey(path: Path) -> NDArray[np.uint8]:
 
 
 def assert_same(ours: Any, theirs: Any, *, box_px: float, confidence: float = 1e-4) -> None:
-    """The same boxes with the same confidences. That these fall is checked elsewhere; equal ones have no order."""
+    """The same boxes of the same classes with the same confidences.
+
+    That these fall is checked elsewhere; equal ones have no order.
+    """
     from scipy.optimize import linear_sum_assignment
 
     assert len(ours) == len(theirs)
     apart_px = np.abs(ours.xyxy[:, None] - theirs.xyxy[None]).max(axis=2)
-    _, partner = linear_sum_assignment(apart_px)
+    unlike = ours.class_id[:, None] != theirs.class_id[None]
+    _, partner = linear_sum_assignment(apart_px + 1e6 * unlike)
+    np.testing.assert_array_equal(ours.class_id, theirs.class_id[partner])
     np.testing.assert_allclose(ours.xyxy, theirs.xyxy[partner], atol=box_px)
     np.testing.assert_allclose(ours.confidence, theirs.confidence[partner], atol=confidence)
 
@@ -69,14 +99,20 @@ class BackendContract:
 
     @pytest.fixture(scope="class")
     @classmethod
-    def run(cls, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    def data(cls, dataset: Path) -> Path:
+        """The dataset folder that it learns from."""
+        return dataset
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def run(cls, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         """A run of the tiny config."""
         from hilum.config import check_config
         from hilum.datasets.folder import Dataset
         from hilum.train import train
 
         run = tmp_path_factory.mktemp("contract") / "run"
-        train(check_config(cls.values, "contract"), Dataset.open(dataset), run)
+        train(check_config(cls.values, "contract"), Dataset.open(data), run)
         return run
 
     @pytest.fixture(scope="class")
@@ -87,11 +123,11 @@ class BackendContract:
 
     @pytest.fixture(scope="class")
     @classmethod
-    def paths(cls, dataset: Path) -> list[Path]:
+    def paths(cls, data: Path) -> list[Path]:
         """Four pictures that it was trained on."""
         from hilum.datasets.folder import Dataset
 
-        return list(Dataset.open(dataset).split("train").paths[:4])
+        return list(Dataset.open(data).split("train").paths[:4])
 
     def found(self, predictor: Any, *images: Any, batch_size: int = 16) -> list[Any]:
         """The boxes of each image, whatever their confidence.
@@ -171,7 +207,7 @@ class BackendContract:
         for found in self.found(predictor, *paths):
             assert ((found.confidence >= 0) & (found.confidence <= 1)).all()
             assert (np.diff(found.confidence) <= 0).all()
-            assert (found.class_id == 0).all()
+            assert ((found.class_id >= 0) & (found.class_id < len(predictor.class_names))).all()
 
     def test_an_empty_result_is_well_formed(self, predictor: Any, paths: list[Path]) -> None:
         (result,) = predictor.predict(paths[0], confidence=1.1)
@@ -213,7 +249,8 @@ class BackendContract:
 
     def test_the_operating_point_is_applied(self, predictor: Any, paths: list[Path]) -> None:
         for result, all_of_it in zip(predictor.predict(paths), self.found(predictor, *paths), strict=True):
-            assert len(result.detections) == (all_of_it.confidence >= predictor.confidence).sum()
+            least = np.broadcast_to(predictor.confidence, len(predictor.class_names))[all_of_it.class_id]
+            assert len(result.detections) == (all_of_it.confidence >= least).sum()
 
     def test_no_images_no_results(self, predictor: Any) -> None:
         assert list(predictor.predict([])) == []

@@ -106,7 +106,7 @@ def _train(config: ExperimentConfig, data: Dataset, run: Path) -> Predictor:
     with _alone(run) if is_rank_zero() else nullcontext():
         if is_rank_zero():
             _claim(run, config, data)
-            _warn(kind, data, read_environment(run).get("started_from", {}))
+            _warn(kind, config, data, read_environment(run).get("started_from", {}))
         wait()
         backend = kind.train(config, data, run)
         if is_rank_zero():
@@ -122,13 +122,27 @@ def _train(config: ExperimentConfig, data: Dataset, run: Path) -> Predictor:
     return Predictor(backend, operating_confidence(run), data.class_names)
 
 
-def _warn(kind: type[Backend], data: Dataset, start: StartedFrom) -> None:
+def _warn(kind: type[Backend], config: ExperimentConfig, data: Dataset, start: StartedFrom) -> None:
     """Tell what training goes on with, and its figures hide."""
     if kind.learns and not data.split("val").shows_opacity:
         log.warning(
             f"{data.path}: no image of the val split shows opacity: the best epoch and an operating point "
             "cannot be told, so the last epoch and all boxes are kept; split the images another way"
         )
+    elif kind.learns and len(data.class_names) > 1:
+        lacking: dict[SplitName, str] = {
+            "train": "it cannot be learned",
+            "val": "its operating point cannot be told, so all of its boxes are kept",
+        }
+        for split, so in lacking.items():
+            for name, its in data.split(split).by_class().items():
+                if not its.shows_opacity:
+                    log.warning(f"{data.path}: no image of the {split} split shows {name}: {so}")
+    if config.starts_from is not None:
+        theirs, ours = (", ".join(names) for names in (run_config(config.starts_from).class_names, data.class_names))
+        if theirs != ours:
+            anew = "what tells classes apart starts anew where their numbers differ"
+            log.warning(f"{config.starts_from}: looks for {theirs}, and {data.path} has {ours}; {anew}")
     if start and start.get("data_fingerprint") != data.fingerprint:
         log.warning(
             f"{start.get('run')}: was trained on other data or another split than {data.path}; if it has seen "

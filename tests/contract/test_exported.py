@@ -31,9 +31,9 @@ class ExportedContract(BackendContract):
 
     @pytest.fixture(scope="class")
     @classmethod
-    def source(cls, dataset, tmp_path_factory) -> Path:
+    def source(cls, data, tmp_path_factory) -> Path:
         run = tmp_path_factory.mktemp("source") / "run"
-        train(check_config(cls.values, "contract"), Dataset.open(dataset), run)
+        train(check_config(cls.values, "contract"), Dataset.open(data), run)
         return run
 
     @pytest.fixture(scope="class")
