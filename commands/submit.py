@@ -60,10 +60,7 @@ def submit(
     paths = Dataset.open(images).unlabelled() if dataset else picture_paths(images)
     if not paths:
         raise HilumError(f"{images}: the dataset has no unlabelled images; give a folder of pictures")
-    if not out.absolute().parent.is_dir():
-        raise HilumError(f"{out}: its folder does not exist")
-    if out.is_dir() or (out.exists() and not overwrite):
-        raise HilumError(f"{out}: is there already; give a new file, or --overwrite to replace one")
+    _check_out(out, overwrite=overwrite)
     _check_names(paths)
     predictor = load(run)
     form = LAYOUTS[layout]
@@ -82,7 +79,7 @@ def submit(
         bad = sum(result.error is not None for result in results)
         if bad == len(paths):
             raise HilumError(f"{images}: none of its {bad} images could be read")
-        file.write(_text(form, results, [_study_of(path, images) for path in paths]))
+        file.write(_text(form, results, ["" if dataset else _study_of(path, images) for path in paths]))
     count = sum(len(result.detections) for result in results)
     say(f"{out}: {count} boxes on {len(results)} images" + (f", {bad} not read" if bad else ""))
     return IN_PART if bad else 0
@@ -115,6 +112,13 @@ def _study_of(path: Path, images: Path) -> str:
     """The folder of its study, as SIIM's download has it, `study/series/image`; "" elsewhere."""
     parts = path.relative_to(images).parts if path.is_relative_to(images) else ()
     return parts[-3].strip() if len(parts) > 2 else ""
+
+
+def _check_out(out: Path, *, overwrite: bool) -> None:
+    if not out.absolute().parent.is_dir():
+        raise HilumError(f"{out}: its folder does not exist")
+    if out.is_dir() or (out.exists() and not overwrite):
+        raise HilumError(f"{out}: is there already; give a new file, or --overwrite to replace one")
 
 
 def _check_names(paths: Sequence[Path]) -> None:

@@ -1,8 +1,10 @@
 """Score one run, predictions folder, COCO results or submission on one split, beside two trivial baselines."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from hilum import __version__
 from hilum.comparison.benchmark import AVERAGE, NOTHING, predict_split
@@ -12,6 +14,7 @@ from hilum.datasets.folder import Dataset, Split, SplitName
 from hilum.errors import HilumError
 from hilum.eval.answer import (
     Answer,
+    Threshold,
     as_detections,
     cross_fitted_thresholds,
     everywhere,
@@ -77,16 +80,9 @@ def evaluate(
     train = data.split("train")
     baselines = {NOTHING: nothing(truth)} | ({AVERAGE: everywhere(average_boxes(train, truth))} if len(train) else {})
 
-    def further(answer: Answer, source: Path | None = None) -> dict[str, dict[str, float]]:
-        found = as_detections([answer])
-        return {"metrics": metrics_of(metrics, truth, found, data, source)} if metrics else {}
-
-    entries = [
-        Entry(name=what, backend=None, **measure(truth, baseline, {}).figures.given(), **further(baseline))
-        for what, baseline in baselines.items()
-    ]
-    figures = measure(truth, answer, thresholds).figures.given()
-    entries.append(Entry(name=source.name, **figures, **further(answer, source)))
+    figures = partial(_figures, data, truth, metrics)
+    entries = [Entry(name=what, backend=None, **figures(baseline, {})) for what, baseline in baselines.items()]
+    entries.append(Entry(name=source.name, **figures(answer, thresholds, source)))
     found = Evaluation(
         hilum=__version__,
         code=source_digest(),
@@ -103,6 +99,20 @@ def evaluate(
         entries=tuple(entries),
     )
     return found, problems
+
+
+def _figures(
+    data: Dataset,
+    truth: Split,
+    metrics: Sequence[str],
+    answer: Answer,
+    thresholds: Mapping[str, Threshold],
+    source: Path | None = None,
+) -> dict[str, Any]:
+    """What is measured of an answer, and the metrics that were asked for."""
+    figures = measure(truth, answer, thresholds).figures.given()
+    more = {"metrics": metrics_of(metrics, truth, as_detections([answer]), data, source)} if metrics else {}
+    return figures | more
 
 
 def _run_of(source: Path) -> str | None:

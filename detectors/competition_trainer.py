@@ -121,10 +121,7 @@ class CompetitionValidator(DetectionValidator):  # type: ignore[misc]
         split: Split = self.dataloader.dataset.split
         found = dict(zip(self._files, zip(self._boxes_xywh, self._confidence, strict=True), strict=True))
         in_order = [found[str(path)] for path in split.paths]
-        ids = [np.zeros(len(sure), int) for _, sure in in_order]
-        boxes = [
-            Detections(xywh_to_xyxy(xywh), None, sure, id_) for (xywh, sure), id_ in zip(in_order, ids, strict=True)
-        ]
+        boxes = [Detections(xywh_to_xyxy(xywh), None, sure, np.zeros(len(sure), int)) for xywh, sure in in_order]
         return epoch_score(self.select, split, boxes)
 
 
