@@ -1,7 +1,7 @@
 """`hilum submit`: write a submission."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -67,15 +67,8 @@ def submit(
     form.check_classes(predictor.class_names)
     least = 0.0 if confidence is None and form.words else confidence
     instead = "the row of an image without a box" if form.words else "an empty row"
-    results = []
-    with replacing(out) as file, bar("predicting") as progress:  # whether it can be written is known at once
-        for path, result in zip(paths, predictor.predict(paths, confidence=least), strict=True):
-            results.append(result)
-            progress(len(results), len(paths))
-            if result.error:
-                complain(f"{path}: {result.error}; it gets {instead}")
-            elif result.warning:
-                complain(f"{path}: {result.warning}")
+    with replacing(out) as file:  # whether it can be written is known at once
+        results = _predicted(paths, predictor.predict(paths, confidence=least), instead)
         bad = sum(result.error is not None for result in results)
         if bad == len(paths):
             raise HilumError(f"{images}: none of its {bad} images could be read")
@@ -83,6 +76,20 @@ def submit(
     count = sum(len(result.detections) for result in results)
     say(f"{out}: {count} boxes on {len(results)} images" + (f", {bad} not read" if bad else ""))
     return IN_PART if bad else 0
+
+
+def _predicted(paths: Sequence[Path], predicted: Iterator["Result"], instead: str) -> list["Result"]:
+    """All results; of pictures that cannot be read it is said what they get instead."""
+    results = []
+    with bar("predicting") as progress:
+        for path, result in zip(paths, predicted, strict=True):
+            results.append(result)
+            progress(len(results), len(paths))
+            if result.error:
+                complain(f"{path}: {result.error}; it gets {instead}")
+            elif result.warning:
+                complain(f"{path}: {result.warning}")
+    return results
 
 
 def _text(layout: "Layout", results: Sequence["Result"], studies: Sequence[str]) -> str:

@@ -1,6 +1,6 @@
 """Score one run, predictions folder, COCO results or submission on one split, beside two trivial baselines."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -77,11 +77,8 @@ def evaluate(
         thresholds, how = image_thresholds(other, elsewhere), "chosen on val"
     else:
         thresholds, how = cross_fitted_thresholds(truth, answer), _CROSS_FITTED
-    train = data.split("train")
-    baselines = {NOTHING: nothing(truth)} | ({AVERAGE: everywhere(average_boxes(train, truth))} if len(train) else {})
-
     figures = partial(_figures, data, truth, metrics)
-    entries = [Entry(name=what, backend=None, **figures(baseline, {})) for what, baseline in baselines.items()]
+    entries = [Entry(name=what, backend=None, **figures(baseline, {})) for what, baseline in _baselines(data, truth)]
     entries.append(Entry(name=source.name, **figures(answer, thresholds, source)))
     found = Evaluation(
         hilum=__version__,
@@ -99,6 +96,12 @@ def evaluate(
         entries=tuple(entries),
     )
     return found, problems
+
+
+def _baselines(data: Dataset, truth: Split) -> Iterator[tuple[str, Answer]]:
+    yield NOTHING, nothing(truth)
+    if len(train := data.split("train")):
+        yield AVERAGE, everywhere(average_boxes(train, truth))
 
 
 def _figures(
