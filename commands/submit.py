@@ -1,7 +1,7 @@
 """`hilum submit`: write a submission."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -60,32 +60,36 @@ def submit(
     paths = Dataset.open(images).unlabelled() if dataset else picture_paths(images)
     if not paths:
         raise HilumError(f"{images}: the dataset has no unlabelled images; give a folder of pictures")
-    if not out.absolute().parent.is_dir():
-        raise HilumError(f"{out}: its folder does not exist")
-    if out.is_dir() or (out.exists() and not overwrite):
-        raise HilumError(f"{out}: is there already; give a new file, or --overwrite to replace one")
+    _check_out(out, overwrite=overwrite)
     _check_names(paths)
     predictor = load(run)
     form = LAYOUTS[layout]
     form.check_classes(predictor.class_names)
     least = 0.0 if confidence is None and form.words else confidence
     instead = "the row of an image without a box" if form.words else "an empty row"
+    with replacing(out) as file:  # whether it can be written is known at once
+        results = _predicted(paths, predictor.predict(paths, confidence=least), instead)
+        bad = sum(result.error is not None for result in results)
+        if bad == len(paths):
+            raise HilumError(f"{images}: none of its {bad} images could be read")
+        file.write(_text(form, results, ["" if dataset else _study_of(path, images) for path in paths]))
+    count = sum(len(result.detections) for result in results)
+    say(f"{out}: {count} boxes on {len(results)} images" + (f", {bad} not read" if bad else ""))
+    return IN_PART if bad else 0
+
+
+def _predicted(paths: Sequence[Path], predicted: Iterator["Result"], instead: str) -> list["Result"]:
+    """All results; of pictures that cannot be read it is said what they get instead."""
     results = []
-    with replacing(out) as file, bar("predicting") as progress:  # whether it can be written is known at once
-        for path, result in zip(paths, predictor.predict(paths, confidence=least), strict=True):
+    with bar("predicting") as progress:
+        for path, result in zip(paths, predicted, strict=True):
             results.append(result)
             progress(len(results), len(paths))
             if result.error:
                 complain(f"{path}: {result.error}; it gets {instead}")
             elif result.warning:
                 complain(f"{path}: {result.warning}")
-        bad = sum(result.error is not None for result in results)
-        if bad == len(paths):
-            raise HilumError(f"{images}: none of its {bad} images could be read")
-        file.write(_text(form, results, [_study_of(path, images) for path in paths]))
-    count = sum(len(result.detections) for result in results)
-    say(f"{out}: {count} boxes on {len(results)} images" + (f", {bad} not read" if bad else ""))
-    return IN_PART if bad else 0
+    return results
 
 
 def _text(layout: "Layout", results: Sequence["Result"], studies: Sequence[str]) -> str:
@@ -115,6 +119,13 @@ def _study_of(path: Path, images: Path) -> str:
     """The folder of its study, as SIIM's download has it, `study/series/image`; "" elsewhere."""
     parts = path.relative_to(images).parts if path.is_relative_to(images) else ()
     return parts[-3].strip() if len(parts) > 2 else ""
+
+
+def _check_out(out: Path, *, overwrite: bool) -> None:
+    if not out.absolute().parent.is_dir():
+        raise HilumError(f"{out}: its folder does not exist")
+    if out.is_dir() or (out.exists() and not overwrite):
+        raise HilumError(f"{out}: is there already; give a new file, or --overwrite to replace one")
 
 
 def _check_names(paths: Sequence[Path]) -> None:

@@ -122,7 +122,7 @@ def evaluate(
         how = "; ".join(dict.fromkeys(each.chosen for each in judged))
         by_name = dict(zip(truth.class_names, of_classes, strict=True))
         found = told(truth, mean_measured([each.rows for each in judged]), how, None, classes=by_name)
-    return _with_metrics(found, metrics, truth, [its.answer for its in given], data, source), problems
+    return _with_metrics(found, metrics, truth, judged, data, source), problems
 
 
 @dataclass(frozen=True)
@@ -169,19 +169,18 @@ def _entries(measured: Sequence[Measured], moved: Travel | None) -> Iterator[Ent
 
 
 def _with_metrics(
-    found: Evaluation, metrics: Sequence[str], truth: Split, answers: Sequence[Answer], data: Dataset, source: Path
+    found: Evaluation, metrics: Sequence[str], truth: Split, judged: Sequence[_Judged], data: Dataset, source: Path
 ) -> Evaluation:
-    """The same with what further metrics say, of all classes together."""
+    """The same with what further metrics say of each row, of all classes together."""
     if not metrics:
         return found
-
-    def further(entry: Entry) -> Entry:
-        if entry.is_baseline:
-            return entry
-        said = metrics_of(metrics, truth, as_detections(answers), data, source)
-        return Entry(**entry.given(), metrics=said)
-
-    return Evaluation(**found.given() | {"entries": tuple(map(further, found.entries))})
+    entries = []
+    for at, entry in enumerate(found.entries):
+        answers = [each.rows[at].answer for each in judged]
+        read_from = None if entry.is_baseline else source
+        said = metrics_of(metrics, truth, as_detections(answers), data, read_from)
+        entries.append(Entry(**entry.given(), metrics=said))
+    return Evaluation(**found.given() | {"entries": tuple(entries)})
 
 
 def _default_split(source: Path, data: Dataset) -> EvaluatedSplit:

@@ -16,6 +16,7 @@ nothing is written there.
 """
 
 import os
+from collections.abc import Sequence
 from contextlib import nullcontext
 from copy import copy
 from multiprocessing.pool import ThreadPool

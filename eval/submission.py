@@ -100,8 +100,7 @@ def read_rows(path: str | Path, sizes_wh: Mapping[str, tuple[int, int]] | None =
     lines = csv_lines(text, str(path), delimiter=separator, skip_blanks=True)
     _, header = next(lines, (1, list[str]()))
     layout, id_column, string_column = _columns(path, header)
-    if separator != ",":
-        name = {";": "semicolons", "\t": "tabs"}[separator]
+    if name := {";": "semicolons", "\t": "tabs"}.get(separator):
         problems.add("separators", f"{path.name}, row 1: columns separated by {name}; a submission has commas")
     for line, values in lines:
         if not any(value.strip() for value in values):
@@ -111,12 +110,10 @@ def read_rows(path: str | Path, sizes_wh: Mapping[str, tuple[int, int]] | None =
         image_id = stem + STUDY if of == STUDY else image_name(stem, sizes_wh) if stem else ""
         row = f"{path.name}, row {line}" + (f" ({image_id})" if image_id else "")
         cell = values[string_column] if string_column < len(values) else None
-        if problem := _row_problem(image_id, cell, layout, None if of == STUDY else sizes_wh, row_of):
-            kind, reason = problem
+        problem = _row_problem(image_id, cell, layout, None if of == STUDY else sizes_wh, row_of)
+        if problem or of is None:
+            kind, reason = problem or ("ids of neither", f"is neither ..{IMAGE} nor ..{STUDY}")
             problems.add(kind, f"{row}: {reason}; row skipped")
-            continue
-        if of is None:
-            problems.add("ids of neither", f"{row}: is neither ..{IMAGE} nor ..{STUDY}; row skipped")
             continue
         if of != STUDY and image_id != stem:
             problems.add("ids that are paths", f"{row}: the id is '{written}'; read without the rest")

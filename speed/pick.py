@@ -1,7 +1,7 @@
 """Measure what picking is worth: a run learns from few labels, picks more, and learns again; beside picking at random.
 
-    python speed/pick.py KAGGLE                      # a download of the challenge, or a part of it; hours less on few
-    python speed/pick.py KAGGLE --by random mixed --start 60 --step 60 --rounds 4 --seeds 3
+    python speed/pick.py KAGGLE                      # a download of the challenge, or a part of it
+    python speed/pick.py KAGGLE --by random mixed --start 60 --step 60 --rounds 4 --seeds 3 --set image_size=96
 
 Half of the images (by patient) are the pool, whose labels are shown only when they are picked; val chooses epochs and
 operating points, and the figures are of holdout, a third of the images. All strategies of a seed start from the same
@@ -33,6 +33,7 @@ def main() -> None:
     parser.add_argument("--step", type=int, default=50)
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--set", nargs="+", default=[], help="further keys of the config: a.b=value")
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
     began = time.perf_counter()
@@ -86,7 +87,9 @@ def learn(work: Path, data: Any, labelled: list[int], options: argparse.Namespac
 
     folder = Path(tempfile.mkdtemp(dir=work))
     some = part_of(data, labelled, folder / "data")
-    config = load_config(options.config, [f"train.epochs={options.epochs}", f"seed={seed}", "train.select=ap"])
+    config = load_config(
+        options.config, [f"train.epochs={options.epochs}", f"seed={seed}", "train.select=ap", *options.set]
+    )
     predictor = train(config, Dataset.open(some), folder / "run")
     holdout = data.split("holdout")
     found = [result.detections for result in predict_all(Predictor(predictor.backend, 0.0), holdout.paths)]

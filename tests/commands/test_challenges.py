@@ -58,6 +58,13 @@ def test_all_boxes_are_written_with_images_without_a_box_and_studies(tiny_run, s
     assert len([name for name in rows if name.endswith("_study")]) == len(holdout) - 1 + 1
 
 
+def test_pictures_of_a_dataset_folder_are_of_no_study(tiny_run, dataset, tmp_path):
+    hilum("submit", tiny_run, dataset, tmp_path / "s.csv", "--layout", "siim")
+    _, rows, problems = read_rows(tmp_path / "s.csv")
+    assert problems == []
+    assert set(rows) == {path.stem for path in Dataset.open(dataset).unlabelled()}
+
+
 def test_vinbigdata_has_numbers_and_no_studies(tiny_run, studies, tmp_path):
     hilum("submit", tiny_run, studies, tmp_path / "s.csv", "--layout", "vinbigdata", code=3)
     text = (tmp_path / "s.csv").read_text()
