@@ -5,13 +5,33 @@ from pathlib import Path
 import numpy as np
 
 from hilum import __version__
-from hilum.comparison.results import Entry, MarkedEvaluation
+from hilum.comparison.results import Entry
+from hilum.documents import Count
 from hilum.eval.bootstrap import bootstrap, bootstrap_ratios
-from hilum.eval.figures import ImagePoint
+from hilum.eval.figures import ImagePoint, Record
 from hilum.eval.image_level import image_ratios, ranking_statistic, reliability_curve
 from hilum.eval.marks import read_marked
 from hilum.eval.measures import OPERATING_POINT
 from hilum.source_digest import source_digest
+
+
+class MarkedEvaluation(Record):
+    """What `hilum evaluate` found of predictions on the images that a reader marked.
+
+    Attributes:
+        of_run: digest of the run that predicted.
+        images: that the reader was sure of.
+        unsure, unread: images more, that the reader was unsure of, or that have a mark and no prediction.
+    """
+
+    hilum: str
+    code: str
+    of_run: str | None
+    images: Count
+    positive_images: Count
+    unsure: Count
+    unread: Count
+    entries: tuple[Entry, ...]
 
 
 def evaluate_marks(predictions: Path, marks: Path) -> MarkedEvaluation:

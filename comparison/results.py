@@ -292,25 +292,6 @@ class Evaluation(Record):
         return self.empty_mask
 
 
-class MarkedEvaluation(Record):
-    """What `hilum evaluate` found of predictions on the images that a reader marked.
-
-    Attributes:
-        of_run: digest of the run that predicted.
-        images: that the reader was sure of.
-        unsure, unread: images more, that the reader was unsure of, or that have a mark and no prediction.
-    """
-
-    hilum: str
-    code: str
-    of_run: str | None
-    images: Count
-    positive_images: Count
-    unsure: Count
-    unread: Count
-    entries: tuple[Entry, ...]
-
-
 class ImageCounts(Record):
     """On how many images the new one is better, worse and alike."""
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from hilum.comparison.cost import Cost, Latency
+from hilum.comparison.marked import MarkedEvaluation
 from hilum.comparison.pictures import NOT_A_DEVICE
 from hilum.comparison.results import (
     Addition,
@@ -12,7 +13,6 @@ from hilum.comparison.results import (
     Entry,
     Evaluation,
     Group,
-    MarkedEvaluation,
     MaskFigures,
     Results,
 )
