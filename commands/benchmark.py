@@ -62,6 +62,8 @@ def benchmark(
 
     if not configs and against is None:
         raise HilumError("no config given; for example: hilum benchmark DATA resnet unet yolo26n")
+    if not configs and external:
+        raise HilumError("--external: no config given to be measured there; for example: hilum benchmark DATA unet ...")
     check_order("benchmark", (DATA, data), *((CONFIG_OR_RUN, config) for config in configs))
     elsewhere = _external(external or [])
     loaded = _load(configs, trust=trust)

@@ -267,6 +267,11 @@ def test_on_the_command_line(home, away, tiny_run, quick, tmp_path):
     assert "split" in complaint("evaluate", tiny_run, away.path, "--split", "every")
 
 
+def test_data_of_another_source_need_a_config(home, away, tmp_path):
+    words = ("benchmark", home.path, "--against", tmp_path, "--external", f"siim={away.path}")
+    assert "--external: no config given to be measured there" in complaint(*words)
+
+
 @pytest.mark.parametrize(
     ("given", "told"),
     [
