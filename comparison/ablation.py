@@ -12,7 +12,7 @@ from hilum.datasets.folder import Dataset, Split, SplitName
 from hilum.ensemble.composed import Composed, boxes_of, check_origin
 from hilum.ensemble.composed_config import ComposedConfig, Views
 from hilum.ensemble.composition import MemberPredictions, Parameters, choose_parameters, compose, operating_point
-from hilum.ensemble.fusion import Boxes
+from hilum.datasets.fusion import Boxes
 from hilum.errors import HilumError
 from hilum.eval.answer import Answer
 from hilum.eval.bootstrap import Resampled, bootstrap_ratios

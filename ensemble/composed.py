@@ -21,7 +21,7 @@ from hilum.documents import advising, check, parse_json
 from hilum.ensemble.composed_config import GATE, LUNGS, ComposedConfig
 from hilum.ensemble.composition import MemberPredictions, Parameters, choose_parameters, compose, operating_point
 from hilum.ensemble.folds import deal_train, fold_datasets
-from hilum.ensemble.fusion import Boxes
+from hilum.datasets.fusion import Boxes
 from hilum.ensemble.lungs import lung_maps
 from hilum.ensemble.views import View
 from hilum.errors import HilumError

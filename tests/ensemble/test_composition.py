@@ -14,7 +14,7 @@ from hilum.ensemble.composition import (
     compose,
     operating_point,
 )
-from hilum.ensemble.fusion import Boxes, weighted_box_fusion
+from hilum.datasets.fusion import Boxes, weighted_box_fusion
 
 NONE = (np.zeros((0, 4)), np.zeros(0))
 

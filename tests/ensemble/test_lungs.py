@@ -20,7 +20,7 @@ from hilum.datasets.masks import share_inside
 from hilum.datasets.pictures import read_picture
 from hilum.ensemble.composed_config import ComposedConfig
 from hilum.ensemble.composition import MemberPredictions, Parameters, choose_parameters, compose, operating_point
-from hilum.ensemble.fusion import Boxes
+from hilum.datasets.fusion import Boxes
 from hilum.ensemble.lungs import lung_maps, lungs_first
 from hilum.errors import HilumError
 from hilum.predict import predict_all
