@@ -91,6 +91,6 @@ class GateClassifier(NetworkBackend):
         }
 
     def _possible(self, split: Split, numbers: Numbers) -> Tensor:
-        classes = [split.classes[number] for number in numbers]
+        classes = [split.kinds[number] for number in numbers]
         opacity = split.positive[numbers]
         return torch.from_numpy(possible_classes(self._config.target, classes, opacity))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter, validators
 
 from hilum import __version__
+from hilum.class_names import said_of_classes
 from hilum.commands.arguments import IMAGES, NEW_PREDICTIONS, RUN, check_order
 from hilum.commands.options import Positive, Share, Split
 from hilum.commands.pictures import (
@@ -115,7 +116,11 @@ def predict(
         least = predictor.confidence if confidence is None else confidence
         name = as_text(run.resolve().name)
         about: dict[str, Any] = {"run": name, "hilum": __version__, "confidence": least, "floor": least}
-        about |= source.about | {"of_run": run_digest(run), "of_images": source.digest()}
+        about |= (
+            said_of_classes(predictor.class_names)
+            | source.about
+            | {"of_run": run_digest(run), "of_images": source.digest()}
+        )
         if not overwrite:
             _check_replaces(out, about)
         measured = read_calibration(calibration, about["of_run"]) if calibration else None
@@ -124,7 +129,7 @@ def predict(
         made_with = {**about, "code": source_digest(), "identifiers": identifiers}
         if not source.zipped:
             held.enter_context(_locked(out))
-        journal = held.enter_context(PredictionJournal(out, made_with, names))
+        journal = held.enter_context(PredictionJournal(out, made_with, names, predictor.class_names))
         if journal.done:
             complain(f"{out}: goes on after {journal.done:,} of {len(paths):,} images")
         left, look = source.pictures[journal.done :], page.look(journal.done)
@@ -279,11 +284,12 @@ def _draw(folder: Path, source: _Source, most: int, results: Iterable["Result"])
             if result.error:
                 continue
             folder.mkdir(exist_ok=True)
-            found = result.detections
             try:
                 image = read_radiograph(picture)
-                boxes_xyxy = found.xyxy * (image.scale_xy * 2)
-                draw_boxes(image.pixels, boxes_xyxy, found.confidence, folder / drawn_name(number, result.image_id))
+                boxes_xyxy = result.detections.xyxy * (image.scale_xy * 2)
+                draw_boxes(
+                    image.pixels, boxes_xyxy, result.box_labels(".2f"), folder / drawn_name(number, result.image_id)
+                )
             except HilumError as error:  # it was there a moment ago, or no JPEG can hold it
                 complain(f"{path}: not drawn: {error}")
                 failed = True

@@ -30,6 +30,7 @@ from hilum.eval.bootstrap import Resampled
 from hilum.eval.measures import Measures, measure
 from hilum.files import refuse_links, write_atomically
 from hilum.predict import Predictor, load, predict_all
+from hilum.result import of_class
 from hilum.run import (
     CONFIG,
     ENVIRONMENT,
@@ -139,18 +140,30 @@ def benchmark(
 
 
 def predict_split(predictor: Predictor, split: Split) -> Answer:
-    """Every box of a split above the backend's floor, with the predictor's operating point.
+    """The answer of a predictor of one class; see `predict_answers`."""
+    (answer,) = predict_answers(predictor, split).values()
+    return answer
+
+
+def predict_answers(predictor: Predictor, split: Split) -> dict[str, Answer]:
+    """Every box of a split above the backend's floor, by its class, with the predictor's operating point.
 
     Raises:
         HilumError: pictures that cannot be read, a line each: a score over the others would flatter.
     """
     results = predict_all(predictor, split.paths)
-    return Answer(
-        [xyxy_to_xywh(result.detections.xyxy) for result in results],
-        [np.asarray(result.detections.confidence, np.float64) for result in results],
-        predictor.confidence,
-        np.array([result.image_probability for result in results], np.float64),
-    )
+    names, least = predictor.class_names, predictor.confidence
+    answers = {}
+    for class_id, name in enumerate(names):
+        found = [r.detections if len(names) == 1 else of_class(r.detections, class_id) for r in results]
+        shows = [r.class_probabilities[class_id] if len(names) > 1 else r.image_probability for r in results]
+        answers[name] = Answer(
+            [xyxy_to_xywh(each.xyxy) for each in found],
+            [np.asarray(each.confidence, np.float64) for each in found],
+            least[class_id] if isinstance(least, tuple) else least,
+            np.array(shows, np.float64),
+        )
+    return answers
 
 
 def _planned(

@@ -33,10 +33,8 @@ def drawn_name(number: int, image_id: str) -> str:
     return f"{number:05d}-{_UNSAFE.sub('_', image_id)[:_LONGEST_NAME]}.jpg"
 
 
-def draw_boxes(
-    pixels: NDArray[np.uint8], boxes_xyxy: NDArray[np.float64], confidence: NDArray[np.float64], path: Path
-) -> None:
-    """Write a JPEG of one picture with its boxes and their confidences, which `clear_drawn` knows again.
+def draw_boxes(pixels: NDArray[np.uint8], boxes_xyxy: NDArray[np.float64], labels: Sequence[str], path: Path) -> None:
+    """Write a JPEG of one picture with its boxes and what is said of each, which `clear_drawn` knows again.
 
     Raises:
         HilumError: the picture is too large for a JPEG.
@@ -47,10 +45,10 @@ def draw_boxes(
     canvas = cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR)
     line = max(1, round(max(pixels.shape) / 300))
     red, green, blue = (int(COLOURS[0][at : at + 2], 16) for at in (1, 3, 5))
-    for (left, top, right, bottom), sure in zip(np.rint(boxes_xyxy).astype(int).tolist(), confidence, strict=True):
+    for (left, top, right, bottom), label in zip(np.rint(boxes_xyxy).astype(int).tolist(), labels, strict=True):
         cv2.rectangle(canvas, (left, top), (right, bottom), (blue, green, red), line)
         place = (left + 2, max(top - 4 * line, 12 * line))
-        cv2.putText(canvas, f"{sure:.2f}", place, cv2.FONT_HERSHEY_SIMPLEX, line / 3, (blue, green, red), line)
+        cv2.putText(canvas, label, place, cv2.FONT_HERSHEY_SIMPLEX, line / 3, (blue, green, red), line)
     jpeg = cv2.imencode(".jpg", canvas, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
     write_atomically(path, jpeg[:_HEADER] + _DRAWN + jpeg[_HEADER:])
 
@@ -108,7 +106,7 @@ def draw_comparison(split: Split, answers: Mapping[str, Answer], images: Sequenc
             axis.imshow(pixels, cmap="gray", vmin=0, vmax=255)
             axis.set(xticks=[], yticks=[])
             if name == "truth":
-                boxes, label = split.boxes_xywh[number], split.classes[number] or "class unknown"
+                boxes, label = split.boxes_xywh[number], split.kinds[number] or "class unknown"
             else:
                 boxes, score = kept[name][number], scores[name][number]
                 label = "rightly nothing" if np.isnan(score) else f"score {score:.2f}"

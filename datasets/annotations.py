@@ -1,12 +1,13 @@
 """Read the COCO file of a split, which may come from anybody."""
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NotRequired
 
 from pydantic import AfterValidator, Field, with_config
 from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
 
+from hilum.class_names import ONE_CLASS
 from hilum.dicom.header import MAX_PIXELS
 from hilum.documents import RECORD, read_json, shown
 from hilum.errors import HilumError
@@ -56,19 +57,23 @@ class Coco(TypedDict):
     categories: NotRequired[Any]
 
 
-def read_annotations(path: Path, known: Container[str], *, remedy: str) -> tuple[Coco, list[str]]:
+def read_annotations(
+    path: Path, known: Container[str], class_names: Sequence[str] = ONE_CLASS, *, remedy: str
+) -> tuple[Coco, list[str]]:
     """Read the COCO file of a split.
 
     Args:
         path: the file.
         known: ids of the images that there are.
+        class_names: of the dataset folder, whose categories are numbered from 1 on.
         remedy: what to do where it is wrong.
 
     Returns:
         What the file holds, and the ids of its images, which are the names of their files without the ending.
 
     Raises:
-        HilumError: not readable; an image is unknown or there twice; a box has no image, no size or lies outside.
+        HilumError: not readable; an image is unknown or there twice; a box has no image, no size or no such class, or
+            lies outside.
     """
     coco = read_json(path, Coco, remedy=remedy)
 
@@ -94,6 +99,8 @@ def read_annotations(path: Path, known: Container[str], *, remedy: str) -> tuple
         its = images.get(annotation["image_id"])
         if its is None:
             raise refuse(f"annotations.{number}.image_id", f"no image of this file has the id {annotation['image_id']}")
+        if not 1 <= (category := annotation.get("category_id", 1)) <= len(class_names):
+            raise refuse(f"annotations.{number}.category_id", f"{category}; the classes are 1 to {len(class_names)}")
         x, y, width, height = annotation["bbox"]
         if min(width, height) <= 0:
             raise refuse(f"annotations.{number}.bbox", f"width {width:g} and height {height:g} are not both above 0")

@@ -1,7 +1,7 @@
 """Read a dataset folder: which images are in a split, where their opacities are, whose they are."""
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from hilum.class_names import class_names_of
 from hilum.datasets.annotations import Coco, read_annotations
 from hilum.datasets.boxes import xywh_to_xyxy, xyxy_to_xywh
 from hilum.datasets.letterbox import Letterbox
@@ -38,7 +39,9 @@ class Split:
         paths: the pictures, 8-bit grayscale.
         sizes_wh: (images, 2) pixels.
         boxes_xyxy: one float64 (boxes, 4) an image, pixels; (0, 4) where there is no opacity.
-        classes: Normal / No Lung Opacity / Not Normal / Lung Opacity; "" where unknown.
+        class_ids: one int64 (boxes,) an image: the place of each box's class in `class_names`.
+        class_names: of what is looked for.
+        kinds: Normal / No Lung Opacity / Not Normal / Lung Opacity; "" where unknown.
         patients: who the image is of, as "patient ..."; "image ..." with its own id where nobody said, so that the two
             never meet under one name.
         views, sexes, ages_years: as in `metadata.csv`; "" where unknown.
@@ -50,7 +53,9 @@ class Split:
     paths: tuple[Path, ...]
     sizes_wh: NDArray[np.int64]
     boxes_xyxy: tuple[NDArray[np.float64], ...]
-    classes: tuple[str, ...]
+    class_ids: tuple[NDArray[np.int64], ...]
+    class_names: tuple[str, ...]
+    kinds: tuple[str, ...]
     patients: tuple[str, ...]
     views: tuple[str, ...]
     sexes: tuple[str, ...]
@@ -73,6 +78,22 @@ class Split:
     def boxes_xywh(self) -> tuple[NDArray[np.float64], ...]:
         """As the competition's metric takes them: left, top, width, height."""
         return tuple(xyxy_to_xywh(boxes) for boxes in self.boxes_xyxy)
+
+    def of_class(self, class_id: int) -> "Split":
+        """The same images with the boxes of one class alone, as the one class that is looked for."""
+        if len(self.class_names) == 1:
+            return self
+        of_it = [ids == class_id for ids in self.class_ids]
+        return replace(
+            self,
+            boxes_xyxy=tuple(boxes[mask] for boxes, mask in zip(self.boxes_xyxy, of_it, strict=True)),
+            class_ids=tuple(np.zeros(int(mask.sum()), np.int64) for mask in of_it),
+            class_names=(self.class_names[class_id],),
+        )
+
+    def by_class(self) -> dict[str, "Split"]:
+        """The split as each class's, by its name."""
+        return {name: self.of_class(class_id) for class_id, name in enumerate(self.class_names)}
 
     def letterbox(self, number: int, size: int) -> Letterbox:
         """Where an image lies in a square of `size` pixels."""
@@ -161,6 +182,11 @@ class Dataset:
         return self.path / "data.yaml"
 
     @property
+    def class_names(self) -> tuple[str, ...]:
+        """Of what is looked for, in the order of their ids."""
+        return class_names_of(self.conversion)
+
+    @property
     def patients_known(self) -> bool:
         """Whether it was said whose the images are. Only some splits are by patient: see `datasets/leaks.py`."""
         return self.conversion.get("patients_known", False)
@@ -193,7 +219,7 @@ class Dataset:
         Raises:
             HilumError: a file of the folder is missing or damaged.
         """
-        return read_annotations(self.annotations_path(name), self.metadata.index, remedy=_AGAIN)
+        return read_annotations(self.annotations_path(name), self.metadata.index, self.class_names, remedy=_AGAIN)
 
     def split(self, name: SplitName) -> Split:
         """A split, which is read once.
@@ -210,8 +236,9 @@ class Dataset:
         images, rows, folder = coco["images"], self.metadata.loc[image_ids], self.root / "images"
         boxes: dict[int, list[list[float]]] = {image["id"]: [] for image in images}
         for annotation in coco["annotations"]:
-            boxes[annotation["image_id"]].append(annotation["bbox"])
-        flat_xyxy = xywh_to_xyxy(np.array([box for of_image in boxes.values() for box in of_image]))
+            boxes[annotation["image_id"]].append([*annotation["bbox"], annotation.get("category_id", 1) - 1])
+        flat = np.array([box for of_image in boxes.values() for box in of_image], np.float64).reshape(-1, 5)
+        flat_xyxy, class_ids = xywh_to_xyxy(flat[:, :4]), flat[:, 4].astype(np.int64)
         ends = np.cumsum([len(of_image) for of_image in boxes.values()])
 
         def texts(column: str) -> tuple[str, ...]:
@@ -224,7 +251,9 @@ class Dataset:
             paths=tuple(folder / image["file_name"] for image in images),
             sizes_wh=np.array([(i["width"], i["height"]) for i in images], np.int64).reshape(-1, 2),
             boxes_xyxy=tuple(np.split(flat_xyxy, ends[:-1])) if images else (),
-            classes=texts("class"),
+            class_ids=tuple(np.split(class_ids, ends[:-1])) if images else (),
+            class_names=self.class_names,
+            kinds=texts("class"),
             patients=tuple(people(rows)),
             views=texts("view"),
             sexes=texts("sex"),

@@ -3,14 +3,23 @@
 from pathlib import Path
 from typing import Annotated, Any, Final, Required
 
-from pydantic import Field, with_config
+from pydantic import AfterValidator, Field, with_config
 from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
 
+from hilum.class_names import check_class_names
 from hilum.documents import MAX_RECORD_BYTES, RECORD, Count, read_json
+from hilum.errors import HilumError
 
 CONVERSION: Final = "conversion.json"
 PARENT: Final = "parent_fingerprint"  # in the record of a further split: the data that it was made from
 PARENT_PATH: Final = "parent_path"  # likewise, of a split that does not lie in them: where they lie
+
+
+def _checked(names: list[str]) -> list[str]:
+    try:
+        return list(check_class_names(names))
+    except HilumError as error:
+        raise ValueError(str(error)) from error
 
 
 @with_config(RECORD)
@@ -21,6 +30,7 @@ class Conversion(TypedDict, total=False):
         complete: whether all has been written.
         hilum: the version that wrote it.
         source: name of what was converted.
+        class_names: of what is looked for, in the order of their ids; those of the challenge where missing.
         images: labelled ones.
         patients_known: whether it was said whose the images are.
         images_without_patient: how many of them are of nobody known.
@@ -34,6 +44,7 @@ class Conversion(TypedDict, total=False):
     complete: Required[bool]
     hilum: str
     source: str
+    class_names: Annotated[list[str], AfterValidator(_checked)]
     images: Count
     patients_known: bool
     images_without_patient: Count

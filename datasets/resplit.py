@@ -20,8 +20,9 @@ import numpy as np
 import pandas as pd
 
 from hilum import __version__
+from hilum.class_names import said_of_classes
 from hilum.datasets.annotations import Coco
-from hilum.datasets.coco import CATEGORIES
+from hilum.datasets.coco import categories
 from hilum.datasets.folder import SPLITS, Dataset, people
 from hilum.datasets.id_lists import one_of_each, read_id_list, read_named_ids, refuse, refuse_unknown
 from hilum.datasets.leaks import leak_check
@@ -169,6 +170,7 @@ def _replace(
     elsewhere = folders[0].resolve().parents[1] != root
     about: dict[str, Any] = {
         PARENT: data.fingerprint,
+        **said_of_classes(data.class_names),
         **({PARENT_PATH: str(root)} if elsewhere else {}),
         "kind": type(kind).__name__.lower(),
         "seed": seed,
@@ -212,7 +214,7 @@ def _read_images(data: Dataset, patients: Mapping[str, str]) -> tuple[pd.DataFra
 
     Columns are those of `metadata.csv`, and `opacity`: whether the image has a box.
     """
-    coco: Coco = {"images": [], "annotations": [], "categories": CATEGORIES}
+    coco: Coco = {"images": [], "annotations": [], "categories": categories(data.class_names)}
     for part, _ in map(data.coco, SPLITS):
         coco["images"] += part["images"]
         coco["annotations"] += part["annotations"]

@@ -31,7 +31,7 @@ from hilum.datasets.boxes import xyxy_to_xywh
 from hilum.datasets.folder import Dataset, Split, SplitName
 from hilum.datasets.letterbox import Interpolation, Letterbox
 from hilum.datasets.pictures import read_picture
-from hilum.datasets.yolo import CLASS_NAMES, boxes_to_yolo, data_yaml
+from hilum.datasets.yolo import boxes_to_yolo, data_yaml
 from hilum.detectors.private_ultralytics import (
     DEFAULT_CFG,
     RANK,
@@ -51,7 +51,7 @@ from hilum.files import read_regular
 
 SCORE: Final = "competition/score"
 CONFIDENCE: Final = "competition/confidence"
-_DATA: Final = {"names": CLASS_NAMES, "nc": len(CLASS_NAMES), "channels": 1}
+_DATA: Final = {"names": {0: "opacity"}, "nc": 1, "channels": 1}
 FILL: Final = 114  # the grey that ultralytics pads with, in its augmentation too
 
 

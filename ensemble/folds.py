@@ -69,7 +69,7 @@ def deal_train(data: Dataset, folds: int, *, seed: int) -> list[str]:
 
 def _traits(split: Split) -> list[tuple[str, ...]]:
     """Class, view, sex, as `hilum split` stratifies by; where no class is known, whether there is a box."""
-    kinds = [kind or str(len(boxes) > 0) for kind, boxes in zip(split.classes, split.boxes_xyxy, strict=True)]
+    kinds = [kind or str(len(boxes) > 0) for kind, boxes in zip(split.kinds, split.boxes_xyxy, strict=True)]
     return list(zip(kinds, split.views, split.sexes, strict=True))
 
 

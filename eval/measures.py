@@ -89,7 +89,7 @@ def measure(split: Split, answer: Answer, thresholds: Mapping[str, Threshold]) -
         drawn |= bootstrap(statistic, split.patients, resamples=resamples)
     interval = {name: figure.interval() for name, figure in drawn.items()}
     chosen = by_name({OPERATING_POINT: answer.least, **thresholds})
-    mistakes = sort_mistakes(truth, boxes, confidence, split.classes)
+    mistakes = sort_mistakes(truth, boxes, confidence, split.kinds)
     figures = Figures(
         score=interval["score"],
         sensitivity=interval["sensitivity"],
@@ -143,7 +143,7 @@ def _strata(split: Split, answer: Answer) -> Strata:
         *answer.kept(),
         split.patients,
         factors={"view": split.views, "sex": split.sexes, "age group": ages},
-        classes=split.classes,
+        classes=split.kinds,
         sizes_wh=split.sizes_wh,
         probability=answer.probabilities(),
         resamples=_RESAMPLES,

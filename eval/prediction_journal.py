@@ -15,6 +15,7 @@ from typing import Annotated, Any, NamedTuple, Self
 import numpy as np
 from pydantic import Field, TypeAdapter
 
+from hilum.class_names import MOST_CLASSES, ONE_CLASS
 from hilum.detections import Detections
 from hilum.dicom.header import Description
 from hilum.documents import check, parse_json
@@ -36,6 +37,8 @@ class _Line(NamedTuple):
     warning: str | None
     description: tuple[str, str, str, str, str]
     size_wh: tuple[int, int] | None
+    class_id: list[Annotated[int, Field(ge=0, lt=MOST_CLASSES)]]
+    class_probabilities: tuple[float, ...]
 
 
 _LINE = TypeAdapter(_Line)
@@ -50,24 +53,31 @@ class PredictionJournal:
         boxes: found in the others.
     """
 
-    def __init__(self, folder: Path, made_with: Mapping[str, Any], image_ids: Iterable[str]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        made_with: Mapping[str, Any],
+        image_ids: Iterable[str],
+        class_names: tuple[str, ...] = ONE_CLASS,
+    ) -> None:
         """Open the journal of a predictions folder; begin it anew where it is of other images or made otherwise.
 
         Args:
             folder: exists, and nobody else writes there.
             made_with: all that results depend on, as JSON values.
             image_ids: of the images, in their order.
+            class_names: of what is looked for.
 
         Raises:
             HilumError: a link, a pipe or a device is in the place of the journal.
             OSError: the folder is not writable.
         """
         self.done = self.failed = self.boxes = 0
-        self._path = folder / JOURNAL
+        self._path, self._class_names = folder / JOURNAL, class_names
         expected = iter(image_ids)
 
         def take(line: str) -> bool:
-            result = _read(line)
+            result = _read(line, class_names)
             if result is None or result.image_id != next(expected, None):
                 return False
             self._count(result)
@@ -81,13 +91,14 @@ class PredictionJournal:
         probability = float(result.image_probability)
         values = [found.xyxy.tolist(), found.confidence.tolist(), None if math.isnan(probability) else probability]
         said = [result.error, result.warning, astuple(result.description), result.size_wh]
+        said += [found.class_id.tolist(), result.class_probabilities]
         self._lines.add(json.dumps([result.image_id, *values, *said]))
         self._count(result)
 
     def results(self) -> Iterator[Result]:
         """What was found in each image, in order, read one at a time."""
         for line in self._lines:
-            if result := _read(line):
+            if result := _read(line, self._class_names):
                 yield result
 
     def remove(self) -> None:
@@ -118,19 +129,21 @@ def digest_of_files(paths: Iterable[Path]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _read(line: str) -> Result | None:
+def _read(line: str, class_names: tuple[str, ...]) -> Result | None:
     """A line's result; None where it is none."""
     try:
         values = check(parse_json(line, JOURNAL), _LINE, JOURNAL)
     except HilumError:
         return None
-    if len(values.xyxy) != len(values.confidence):
+    if len(values.xyxy) != len(values.confidence) or len(values.class_id) != len(values.confidence):
+        return None
+    if max(values.class_id, default=0) >= len(class_names):
         return None
     found = Detections(
         xyxy=np.array(values.xyxy, np.float64).reshape(-1, 4),
         confidence=np.array(values.confidence, np.float64),
-        class_id=np.zeros(len(values.confidence), int),
+        class_id=np.array(values.class_id, int),
     )
     probability = math.nan if values.image_probability is None else values.image_probability
     said = values.error, values.warning, Description(*values.description), values.size_wh
-    return Result(values.image_id, found, probability, *said)
+    return Result(values.image_id, found, probability, *said, class_names, values.class_probabilities)

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import with_config
 from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
 
+from hilum.class_names import class_names_of
 from hilum.datasets.boxes import xyxy_to_xywh
 from hilum.documents import MAX_RECORD_BYTES, RECORD, Share, read_json
 from hilum.files import csv_line, replacing
@@ -21,7 +22,7 @@ TABLE = "predictions.csv"
 LINES = "results.jsonl"
 IMAGES = "images.csv"
 ABOUT = "about.json"
-CATEGORY = 1  # opacity, the only one there is
+CATEGORY = 1  # of the first class; further ones follow it
 _COLUMNS = (
     *("coco_id", "image_id", "status", "boxes", "probability"),
     *("error", "warning", "modality", "body_part", "view"),
@@ -35,8 +36,9 @@ class About(TypedDict, total=False):
 
     run: str | None
     hilum: str | None
-    confidence: Share | None
-    floor: Share | None
+    class_names: list[str]
+    confidence: Share | list[Share] | None
+    floor: Share | list[Share] | None
     split: str | None
     data_fingerprint: str | None
     of_run: str | None
@@ -60,7 +62,8 @@ def write_predictions(
         results: one an image.
         coco_ids: the images' ids in a data set; numbers from 1 where None. `images.csv` tells whose they are.
         about: what the predictions were made with, any JSON values. `read_answer` goes by these: `confidence`, the
-            operating point; `floor`, the confidence below which no box was written; `split`, of the data set. Others
+            operating point; `floor`, the confidence below which no box was written (of several classes one for each);
+            `class_names`, where they are not the challenge's; `split`, of the data set. Others
             are for people, and for who calls `read_about`: `run`, `hilum`, `data_fingerprint`, and `of_run` and
             `of_images`, digests that tell predictions of another run or of other images.
         places: where each image lies. With it the table of images leads back to a person: it has the path and, of a
@@ -68,6 +71,8 @@ def write_predictions(
         at: when this was; `results.jsonl` tells it in UTC.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    class_names = class_names_of(about or {})
+    several = len(class_names) > 1
     # The last that is opened takes its place first. The table of images goes before all others are replaced and comes
     # after them: a folder that has it is whole, and of one piece.
     with (
@@ -76,8 +81,8 @@ def write_predictions(
         replacing(folder / LINES) as lines,
         replacing(folder / RESULTS) as found,
     ):
-        images.write(csv_line(_COLUMNS))
-        table.write(csv_line(["image_id", "x", "y", "width", "height", "confidence"]))
+        images.write(csv_line([*_COLUMNS, *(probability_column(name) for name in class_names if several)]))
+        table.write(csv_line(["image_id", "x", "y", "width", "height", "confidence", *(["class"] if several else [])]))
         found.write("[\n")
         between, made_by = "", _made_by(about or {}, at)
         numbers = count(1) if coco_ids is None else coco_ids
@@ -85,16 +90,20 @@ def write_predictions(
         named = zip(numbers, repeat(None) if places is None else places, strict=all(known))
         for (number, place), result in zip(named, results, strict=any(known)):
             boxes = xyxy_to_xywh(result.detections.xyxy).tolist()
-            for box, confidence in zip(boxes, result.detections.confidence.tolist(), strict=True):
-                entry = {"image_id": number, "category_id": CATEGORY, "bbox": box, "score": confidence}
+            detections = result.detections
+            sure = zip(boxes, detections.confidence.tolist(), detections.class_id.tolist(), strict=True)
+            for box, confidence, class_id in sure:
+                entry = {"image_id": number, "category_id": CATEGORY + class_id, "bbox": box, "score": confidence}
                 found.write(between + json.dumps(entry))
                 between = ",\n"
-                table.write(csv_line([result.image_id, *(f"{value:.3f}" for value in box), f"{confidence:.6f}"]))
+                cells = [result.image_id, *(f"{value:.3f}" for value in box), f"{confidence:.6f}"]
+                table.write(csv_line([*cells, *([class_names[class_id]] if several else [])]))
             status = "failed" if result.error else "predicted"
             # All digits: rounding would make ties, and ties change an area under a curve.
             probability = "" if result.error else repr(float(result.image_probability))
-            cells = [number, result.image_id, status, len(boxes), probability, *_said(result, place)]
-            images.write(csv_line(cells))
+            row = [number, result.image_id, status, len(boxes), probability, *_said(result, place)]
+            of_classes = [*map(repr, result.class_probabilities)] or [""] * (len(class_names) if several else 0)
+            images.write(csv_line([*row, *of_classes]))
             lines.write(json.dumps(_line(result, place, made_by)) + "\n")
         found.write("\n]\n")
         (folder / IMAGES).unlink(missing_ok=True)
@@ -102,6 +111,11 @@ def write_predictions(
             (folder / ABOUT).unlink(missing_ok=True)
         else:
             write_json(folder / ABOUT, dict(about))
+
+
+def probability_column(class_name: str) -> str:
+    """The column of the table of images that has the probability of one class of several."""
+    return f"probability of {class_name}"
 
 
 def _made_by(about: Mapping[str, Any], at: datetime | None) -> dict[str, Any]:

@@ -2,13 +2,14 @@
 
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.uid import SecondaryCaptureImageStorage
 
+from hilum.class_names import Confidence
 from hilum.findings.source import UNICODE, SourceImage
 from hilum.findings.uids import derived_uid
 
@@ -30,11 +31,31 @@ class Algorithm:
     name: str
     version: str
     digest: str
-    confidence: float
+    confidence: Confidence
 
     def uid(self, *parts: str) -> str:
         """The UID of a thing that this algorithm made of what the words name."""
-        return derived_uid(self.digest, repr(float(self.confidence)), *parts)
+        least = self.confidence if isinstance(self.confidence, tuple) else float(self.confidence)
+        return derived_uid(self.digest, repr(least), *parts)
+
+
+class FoundBox(NamedTuple):
+    """An opacity.
+
+    Attributes:
+        xyxy: left, top, right, bottom in pixels as stored, (0, 0) the outer corner of the first.
+        percent: how sure.
+        kind: the name of its class; empty where one is looked for.
+    """
+
+    xyxy: tuple[float, float, float, float]
+    percent: float
+    kind: str = ""
+
+    @property
+    def words(self) -> str:
+        """What is written at it."""
+        return f"{self.kind} {self.percent:.0f} %".strip()
 
 
 @dataclass(frozen=True)
@@ -43,14 +64,14 @@ class Finding:
 
     Attributes:
         image: the picture.
-        boxes: left, top, right, bottom in pixels as stored, (0, 0) the outer corner of the first; in percent how sure.
+        boxes: what was found.
         percent: how likely the picture shows an opacity at all.
         warning: why the answer may mean nothing, else None.
         position: of the picture in what was asked for, from 0.
     """
 
     image: SourceImage
-    boxes: tuple[tuple[tuple[float, float, float, float], float], ...]
+    boxes: tuple[FoundBox, ...]
     percent: float
     warning: str | None
     position: int
@@ -69,7 +90,8 @@ def outline(left: float, top: float, right: float, bottom: float) -> NDArray[np.
 def summary(finding: Finding, algorithm: Algorithm) -> str:
     """A line to lie over a picture, of characters that any viewer has."""
     name = long_string(algorithm.name).encode("ascii", "replace").decode()
-    boxes = f"{finding.count} from {100 * algorithm.confidence:.4g} % on"
+    least = algorithm.confidence
+    boxes = finding.count + ("" if isinstance(least, tuple) else f" from {100 * least:.4g} % on")
     return f"hilum, {name}: opacity {finding.percent:.0f} %, {boxes}; {RESEARCH}"
 
 

@@ -10,13 +10,14 @@ from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime
 from io import BytesIO
+from itertools import repeat
 from typing import Any, Final, Literal, Protocol, get_args
 
 import pydicom
 
 from hilum.detections import Detections
 from hilum.errors import HilumError
-from hilum.findings.finding import MANUFACTURER, RESEARCH, Algorithm, Finding, character_set, long_string
+from hilum.findings.finding import MANUFACTURER, RESEARCH, Algorithm, Finding, FoundBox, character_set, long_string
 from hilum.findings.source import PATIENT_AND_STUDY, SourceImage
 
 Kind = Literal["sr", "pr", "sc"]
@@ -48,6 +49,7 @@ class Found(Protocol):
     def error(self) -> str | None: ...
     @property
     def warning(self) -> str | None: ...
+    def box_classes(self) -> list[str]: ...
 
 
 @dataclass(frozen=True)
@@ -132,8 +134,9 @@ def check_kinds(kinds: Collection[Kind]) -> list[tuple[Kind, Maker]]:
 def _finding(image: SourceImage, result: Found, position: int) -> Finding:
     width, height = image.size_wh
     corners = result.detections.xyxy.clip(0, (width, height) * 2).tolist()
-    sure = result.detections.confidence
-    boxes = tuple((tuple(box), _percent(share)) for box, share in zip(corners, sure, strict=True))
+    sure = map(_percent, result.detections.confidence)
+    found = zip(corners, sure, result.box_classes() or repeat(""), strict=False)
+    boxes = tuple(FoundBox(tuple(box), share, kind) for box, share, kind in found)
     return Finding(image, boxes, _percent(result.image_probability), result.warning, position)
 
 

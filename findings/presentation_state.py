@@ -57,12 +57,12 @@ def _boxes(finding: Finding, algorithm: Algorithm) -> list[pr.GraphicObject]:
     return [
         pr.GraphicObject(
             graphic_type=pr.GraphicTypeValues.POLYLINE,
-            graphic_data=outline(*box),
+            graphic_data=outline(*found.xyxy),
             units=pr.AnnotationUnitsValues.PIXEL,
-            tracking_id=f"opacity {at}",
+            tracking_id=f"{found.kind or 'opacity'} {at}",
             tracking_uid=algorithm.uid("box", finding.image.sop_instance_uid, str(at)),
         )
-        for at, (box, _) in enumerate(finding.boxes, start=1)
+        for at, found in enumerate(finding.boxes, start=1)
     ]
 
 
@@ -71,8 +71,8 @@ def _words(finding: Finding, algorithm: Algorithm) -> list[pr.TextObject]:
     width, height = finding.image.size_wh
     line_wh = min(width, max(1.0, width / 8)), min(height, max(1.0, height / 32))
     words = [
-        _text(f"{percent:.0f} %", min(left, width - line_wh[0]), max(top - line_wh[1], 0.0), line_wh)
-        for (left, top, _, _), percent in finding.boxes
+        _text(found.words, min(found.xyxy[0], width - line_wh[0]), max(found.xyxy[1] - line_wh[1], 0.0), line_wh)
+        for found in finding.boxes
     ]
     return [*words, _text(summary(finding, algorithm), 0.0, height - line_wh[1], (width, line_wh[1]))]
 

@@ -78,11 +78,11 @@ def drawn(shown: Rendered, finding: Finding, algorithm: Algorithm) -> NDArray[np
     line = max(1, round(max(grey.shape) / 400))
     canvas = cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB)
     scale = np.array(shown.scale_xy * 2)
-    for box, percent in finding.boxes:
-        left, top, right, bottom = np.rint(np.array(box) * scale).astype(int).tolist()
+    for found in finding.boxes:
+        left, top, right, bottom = np.rint(np.array(found.xyxy) * scale).astype(int).tolist()
         cv2.rectangle(canvas, (left, top), (right, bottom), _COLOUR, line)
         place = left + 2 * line, top - 4 * line if top > 16 * line else top + 14 * line
-        cv2.putText(canvas, f"{percent:.0f} %", place, _FONT, line / 2.4, _COLOUR, line, cv2.LINE_AA)
+        cv2.putText(canvas, found.words, place, _FONT, line / 2.4, _COLOUR, line, cv2.LINE_AA)
     words = summary(finding, algorithm)
     (wide, high), below = cv2.getTextSize(words, _FONT, line / 2.4, line)
     fits = min(1.0, (width - 4 * line) / wide)

@@ -5,6 +5,7 @@ the plain one. The finding is (112001, DCM, "Opacity") at the lung: no code of S
 those that DICOM lists.
 """
 
+import hashlib
 from typing import Any
 
 import pydicom
@@ -75,24 +76,28 @@ def _whole(finding: Finding, image: pydicom.Dataset, algorithm: Algorithm, numbe
 def _regions(finding: Finding, image: pydicom.Dataset, algorithm: Algorithm, number: int) -> list[Any]:
     """A group (TID 1410) a box, each with a tracking UID of its own."""
     groups = []
-    for at, (box, percent) in enumerate(finding.boxes, start=1):
+    for at, found in enumerate(finding.boxes, start=1):
         region = sr.ImageRegion(
             graphic_type=sr.GraphicTypeValues.POLYLINE,
-            graphic_data=outline(*box),
+            graphic_data=outline(*found.xyxy),
             source_image=sr.SourceImageForRegion.from_source_image(image),
         )
         tracking_uid = algorithm.uid("box", finding.image.sop_instance_uid, str(at))
         group = sr.PlanarROIMeasurementsAndQualitativeEvaluations(
-            tracking_identifier=sr.TrackingIdentifier(tracking_uid, f"Picture {number}, opacity {at}"),
+            tracking_identifier=sr.TrackingIdentifier(
+                tracking_uid, f"Picture {number}, {found.kind or 'opacity'} {at}"
+            ),
             referenced_region=region,
             geometric_purpose=codes.cid219.BoundedBy,
-            **_common(percent, algorithm),
+            **_common(found.percent, algorithm, kind=found.kind),
         )
         groups.append(group)
     return groups
 
 
-def _common(percent: float, algorithm: Algorithm, *areas: sr.CoordinatesForMeasurement) -> dict[str, Any]:
+def _common(
+    percent: float, algorithm: Algorithm, *areas: sr.CoordinatesForMeasurement, kind: str = ""
+) -> dict[str, Any]:
     identification = sr.AlgorithmIdentification(
         name=algorithm.name,
         version=f"hilum {algorithm.version}",
@@ -107,8 +112,13 @@ def _common(percent: float, algorithm: Algorithm, *areas: sr.CoordinatesForMeasu
         name=codes.DCM.Probability, value=percent, unit=codes.UCUM.Percent, referenced_coordinates=areas or None
     )
     return {
-        "finding_type": codes.DCM.Opacity,
+        "finding_type": _local_code(kind) if kind else codes.DCM.Opacity,
         "finding_sites": [sr.FindingSite(codes.SCT.Lung)],
         "algorithm_id": identification,
         "measurements": [probability],
     }
+
+
+def _local_code(kind: str) -> Code:
+    """A class of a data set by its own name, for which no public scheme need have a code; 99 marks a local one."""
+    return Code(hashlib.sha256(kind.encode()).hexdigest()[:16], "99HILUM", kind)

@@ -194,7 +194,7 @@ def _jpeg(pixels: NDArray[np.uint8], most: int) -> bytes:
 def _shot(split: Split, sides: Sequence[_Side], image: int, picture: str) -> str:
     truth = split.boxes_xywh[image]
     width, height = split.sizes_wh[image].tolist()
-    name, kind = split.image_ids[image], split.classes[image] or "class unknown"
+    name, kind = split.image_ids[image], split.kinds[image] or "class unknown"
     overlay = [boxes_svg("t", truth, [], (width, height), 0)]
     rows = []
     for side in sides:

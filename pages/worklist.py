@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from hilum.class_names import Confidence, confidence_words
 from hilum.datasets.boxes import xyxy_to_xywh
 from hilum.errors import HilumError
 from hilum.eval.calibration import Calibration
@@ -136,7 +137,7 @@ class Made:
     images: int
     run: str
     hilum: str
-    confidence: float
+    confidence: Confidence
     calibration: Calibration | None = None
     named: bool = False
 
@@ -181,8 +182,8 @@ def _page(pictures: Pictures, made: Made, with_boxes: int, unread: int) -> Page:
     rows = [*_KEYS, ("marks", _MARKS), ("names", _NAMES) if made.named else ("numbers", _NUMBERS)]
     section = Section(
         "The images",
-        f"{many(with_boxes, 'image has', 'images have')} a box from a confidence of {made.confidence:.2f} on. Press an "
-        "image to enlarge and to mark it.",
+        f"{many(with_boxes, 'image has', 'images have')} a box from a confidence of "
+        f"{confidence_words(made.confidence)} on. Press an image to enlarge and to mark it.",
         [told],
         folds=[Fold("Keys, mouse, marks and numbers", Table(("what", "it does, or is"), rows))],
         widget=_widget(pictures, made),
@@ -190,7 +191,7 @@ def _page(pictures: Pictures, made: Made, with_boxes: int, unread: int) -> Page:
     figures = [
         (f"{made.images:,}", "images"),
         (f"{with_boxes:,}", "with a box"),
-        (decimal(made.confidence), "operating point"),
+        (confidence_words(made.confidence), "operating point"),
         *([(f"{unread:,}", "could not be read")] if unread else []),
     ]
     return Page(
@@ -272,8 +273,7 @@ def _frame(number: int, result: Result, pictures: Pictures, side: int, alt: str)
         return '<span class="unread">picture could not be read</span>'
     jpeg = base64.b64encode(_jpeg(small, _QUALITY)).decode("ascii")
     found = result.detections
-    labels = [f"{value:.2f}" for value in found.confidence.tolist()]
-    boxes = boxes_svg("b0", xyxy_to_xywh(found.xyxy), labels, size_wh, 0)
+    boxes = boxes_svg("b0", xyxy_to_xywh(found.xyxy), result.box_labels(".2f"), size_wh, 0)
     return (
         f'<img src="data:image/jpeg;base64,{jpeg}" alt="{alt}" width="{small.shape[1]}" height="{small.shape[0]}" '
         f'loading="lazy" decoding="async">'

@@ -13,7 +13,7 @@ SOURCE = Path(hilum.__file__).parent
 ORDER = (
     "printable private_libraries",
     "errors talk",
-    "detections files yaml_loader progress walk source_digest",
+    "class_names detections files yaml_loader progress walk source_digest",
     "documents sealed_lines kinds pseudonyms",
     "plugins config_problems weights_file",
     "config",

@@ -10,11 +10,12 @@ from contextlib import suppress
 from difflib import get_close_matches
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, ClassVar, Final, TypeVar
+from typing import Any, ClassVar, Final, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
+from hilum.class_names import ONE_CLASS, check_class_names
 from hilum.config_problems import ConfigError, Origin, Override, Problem, explain
 from hilum.documents import parse_yaml, read_yaml, shown
 from hilum.errors import HilumError
@@ -38,12 +39,38 @@ class Table(BaseModel):
 
 
 class ExperimentConfig(Table):
-    """What every experiment says; each backend's config adds its own keys."""
+    """What every experiment says; each backend's config adds its own keys.
+
+    Attributes:
+        class_names: Of what is looked for, by their ids. Training takes them from the data, and the run keeps them.
+    """
 
     start_key: ClassVar[str | None] = None
     """The key that names what training starts with, such as `model.weights`; it takes the folder of a finished run."""
     backend: str
     seed: int = Field(default=0, ge=0)
+    class_names: tuple[str, ...] = Field(default=ONE_CLASS, exclude_if=lambda names: names == ONE_CLASS)
+
+    @field_validator("class_names")
+    @classmethod
+    def _tell_apart(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            return check_class_names(names)
+        except HilumError as error:
+            raise ValueError(str(error)) from error
+
+    def with_classes(self, names: tuple[str, ...]) -> Self:
+        """The same experiment on data of these classes.
+
+        Raises:
+            HilumError: it names others.
+        """
+        if "class_names" in self.model_fields_set and self.class_names != names:
+            raise HilumError(
+                f"class_names: {', '.join(self.class_names)} are not those of the data, {', '.join(names)}; leave this "
+                "key out, or convert with --classes"
+            )
+        return self.model_copy(update={"class_names": names}) if names != self.class_names else self
 
     @property
     def start(self) -> str:

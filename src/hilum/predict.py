@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from hilum import __version__
 from hilum.backend import Backend, backend_named
+from hilum.class_names import ONE_CLASS, Confidence
 from hilum.datasets.pictures import PackedPicture, Radiograph, picture_name, read_radiograph
 from hilum.detections import Detections
 from hilum.errors import NO_MEMORY, HilumError, PassingError
 from hilum.findings.finding import Algorithm
 from hilum.printable import as_text
-from hilum.result import Result, at_or_above, image_probability, no_detections
+from hilum.result import Result, at_or_above, class_probabilities, image_probability, no_detections
 from hilum.run import check_run, operating_confidence, run_config, run_digest
 from hilum.training.memory import keep_freed_memory
 
@@ -29,13 +30,14 @@ class Predictor:
     """A trained backend at its operating point. It keeps nothing between calls."""
 
     backend: Backend
-    confidence: float
+    confidence: Confidence
+    class_names: tuple[str, ...] = ONE_CLASS
 
     def predict(
         self,
         images: Image | Iterable[Image],
         *,
-        confidence: float | None = None,
+        confidence: Confidence | None = None,
         batch_size: int = 16,
         look: Look | None = None,
         raise_passing: bool = False,
@@ -72,12 +74,16 @@ class Predictor:
                 if raise_passing and isinstance(image, PassingError):
                     raise image
                 if isinstance(image, HilumError):
-                    yield Result(image_id, no_detections(), float("nan"), str(image))
+                    yield Result(image_id, no_detections(), float("nan"), str(image), class_names=self.class_names)
                     continue
                 every = next(found)
                 kept = _in_input(at_or_above(every, least), image.scale_xy)
-                said = image.warning, image.description, image.size_wh
+                said = image.warning, image.description, image.size_wh, self.class_names, self._of_classes(every)
                 yield Result(image_id, kept, image_probability(every), None, *said)
+
+    def _of_classes(self, found: Detections) -> tuple[float, ...]:
+        count = len(self.class_names)
+        return tuple(class_probabilities(found, count).tolist()) if count > 1 else ()
 
 
 def predict_all(predictor: Predictor, paths: Sequence[Path]) -> list[Result]:
@@ -120,8 +126,8 @@ def load(run: str | Path) -> Predictor:
     folder = Path(run)
     check_run(folder)
     keep_freed_memory()
-    backend = backend_named(run_config(folder).backend).load(folder)
-    return Predictor(backend, operating_confidence(folder))
+    config = run_config(folder)
+    return Predictor(backend_named(config.backend).load(folder), operating_confidence(folder), config.class_names)
 
 
 def algorithm_of(run: str | Path, confidence: float | None = None) -> Algorithm:

@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, Required, TypeVar
 from pydantic import ValidationError, with_config
 from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
 
+from hilum.class_names import Confidence
 from hilum.config import RUN_CONFIG, ExperimentConfig, Table, load_config
 from hilum.documents import MAX_RECORD_BYTES, RECORD, Count, Share, problems, read_json
 from hilum.errors import HilumError
@@ -73,7 +74,7 @@ class Environment(TypedDict, total=False):
 class OperatingPointRecord(TypedDict, total=False):
     """What `operating_point.json` holds: what was chosen on val; null stands for a figure that is not finite."""
 
-    confidence: Required[Share]
+    confidence: Required[Share | list[Share]]
     boxes: dict[str, Any]
     composition: Any
     figure: str
@@ -175,9 +176,21 @@ def data_fingerprints(run: Path) -> set[str | None]:
     return {trained, read_operating_point(run).get("data_fingerprint", trained)}
 
 
-def operating_confidence(run: Path) -> float:
-    """The confidence from which on boxes are kept, as chosen on val."""
-    return read_operating_point(run)["confidence"]
+def operating_confidence(run: Path) -> Confidence:
+    """The confidence from which on boxes are kept, as chosen on val; of several classes one for each.
+
+    Raises:
+        HilumError: the record is missing or damaged, or has not one for each class.
+    """
+    confidence = read_operating_point(run)["confidence"]
+    if not isinstance(confidence, list):
+        return confidence
+    if len(confidence) != len(names := run_config(run).class_names):
+        raise HilumError(
+            f"{run / OPERATING_POINT}: confidence: has {len(confidence)} values, the run {len(names)} classes; "
+            f"{_CHOOSE_AGAIN}"
+        )
+    return tuple(confidence)
 
 
 TableT = TypeVar("TableT", bound=Table)

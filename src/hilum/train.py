@@ -63,6 +63,7 @@ def train(config: ExperimentConfig, data: Dataset, run: Path) -> Predictor:
     Raises:
         HilumError: the folder holds something else, or what `check_start` finds.
     """
+    config = config.with_classes(data.class_names)
     with on_device(str(getattr(getattr(config, "train", None), "device", "auto"))), processes():
         return _train(config, data, run)
 
@@ -75,7 +76,7 @@ def check_start(config: ExperimentConfig, data: Dataset) -> None:
             processes, and the backend does not share its batches among them; or the backend cannot have what it starts
             with.
     """
-    _trainable(config, data).check_start(config, data)
+    _trainable(config, data).check_start(config.with_classes(data.class_names), data)
 
 
 def _trainable(config: ExperimentConfig, data: Dataset) -> type[Backend]:
@@ -116,7 +117,7 @@ def _train(config: ExperimentConfig, data: Dataset, run: Path) -> Predictor:
             if data.scratch == run:
                 remove(run / CACHE)
         wait()
-    return Predictor(backend, operating_confidence(run))
+    return Predictor(backend, operating_confidence(run), data.class_names)
 
 
 def _warn(kind: type[Backend], data: Dataset, start: StartedFrom) -> None:
@@ -158,6 +159,7 @@ def same_experiment(run: Path, config: ExperimentConfig, data: Dataset) -> bool:
         stored = run_config(run)  # read, not compared as text: the order of its keys says nothing
     except HilumError:
         return False
+    config = config.with_classes(data.class_names)
     return (
         _counted(stored) == _counted(config)
         and environment.get("data_fingerprint") == data.fingerprint

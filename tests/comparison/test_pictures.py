@@ -13,7 +13,7 @@ BOX = np.array([[10.0, 10.0, 30.0, 35.0]])
 
 
 def drawn(path: Path) -> Path:
-    draw_boxes(GREY, BOX, np.array([0.5]), path)
+    draw_boxes(GREY, BOX, ["0.50"], path)
     return path
 
 

@@ -42,13 +42,13 @@ def test_a_split_is_read_in_the_order_of_its_file(data):
     assert [boxes.tolist() for boxes in split.boxes_xyxy] == [[], [[1.5, 2, 4.5, 6], [5, 6, 12, 14.25]]]
     assert [boxes.tolist() for boxes in split.boxes_xywh] == [[], [[1.5, 2, 3, 4], [5, 6, 7, 8.25]]]
     assert all(boxes.shape[1:] == (4,) and boxes.dtype == np.float64 for boxes in split.boxes_xyxy)
-    assert split.classes == ("Normal", "Lung Opacity")
+    assert split.kinds == ("Normal", "Lung Opacity")
     assert split.patients == ("patient p, 2", "patient p1")
 
 
 def test_an_unknown_patient_is_the_image_itself_and_dots_in_names_stay(data):
     split = Dataset.open(data).split("val")
-    assert (split.image_ids, split.patients, split.classes) == (("b.d",), ("image b.d",), ("",))
+    assert (split.image_ids, split.patients, split.kinds) == (("b.d",), ("image b.d",), ("",))
 
 
 def test_a_patient_and_an_image_of_an_unknown_one_never_meet_under_one_name(data):

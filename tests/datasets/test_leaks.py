@@ -131,7 +131,7 @@ def test_a_folder_is_checked_and_a_later_map_counts_before_what_it_says(dataset)
     for name, described in leaks["splits"].items():
         split = data.split(name)
         assert described["images"] == len(split)
-        assert described["with_opacity"] == sum(kind == "Lung Opacity" for kind in split.classes)
+        assert described["with_opacity"] == sum(kind == "Lung Opacity" for kind in split.kinds)
         assert described["patients"] == len(set(split.patients))
     train, holdout = data.split("train").image_ids[0], data.split("holdout").image_ids[0]
     leaks = check_dataset(data, {train: "nobody else", holdout: "nobody else"})

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from hilum.class_names import ONE_CLASS
 from hilum.datasets.boxes import xywh_to_xyxy
 from hilum.datasets.folder import Split
 
@@ -27,7 +28,9 @@ def split_of(tmp_path: Path) -> Callable[[Mapping[str, NDArray[np.uint8]], Mappi
             paths=tuple(tmp_path / f"{name}.png" for name in pictures),
             sizes_wh=np.array([pixels.shape[::-1] for pixels in pictures.values()]),
             boxes_xyxy=tuple(xywh_to_xyxy(np.array(boxes_xywh.get(name, [])).reshape(-1, 4)) for name in pictures),
-            classes=nothing,
+            class_ids=tuple(np.zeros(len(boxes_xywh.get(name, [])), np.int64) for name in pictures),
+            class_names=ONE_CLASS,
+            kinds=nothing,
             patients=nothing,
             views=nothing,
             sexes=nothing,

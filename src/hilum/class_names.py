@@ -1,12 +1,14 @@
 """The names of what is looked for, in the order of their ids: of one class in the challenge, of several elsewhere."""
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from hilum.errors import HilumError
 
 ONE_CLASS: Final = ("opacity",)
 MOST_CLASSES: Final = 64
+Confidence = float | tuple[float, ...]
+"""From which on boxes are kept: one for all, or one for each of several classes."""
 _LONGEST = 64  # characters
 
 
@@ -30,3 +32,20 @@ def check_class_names(names: Sequence[str]) -> tuple[str, ...]:
             raise HilumError(f"two classes have one name: {seen[fold]!r} and {name!r}")
         seen[fold] = name
     return tuple(names)
+
+
+def confidence_words(confidence: Confidence, decimals: int = 2) -> str:
+    """From which confidence on boxes are kept, for people: "0.35", or of several classes "0.20 to 0.55, by class"."""
+    if not isinstance(confidence, tuple):
+        return f"{confidence:.{decimals}f}"
+    return f"{min(confidence):.{decimals}f} to {max(confidence):.{decimals}f}, by class"
+
+
+def class_names_of(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """What is looked for, in the order of the ids, as the record of a dataset folder or of predictions says it."""
+    return tuple(record.get("class_names", ONE_CLASS))
+
+
+def said_of_classes(names: Sequence[str]) -> dict[str, list[str]]:
+    """What a record says of its classes: nothing where they are those of the challenge, whose folders came first."""
+    return {} if tuple(names) == ONE_CLASS else {"class_names": list(names)}
