@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+PICTURE_ENDING = re.compile(r"\.(dcm|dicom|png|jpe?g|tiff?|bmp|webp|jp2)$", re.IGNORECASE)
 MISSING = frozenset(
     {"", "nan", "na", "n/a", "#n/a", "<na>", "null", "none"}
 )  # what pandas, R, Excel write for no value
@@ -187,8 +188,8 @@ def _columns(count: int) -> str:
 
 
 def _image_id(cell: str) -> str:
-    if cell[-4:].lower() == ".dcm":
-        cell = re.split(r"[/\\]", cell)[-1][:-4]
+    if PICTURE_ENDING.search(cell):
+        cell = PICTURE_ENDING.sub("", re.split(r"[/\\]", cell)[-1])
     return cell if SAFE_ID.fullmatch(cell) else ""
 
 

@@ -16,12 +16,12 @@ from safetensors.numpy import save
 from hilum.backend import Backend
 from hilum.config import ExperimentConfig, read_config
 from hilum.datasets.folder import Dataset, Split
+from hilum.datasets.fusion import Boxes
 from hilum.detections import Detections
 from hilum.documents import advising, check, parse_json
 from hilum.ensemble.composed_config import GATE, LUNGS, ComposedConfig
 from hilum.ensemble.composition import MemberPredictions, Parameters, choose_parameters, compose, operating_point
 from hilum.ensemble.folds import deal_train, fold_datasets
-from hilum.datasets.fusion import Boxes
 from hilum.ensemble.lungs import lung_maps
 from hilum.ensemble.views import View
 from hilum.errors import HilumError
