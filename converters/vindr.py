@@ -2,8 +2,8 @@
 
 VinBigData: `train.csv` with `image_id, class_name, class_id, rad_id, x_min, y_min, x_max, y_max`; 14 classes, and the
 id 14 for "No finding"; pictures in `train/`, unlabelled ones in `test/`. VinDr-CXR: `annotations_train.csv` with
-`image_id, rad_id, class_name, x_min, y_min, x_max, y_max`, and `annotations_test.csv`, whose boxes five readers agreed on, without
-`rad_id`; 22 classes. Boxes are corners in pixels of the DICOM file. Neither tells whose a picture is.
+`image_id, rad_id, class_name, x_min, y_min, x_max, y_max`, and `annotations_test.csv`, whose boxes five readers agreed
+on, without `rad_id`; 22 classes. Boxes are corners in pixels of the DICOM file. Neither tells whose a picture is.
 Sources: https://www.kaggle.com/competitions/vinbigdata-chest-xray-abnormalities-detection/data;
 Nguyen HQ et al.: VinDr-CXR. Scientific Data 2022;9:429, https://physionet.org/content/vindr-cxr/.
 """
