@@ -113,22 +113,30 @@ def convert(
 
 
 def _print_conversion(data: Path, record: dict[str, Any]) -> None:
-    rows = []
+    rows, by_class = [], record.get("class_boxes", {})
+    found = "with boxes" if by_class else "with opacity"
     for label, key in [
         ("rows in the label table", "label_rows"),
         ("images", "images"),
-        ("with opacity", "positive_images"),
+        (found, "positive_images"),
         ("boxes", "boxes"),
         ("unlabelled images", "unlabelled_images"),
         ("JPEG streams kept untouched", "untouched_jpeg"),
     ]:
         if record["images"] or key in {"unlabelled_images", "untouched_jpeg"}:
             rows.append((label, f"{record[key]:,}"))
-    rows += [(f"class {name}", f"{count:,}") for name, count in record["classes"].items()]
+    what = "kind" if "read_as" in record else "class"
+    rows += [(f"{what} {name}", f"{count:,}") for name, count in record["classes"].items()]
     for name, counts in record["splits"].items() if record["images"] else ():
-        rows.append((f"split {name}", f"{counts['images']:,} images, {counts['positive_images']:,} with opacity"))
+        rows.append((f"split {name}", f"{counts['images']:,} images, {counts['positive_images']:,} {found}"))
+    rows += [
+        (f"boxes of {name}", ", ".join(f"{n:,} {split}" for split, n in c.items())) for name, c in by_class.items()
+    ]
     rows += [("notes" if what == "note" else f"left out: {what}", f"{n:,}") for what, n in record["left_out"].items()]
     table(("", str(data)), rows)
+    for name, counts in by_class.items():
+        if missing := [split for split, boxes in counts.items() if not boxes]:
+            complain(f"class {name!r} has no box in {' and '.join(missing)}")
     if not record["images"]:
         complain(f"{data / 'sources.csv'} and the key lead back to the files: do not share them with the pictures")
     elif not record["patients_known"]:

@@ -92,7 +92,7 @@ class Annotated(Source):
         class_map = read_class_map(request.choices.classes) if request.choices.classes else None
         self.class_names = self._classes(class_map)
         self._settle()
-        used = {} if class_map is None else {"class_map": {"name": class_map.name, **class_map.members}}
+        used = {} if class_map is None else {"class_map": {"name": class_map.name, "becomes": class_map.members}}
         readers = {key: value for key, value in (("readers", self._readers), ("votes", self._votes)) if value}
         self.about = {"read_as": tables.source, **used, **(readers if tables.several_readers else {})}
 

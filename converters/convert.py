@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from hilum import __version__
-from hilum.class_names import said_of_classes
+from hilum.class_names import ONE_CLASS, said_of_classes
 from hilum.converters import target
 from hilum.converters.find_source import find_source
 from hilum.converters.journal import JOURNAL, Journal
@@ -32,7 +32,7 @@ from hilum.converters.source import UNPACKED, list_files
 from hilum.converters.target import IMAGES, LABELS, UNLABELLED
 from hilum.converters.tree import KEY, SOURCES
 from hilum.datasets.coco import boxes_to_coco
-from hilum.datasets.folder import people
+from hilum.datasets.folder import SPLITS, SplitName, people
 from hilum.datasets.left_out import LeftOut, write_left_out
 from hilum.datasets.record import CONVERSION as MARKER
 from hilum.datasets.splits import rarest_class, split_by_group
@@ -307,7 +307,19 @@ def _write_dataset(out: Path, images: Sequence[_Labelled], class_names: Sequence
     counts = write_splits(out, table, coco)
     write_atomically(out / "data.yaml", data_yaml(class_names))
     splits = counts.pop("splits")
-    return {**counts, "seed": seed, "splits": splits}
+    by_class = {} if tuple(class_names) == ONE_CLASS else {"class_boxes": _class_boxes(images, table, class_names)}
+    return {**counts, **by_class, "seed": seed, "splits": splits}
+
+
+def _class_boxes(
+    images: Sequence[_Labelled], table: pd.DataFrame, class_names: Sequence[str]
+) -> dict[str, dict[SplitName, int]]:
+    """How many boxes of each class are in each split."""
+    counts = {name: dict.fromkeys(SPLITS, 0) for name in class_names}
+    for image, split in zip(images, table["split"], strict=True):
+        for class_id in image.class_ids:
+            counts[class_names[class_id]][split] += 1
+    return counts
 
 
 def _table(pictures: Sequence[Picture]) -> pd.DataFrame:

@@ -29,6 +29,7 @@ def merge_readers(image: ImageLabels, readers: Readers, votes: int, left_out: li
         reason = f"readers contradict each other: {seen} drew boxes, {clear} saw nothing"
         left_out.append(LeftOut("note", image.image_id, image.table, image.marks[0].row, reason))
     if readers == "fused":
+        votes = min(votes, max(len(image.readers), 1))  # of a consensus there is one
         fused = [mark for name in dict.fromkeys(m.name for m in image.marks) for mark in _fused(image, name, votes)]
         alone = [mark for mark in image.marks if not _is_in(fused, mark)] if votes > 1 else []
         for mark in alone:
