@@ -265,7 +265,8 @@ def _with_boxes(source: Source, record: Record, picture: Picture) -> _Labelled |
     width, height = picture.source_size_wh
     extent = f"the picture of {width} x {height} px"
     if record.size_wh not in {None, picture.source_size_wh}:
-        leave_out("image", None, f"its boxes were drawn in one of {record.size_wh}, not in {extent}")
+        drawn = "{} x {} px".format(*record.size_wh or (0, 0))
+        leave_out("image", None, f"its boxes were drawn in a picture of {drawn}, not in {extent}")
         return None
     for told, row, class_id in zip(record.boxes_xywh, record.rows, record.class_ids, strict=True):
         box = in_pixels(told, picture.source_size_wh, in_shares=record.in_shares)

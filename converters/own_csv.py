@@ -92,7 +92,7 @@ def _rows(table: Table, image: str, box: list[str]) -> Iterator[Row]:
         yield Row(
             table.name,
             int(str(row)),
-            values[image],
+            values["named"],
             name=told.get("class", "") if "class" in told else "" if empty else ONE_CLASS[0],
             box=None if empty else corners,
             reader=told.get("reader", ""),

@@ -88,8 +88,8 @@ class Table:
             columns: of the table; the first one names the images.
 
         Returns:
-            The stripped cells of `columns`; `image_id`: the id in the first, or '' where there is none that can be a
-            file name; `problem`: why a row cannot be trusted, or ''.
+            The stripped cells of `columns`; `named`: the first as it is written; `image_id`: the id in it, or '' where
+            there is none that can be a file name; `problem`: why a row cannot be trusted, or ''.
 
         Raises:
             HilumError: a column is missing or there twice, or there are no rows.
@@ -113,8 +113,9 @@ class Table:
             raise HilumError(f"{self.name}: a header and no rows below it")
         self.count = len(records)
         rows = pd.DataFrame(records, index=numbers, columns=[*columns, "problem"], dtype=object)
+        rows["named"] = rows[columns[0]]
         rows["image_id"] = list(map(_image_id, rows[columns[0]]))
-        differs = (rows["image_id"] != "") & (rows["image_id"] != rows[columns[0]])
+        differs = (rows["image_id"] != "") & (rows["image_id"] != rows["named"])
         self.note(f"{columns[0]} is written as a file name, read as the id in it", rows.index[differs])
         no_id = (rows["image_id"] == "") & (rows["problem"] == "")
         rows.loc[no_id, "problem"] = f"{columns[0]} {BAD_ID}"
