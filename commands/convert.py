@@ -9,12 +9,19 @@ from hilum.commands.process_pool import process_pool
 from hilum.commands.terminal import bar, complain, table
 from hilum.errors import HilumError
 
+SourceName = Literal["rsna", "csv", "coco", "yolo", "siim", "vinbigdata", "vindr", "nih", "mdai", "tree"]
+
 
 def convert(
     src: Path,
     data: Path,
     *,
+    source: SourceName | None = None,
+    classes: str | None = None,
+    readers: Literal["union", "fused"] | None = None,
+    votes: Positive | None = None,
     patients: Path | None = None,
+    exclude_patients: Path | None = None,
     seed: Seed = 0,
     size: Positive | None = None,
     format: Literal["jpg", "png"] | None = None,  # noqa: A002
@@ -25,20 +32,32 @@ def convert(
     workers: Positive | None = None,
     dask: str | None = None,
 ) -> None:
-    """Convert DICOM files, once, into a dataset folder: the challenge with YOLO and COCO labels, or any tree without.
+    """Convert DICOM and picture files, once, into a dataset folder: with YOLO and COCO labels where there are tables.
 
     Interrupted, the same command again goes on and ends with the same bytes.
 
     Parameters
     ----------
     src
-        Kaggle's download, as a folder or as the zip itself; or a folder of DICOM files, of any depth and names, whose
-        pictures become unlabelled and are named by keyed hashes.
+        Kaggle's download, as a folder or as the zip itself; pictures with labels of one's own, or those of another
+        data set (see --source); or a folder of DICOM files, of any depth and names, whose pictures become unlabelled
+        and are named by keyed hashes.
     data
         Folder to write.
+    source
+        What SRC is; told by what lies there where not given: the challenge (rsna), one's own tables (csv, coco, yolo),
+        other data sets (siim, vinbigdata, vindr, nih, mdai), or DICOM files without labels (tree).
+    classes
+        Class map: a YAML file, or opacity, opacity-wide: which classes of SRC are one of those that are looked for.
+    readers
+        Where several readers drew boxes: take all (union, as where not given), or average those that overlap (fused).
+    votes
+        With --readers fused: keep boxes that so many readers drew.
     patients
         CSV that says whose each image is (columns patientId and patient, or nih_patient), so that nobody is on two
         sides of a split.
+    exclude_patients
+        CSV (columns as of --patients) or dataset folder: images of these patients are left out.
     seed
         Of the splits.
     size
@@ -63,6 +82,7 @@ def convert(
     from hilum.converters.cluster import cluster
     from hilum.converters.convert import convert as run
     from hilum.converters.journal import JOURNAL
+    from hilum.converters.record import Choices
     from hilum.converters.rendering import Rendering
 
     if dask is not None and workers:
@@ -82,6 +102,8 @@ def convert(
             seed=seed,
             patients=patients,
             key=key,
+            kind=source,
+            choices=Choices(classes, readers, votes, exclude_patients),
             overwrite=overwrite,
             executor=executor,
             progress=progress,
@@ -91,22 +113,30 @@ def convert(
 
 
 def _print_conversion(data: Path, record: dict[str, Any]) -> None:
-    rows = []
+    rows, by_class = [], record.get("class_boxes", {})
+    found = "with boxes" if by_class else "with opacity"
     for label, key in [
         ("rows in the label table", "label_rows"),
         ("images", "images"),
-        ("with opacity", "positive_images"),
+        (found, "positive_images"),
         ("boxes", "boxes"),
         ("unlabelled images", "unlabelled_images"),
         ("JPEG streams kept untouched", "untouched_jpeg"),
     ]:
         if record["images"] or key in {"unlabelled_images", "untouched_jpeg"}:
             rows.append((label, f"{record[key]:,}"))
-    rows += [(f"class {name}", f"{count:,}") for name, count in record["classes"].items()]
+    what = "kind" if "read_as" in record else "class"
+    rows += [(f"{what} {name}", f"{count:,}") for name, count in record["classes"].items()]
     for name, counts in record["splits"].items() if record["images"] else ():
-        rows.append((f"split {name}", f"{counts['images']:,} images, {counts['positive_images']:,} with opacity"))
+        rows.append((f"split {name}", f"{counts['images']:,} images, {counts['positive_images']:,} {found}"))
+    rows += [
+        (f"boxes of {name}", ", ".join(f"{n:,} {split}" for split, n in c.items())) for name, c in by_class.items()
+    ]
     rows += [("notes" if what == "note" else f"left out: {what}", f"{n:,}") for what, n in record["left_out"].items()]
     table(("", str(data)), rows)
+    for name, counts in by_class.items():
+        if missing := [split for split, boxes in counts.items() if not boxes]:
+            complain(f"class {name!r} has no box in {' and '.join(missing)}")
     if not record["images"]:
         complain(f"{data / 'sources.csv'} and the key lead back to the files: do not share them with the pictures")
     elif not record["patients_known"]:

@@ -9,10 +9,10 @@ import numpy as np
 from hilum.comparison.results import Addition, FoldChoice
 from hilum.datasets.boxes import xyxy_to_xywh
 from hilum.datasets.folder import Dataset, Split, SplitName
+from hilum.datasets.fusion import Boxes
 from hilum.ensemble.composed import Composed, boxes_of, check_origin
 from hilum.ensemble.composed_config import ComposedConfig, Views
 from hilum.ensemble.composition import MemberPredictions, Parameters, choose_parameters, compose, operating_point
-from hilum.ensemble.fusion import Boxes
 from hilum.errors import HilumError
 from hilum.eval.answer import Answer
 from hilum.eval.bootstrap import Resampled, bootstrap_ratios

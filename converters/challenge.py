@@ -1,25 +1,19 @@
 """The challenge as a dataset source: pictures in Kaggle's layout, with labels, classes and patients from its tables."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-import numpy as np
-from numpy.typing import NDArray
-
 from hilum.converters.challenge_layout import PATIENT_MAP, Layout, kaggle_layout, public_name
-from hilum.converters.challenge_tables import OPACITY, Labels, read_classes, read_labels
+from hilum.converters.challenge_tables import OPACITY, read_classes, read_labels
+from hilum.converters.label_check import check_ids, check_units
 from hilum.converters.record import Record, Request, Source
 from hilum.converters.source import SourceFile
-from hilum.datasets.box_units import doubtful_units, wrong_units
-from hilum.datasets.id_lists import lost_zeros, match_case, one_of_each
+from hilum.datasets.id_lists import match_case
 from hilum.datasets.left_out import LeftOut
 from hilum.datasets.patients import read_patient_map
 from hilum.datasets.tables import SAFE_ID
-from hilum.dicom.header import COLUMNS, ROWS
-from hilum.dicom.plain import read_plain
 from hilum.errors import HilumError
 
-_LOOKED_AT = 64  # pictures: as many boxes and more tell their units, and to read them takes a blink
 _OTHER_CASE = "taken for this id, from which it differs in case"
 
 
@@ -59,7 +53,9 @@ class _Challenge(Source):
         self.patients_known = bool(self._patients)
         self._passed_over = [*request.not_listed, *layout.left_out]
         self._train = _files_by_id(layout.train_images, self._labels.boxes, self._passed_over)
-        _check_labels(self._labels, self.table, self._train, request.tell)
+        boxes = {image_id: [box[:4] for box in found] for image_id, found in self._labels.boxes.items()}
+        check_ids(boxes, self.table, self._train)
+        check_units(boxes, self.table, self._train, request.tell)
 
     def _note_case(self, table: str, image_ids: Collection[str]) -> None:
         self.left_out += [LeftOut("note", image_id, table, None, _OTHER_CASE) for image_id in image_ids]
@@ -149,59 +145,3 @@ def _files_by_id(
                 left_out.append(LeftOut("note", image_id, file.name, None, _OTHER_CASE))
             found[image_id] = seen[fold] = file
     return found
-
-
-def _check_labels(labels: Labels, table: str, files: Mapping[str, SourceFile], tell: Callable[[str], None]) -> None:
-    """Refuse a label table that cannot be of these pictures, and tell what is doubtful of it.
-
-    Args:
-        labels: what was read.
-        table: its name, for messages.
-        files: the pictures by image id.
-        tell: called with a line.
-
-    Raises:
-        HilumError: it names none of the pictures, ids lost their leading zeros, or its boxes are relative or corners.
-    """
-    ids = labels.boxes
-    if ids and not ids.keys() & files.keys():
-        raise HilumError(
-            f"{table}: none of its {len(ids):,} images is among the {len(files):,} pictures: {one_of_each(ids, files)}"
-        )
-    if lost := lost_zeros(ids, files):
-        raise HilumError(f"{table}: {len(lost):,} of its {len(ids):,} ids lost zeros: {one_of_each(ids, files)}")
-    if reason := wrong_units(_array([box[:4] for boxes in ids.values() for box in boxes])):
-        raise HilumError(f"{table}: {reason}")
-    positive = sorted(image_id for image_id, boxes in ids.items() if boxes and image_id in files)
-    boxes, sizes = [], []
-    for at in np.linspace(0, len(positive) - 1, min(_LOOKED_AT, len(positive))).astype(int).tolist():
-        if size_wh := _size_wh(files[positive[at]]):
-            of_image = [box[:4] for box in ids[positive[at]]]
-            boxes += of_image
-            sizes += [size_wh] * len(of_image)
-    if not boxes:
-        return
-    if reason := wrong_units(_array(boxes), np.array(sizes)):
-        raise HilumError(f"{table}: {reason}")
-    if reason := doubtful_units(_array(boxes), np.array(sizes)):
-        tell(f"{table}: {reason}")
-
-
-def _array(boxes: Sequence[Sequence[float]]) -> NDArray[np.float64]:
-    return np.array(boxes, np.float64).reshape(-1, 4)
-
-
-def _size_wh(file: SourceFile) -> tuple[int, int] | None:
-    """Width and height of a picture in pixels; None where it cannot be read, which is told when it is converted."""
-    try:
-        content = file.read()
-        plain = read_plain(content)
-        if plain is not None:
-            return plain.stream.size_wh
-        from hilum.dicom.reading import header_of, read_dicom
-
-        header = header_of(read_dicom(content))
-        width, height = int(header[COLUMNS]), int(header[ROWS])
-    except Exception:  # noqa: BLE001 - whatever a damaged file may do
-        return None
-    return (width, height) if width > 0 and height > 0 else None

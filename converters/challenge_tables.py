@@ -64,7 +64,7 @@ def read_labels(content: bytes, name: str) -> Labels:
     table = Table(name, content)
     rows = table.read(LABEL_COLUMNS)
     target = _targets(table, rows)
-    numbers = pd.DataFrame({column: by_value(rows[column], _number) for column in BOX_COLUMNS}, dtype=np.float64)
+    numbers = pd.DataFrame({column: by_value(rows[column], number) for column in BOX_COLUMNS}, dtype=np.float64)
     missing = pd.DataFrame({column: rows[column].str.lower().isin(MISSING) for column in BOX_COLUMNS})
     negative, positive = target == 0, target == 1
     again = rows["image_id"][negative].duplicated()
@@ -126,7 +126,7 @@ def read_classes(content: bytes, name: str) -> tuple[dict[str, str], list[LeftOu
     known = {plain(kind): kind for kind in CLASSES}
     kinds = by_value(rows["class"], lambda cell: known.get(plain(cell)))
     for row, image_id, cell in rows.loc[kinds.isna(), ["image_id", "class"]].itertuples(name=None):
-        reason = f"class is {_described(cell)}, expected one of {', '.join(CLASSES)}"
+        reason = f"class is {described(cell)}, expected one of {', '.join(CLASSES)}"
         table.leave_out("row", image_id, row, reason)
     for cell, respelt in rows["class"][kinds.notna() & (kinds != rows["class"])].groupby(rows["class"]):
         table.note(f"class is written {quoted(str(cell))}, read as {kinds[respelt.index[0]]!r}", respelt.index)
@@ -144,7 +144,7 @@ def _targets(table: Table, rows: pd.DataFrame) -> "pd.Series[float]":
     for row, image_id, cell, problem in rows.loc[target.isna(), ["image_id", "Target", "problem"]].itertuples(
         name=None
     ):
-        reason = problem or f"Target is {_described(cell)}, expected 0 or 1"
+        reason = problem or f"Target is {described(cell)}, expected 0 or 1"
         table.leave_out("row", image_id, row, reason)
     other_words = cells[target.notna() & ~cells.isin(_AS_PANDAS_WRITES)]
     for cell, same in other_words.groupby(other_words):
@@ -162,9 +162,9 @@ def _wrong_boxes(rows: pd.DataFrame, boxes: pd.DataFrame) -> dict[int, str]:
         if all(cell.lower() in MISSING for cell in cells):
             wrong[row] = "Target is 1, yet the row has no box"
         elif unread[row]:
-            wrong[row] = f"box is {', '.join(map(_described, cells))}; expected are four finite numbers"
+            wrong[row] = f"box is {', '.join(map(described, cells))}; expected are four finite numbers"
         elif flat[row]:
-            wrong[row] = f"box is {' x '.join(map(_described, cells[2:]))} px, expected a width and a height above 0"
+            wrong[row] = f"box is {' x '.join(map(described, cells[2:]))} px, expected a width and a height above 0"
         else:
             wrong[row] = f"box reaches beyond {MAX_SIDE_PX:,} px, farther than a DICOM picture can"
     return wrong
@@ -197,11 +197,11 @@ def _without_contradictions(table: Table, images: pd.DataFrame) -> "pd.Index[str
 
 
 def _target(cell: str) -> float | None:
-    value = _WORDS.get(cell.lower(), _number(cell))
+    value = _WORDS.get(cell.lower(), number(cell))
     return value if value in (0, 1) else None
 
 
-def _number(cell: str) -> float | None:
+def number(cell: str) -> float | None:
     if len(cell) > 40:
         return None
     if _DECIMAL_COMMA.fullmatch(cell):
@@ -209,12 +209,12 @@ def _number(cell: str) -> float | None:
     return float(cell) if _NUMBER.fullmatch(cell) else None
 
 
-def _described(cell: str) -> str:
+def described(cell: str) -> str:
     """A cell as a table that may be shared can show it: a number of pixels, else its kind and length alone.
 
     It stands where something else was expected, so it may be a name, a date of birth, or another number of a person.
     """
-    value = _number(cell)
+    value = number(cell)
     if value is not None and len(cell) <= _LONGEST_NUMBER and abs(value) <= MAX_SIDE_PX:
         return cell
     if not cell:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,27 +21,29 @@ import numpy as np
 import pandas as pd
 
 from hilum import __version__
-from hilum.converters import challenge, target, tree
+from hilum.class_names import ONE_CLASS, said_of_classes
+from hilum.converters import target
+from hilum.converters.find_source import find_source
 from hilum.converters.journal import JOURNAL, Journal
-from hilum.converters.picture import Box, Job, Picture, convert_pictures, inside, scaled
-from hilum.converters.record import Record, Request, Source
+from hilum.converters.picture import Box, Job, Picture, convert_pictures, in_pixels, inside, scaled
+from hilum.converters.record import AS_THEY_ARE, Choices, Record, Request, Source
 from hilum.converters.rendering import AS_IS, Rendering
 from hilum.converters.source import UNPACKED, list_files
 from hilum.converters.target import IMAGES, LABELS, UNLABELLED
 from hilum.converters.tree import KEY, SOURCES
 from hilum.datasets.coco import boxes_to_coco
-from hilum.datasets.folder import people
+from hilum.datasets.folder import SPLITS, SplitName, people
 from hilum.datasets.left_out import LeftOut, write_left_out
 from hilum.datasets.record import CONVERSION as MARKER
-from hilum.datasets.splits import split_by_group
+from hilum.datasets.splits import rarest_class, split_by_group
 from hilum.datasets.tables import SAFE_ID
 from hilum.datasets.writing import METADATA, write_metadata, write_splits
 from hilum.datasets.yolo import data_yaml
+from hilum.dicom.header import NO_TAGS
 from hilum.errors import HilumError
 from hilum.files import refuse_links, write_atomically
 from hilum.progress import Progress, no_progress
 
-FINDERS = (challenge.find, tree.find)  # the first whose kind a source is; a new kind goes before the tree
 _CHUNK = 32  # files a task: few enough to lose little, many enough to be worth the way to a worker
 
 
@@ -53,6 +55,8 @@ def convert(
     seed: int = 0,
     patients: Path | None = None,
     key: Path | None = None,
+    kind: str | None = None,
+    choices: Choices = AS_THEY_ARE,
     overwrite: bool = False,
     executor: Executor | None = None,
     progress: Progress = no_progress,
@@ -60,9 +64,9 @@ def convert(
 ) -> dict[str, Any]:
     """Convert a source into the dataset folder `out`.
 
-    Where the source is laid out as Kaggle's download, its pictures get labels and splits. Any other tree of DICOM
-    files becomes unlabelled pictures that are named by keyed hashes, as their patients are; `sources.csv` alone leads
-    back.
+    Where a source is laid out as one of those that are known, its pictures get labels and splits. Any other tree of
+    DICOM files becomes unlabelled pictures that are named by keyed hashes, as their patients are; `sources.csv` alone
+    leads back.
 
     Args:
         source: a folder, or a zip that is read in place.
@@ -71,6 +75,8 @@ def convert(
         seed: of the splits.
         patients: a CSV that says whose each image is; without it images count as persons.
         key: file with the key of the hashes; made where it is missing. `out`/sources.key where None.
+        kind: of the source, a key of `find_source.FINDERS`; told by what lies there where None.
+        choices: how labels are read.
         overwrite: convert again into a folder that already holds a dataset.
         executor: where files are converted; in this process where None. Any `concurrent.futures` executor will do.
         progress: called with the files done and their total.
@@ -94,7 +100,9 @@ def convert(
                 raise HilumError(f"{out}: is the source itself; give DATA a folder of its own")
             earlier = (out / UNPACKED).exists()
             try:
-                found = _find(source, work.out, patients, key, tell)
+                files, not_listed = list_files(source.absolute(), work.out)
+                request = Request(source, work.out, files, not_listed, patients, key, tell, choices)
+                found = find_source(request, kind)
                 target.mark(out, begun=begun)
                 record = _convert_source(found, work, seed)
             except HilumError:
@@ -102,7 +110,15 @@ def convert(
                     shutil.rmtree(out / UNPACKED, ignore_errors=True)
                 raise
             named = {} if found.private else {"source": source.absolute().name}
-            record = {"hilum": __version__, "complete": True, **named, **record, "rendering": asdict(rendering)}
+            record = {
+                "hilum": __version__,
+                "complete": True,
+                **named,
+                **found.about,
+                **said_of_classes(found.class_names),
+                **record,
+                "rendering": asdict(rendering),
+            }
             shutil.rmtree(out / UNPACKED, ignore_errors=True)
             (out / JOURNAL).unlink(missing_ok=True)
             write_atomically(out / MARKER, json.dumps(record, indent=1) + "\n")
@@ -154,7 +170,8 @@ class _Work:
         pictures = str(self.out / (IMAGES if record.labelled else UNLABELLED))
         labels = str(self.out / LABELS) if record.labelled else None
         known = journal.known.get((pictures, record.image_id))
-        return Job(record.file, record.image_id, pictures, labels, record.boxes_xywh, known)
+        boxes = record.boxes_xywh, record.class_ids, record.in_shares
+        return Job(record.file, record.image_id, pictures, labels, *boxes, known)
 
 
 @dataclass(frozen=True)
@@ -164,29 +181,13 @@ class _Labelled:
     picture: Picture
     record: Record
     boxes_xywh: tuple[Box, ...]
-
-
-def _find(source: Path, out: Path, patients: Path | None, key: Path | None, tell: Callable[[str], None]) -> Source:
-    """Read what a source says of its pictures; nothing is written before that."""
-    files, not_listed = list_files(source.absolute(), out)
-    for entry in not_listed:
-        if entry.file.lower().endswith(".zip"):
-            tell(f"{source}: {entry.file}: {entry.reason}")
-    request = Request(source, out, files, not_listed, patients, key, tell)
-    found = next(filter(None, (find(request) for find in FINDERS)))
-    if patients is not None and not found.patients_known:
-        raise HilumError(f"{patients}: a patient map is for images that have labels, and {source} has none of them")
-    if key is not None and not found.private:
-        raise HilumError(f"{key}: a key is for trees without labels; the ids of {source} are public")
-    if not found.private and (out / SOURCES).exists():
-        raise HilumError(f"{out / SOURCES}: is of a tree of patients; give a new folder")
-    return found
+    class_ids: tuple[int, ...]
 
 
 def _convert_source(source: Source, work: _Work, seed: int) -> dict[str, Any]:
     """What `convert` does while nobody else writes to the folder."""
     out = work.out
-    if not source.private:
+    if not source.private and not source.takes_key:
         (out / KEY).unlink(missing_ok=True)  # of a tree whose conversion failed or was given up: it has named nothing
     records = list(source.records())
     _check_ids(records)
@@ -205,7 +206,7 @@ def _convert_source(source: Source, work: _Work, seed: int) -> dict[str, Any]:
         write_atomically(out / name, text, private=True)
     images.sort(key=lambda image: image.picture.image_id)
     unlabelled.sort(key=lambda picture: picture.image_id)
-    counts = _write_dataset(out, images, seed if source.labelled else 0)
+    counts = _write_dataset(out, images, source.class_names, seed if source.labelled else 0)
     write_metadata(out / "unlabelled", _table(unlabelled))
     pictures = [*(image.picture for image in images), *unlabelled]
     stay = {
@@ -216,8 +217,8 @@ def _convert_source(source: Source, work: _Work, seed: int) -> dict[str, Any]:
     target.remove_strays(out, stay)
     write_left_out(out, left_out)
     return {
-        "patients_known": source.patients_known,
-        "images_without_patient": sum(not image.record.patient for image in images),
+        "patients_known": source.patients_known or any(image.picture.patient for image in images),
+        "images_without_patient": sum(not (image.record.patient or image.picture.patient) for image in images),
         "label_rows": source.label_rows,
         **counts,
         "unlabelled_images": len(unlabelled),
@@ -249,21 +250,26 @@ def _convert_pictures(source: Source, records: Sequence[Record], work: _Work) ->
             source.left_out.append(LeftOut(source.part, record.image_id, record.file.name, None, picture.reason))
         elif not record.labelled:
             unlabelled.append(picture)
-        elif (boxes := _boxes_inside(source, record, picture)) is not None:
-            images.append(_Labelled(picture, record, boxes))
+        elif (image := _with_boxes(source, record, picture)) is not None:
+            images.append(image)
     return images, unlabelled
 
 
-def _boxes_inside(source: Source, record: Record, picture: Picture) -> tuple[Box, ...] | None:
-    """The boxes, cut at the picture's edge; None where an image has boxes and all lie outside: it is left out."""
+def _with_boxes(source: Source, record: Record, picture: Picture) -> _Labelled | None:
+    """A picture and its boxes, cut at its edge; None where an image has boxes and all lie outside: it is left out."""
 
     def leave_out(what: str, row: int | None, reason: str) -> None:
         source.left_out.append(LeftOut(what, record.image_id, source.table, row, reason))
 
-    boxes = []
+    boxes, class_ids = [], []
     width, height = picture.source_size_wh
     extent = f"the picture of {width} x {height} px"
-    for box, row in zip(record.boxes_xywh, record.rows, strict=True):
+    if record.size_wh not in {None, picture.source_size_wh}:
+        drawn = "{} x {} px".format(*record.size_wh or (0, 0))
+        leave_out("image", None, f"its boxes were drawn in a picture of {drawn}, not in {extent}")
+        return None
+    for told, row, class_id in zip(record.boxes_xywh, record.rows, record.class_ids, strict=True):
+        box = in_pixels(told, picture.source_size_wh, in_shares=record.in_shares)
         part = inside(box, picture.source_size_wh)
         if part is None:
             leave_out("box", row, f"lies outside {extent}")
@@ -271,29 +277,50 @@ def _boxes_inside(source: Source, record: Record, picture: Picture) -> tuple[Box
         if box[0] < 0 or box[1] < 0 or box[0] + box[2] > width or box[1] + box[3] > height:
             leave_out("part of a box", row, f"reaches beyond {extent}; the part inside is kept")
         boxes.append(scaled(part, picture.scale_xy))
+        class_ids.append(class_id)
     if record.boxes_xywh and not boxes:
         leave_out("image", None, source.all_outside)
         return None
-    return tuple(boxes)
+    if record.tags != NO_TAGS:
+        picture = replace(picture, tags=record.tags)
+    return _Labelled(picture, record, tuple(boxes), tuple(class_ids))
 
 
-def _write_dataset(out: Path, images: Sequence[_Labelled], seed: int) -> dict[str, Any]:
+def _write_dataset(out: Path, images: Sequence[_Labelled], class_names: Sequence[str], seed: int) -> dict[str, Any]:
     """Deal the images, sorted by id, into splits and write everything but pictures and label files."""
     table = _table([image.picture for image in images])
     table["class"] = [image.record.kind for image in images]
-    table["patient"] = [image.record.patient for image in images]
-    strata = [f"{image.record.kind or bool(image.boxes_xywh)}|{image.picture.tags.view}" for image in images]
+    table["patient"] = [image.record.patient or image.picture.patient for image in images]
+    rarest = rarest_class([image.class_ids for image in images], class_names)
+    strata = [
+        f"{name or image.record.kind or bool(image.boxes_xywh)}|{image.picture.tags.view}"
+        for name, image in zip(rarest, images, strict=True)
+    ]
     table["split"] = split_by_group(people(table), strata, seed=seed)
     coco = boxes_to_coco(
         range(1, len(images) + 1),
         [image.picture.file_name for image in images],
         [image.picture.size_wh for image in images],
         [np.array(image.boxes_xywh, np.float64) for image in images],
+        [image.class_ids for image in images],
+        class_names,
     )
     counts = write_splits(out, table, coco)
-    write_atomically(out / "data.yaml", data_yaml())
+    write_atomically(out / "data.yaml", data_yaml(class_names))
     splits = counts.pop("splits")
-    return {**counts, "seed": seed, "splits": splits}
+    by_class = {} if tuple(class_names) == ONE_CLASS else {"class_boxes": _class_boxes(images, table, class_names)}
+    return {**counts, **by_class, "seed": seed, "splits": splits}
+
+
+def _class_boxes(
+    images: Sequence[_Labelled], table: pd.DataFrame, class_names: Sequence[str]
+) -> dict[str, dict[SplitName, int]]:
+    """How many boxes of each class are in each split."""
+    counts = {name: dict.fromkeys(SPLITS, 0) for name in class_names}
+    for image, split in zip(images, table["split"], strict=True):
+        for class_id in image.class_ids:
+            counts[class_names[class_id]][split] += 1
+    return counts
 
 
 def _table(pictures: Sequence[Picture]) -> pd.DataFrame:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 Box = tuple[float, float, float, float]
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_DICOM_NAME = re.compile(r"\.(dcm|dicom|ima)$|(^|/)[^./]*$|(^|/)[0-9.]*$", re.IGNORECASE)  # or a bare UID, or none
 # Of one file in a thousand by chance. Flat borders end in the same byte many times: three in a row are none of a text.
 _TEXT, _TAIL = re.compile(rb"(?:([A-Za-z0-9^ .,=_-])(?!\1\1)){8}"), 64
 
@@ -85,7 +86,9 @@ class Job:
         image_id: safe to be a file's name.
         pictures: folder for the picture.
         labels: folder for the label file; None for an unlabelled picture.
-        boxes_xywh: source pixels.
+        boxes_xywh: source pixels, or shares of the picture.
+        class_ids: one a box; all 0 where empty.
+        in_shares: whether boxes are shares of the picture's width and height.
         known: what an earlier, interrupted run made of this file.
     """
 
@@ -94,6 +97,8 @@ class Job:
     pictures: str
     labels: str | None
     boxes_xywh: tuple[Box, ...] = ()
+    class_ids: tuple[int, ...] = ()
+    in_shares: bool = False
     known: Picture | None = None
 
 
@@ -113,7 +118,7 @@ def convert_picture(
         job: which file, and where to.
         rendering: how.
         key: where given, the patient's id becomes a keyed hash.
-        picture_files: whether it is a picture file, such as JPEG or PNG, and not DICOM.
+        picture_files: whether it may be a picture file, such as JPEG or PNG; else it is DICOM.
 
     Raises:
         OSError: the dataset folder cannot be written, or the source's disk is gone.
@@ -123,7 +128,8 @@ def convert_picture(
     """
     try:
         content = job.file.read()
-        convert = _from_picture_file if picture_files else _from_dicom
+        is_picture = picture_files and is_picture_file(content, job.file.name)
+        convert = _from_picture_file if is_picture else _from_dicom
         picture, data = convert(content, job, rendering, key)
     except HilumError as error:
         return Picture(job.image_id, reason=str(error))
@@ -136,8 +142,18 @@ def convert_picture(
     if data is not None:
         write_atomically(f"{job.pictures}/{picture.file_name}", data)
     if job.labels is not None:
-        write_atomically(f"{job.labels}/{job.image_id}.txt", _label(job.boxes_xywh, picture))
+        write_atomically(f"{job.labels}/{job.image_id}.txt", _label(job, picture))
     return picture
+
+
+def is_picture_file(content: bytes, name: str) -> bool:
+    """Whether a file is to be read as JPEG, PNG or the like, and not as DICOM: by what it holds, then by its name."""
+    return content[128:132] != b"DICM" and not _DICOM_NAME.search(name)
+
+
+def in_pixels(box_xywh: Box, size_wh: tuple[int, int], *, in_shares: bool) -> Box:
+    """A box in pixels of a picture, in which it may be given already."""
+    return scaled(box_xywh, size_wh) if in_shares else box_xywh
 
 
 def inside(box_xywh: Box, size_wh: tuple[int, int]) -> Box | None:
@@ -154,11 +170,14 @@ def scaled(box_xywh: Box, scale_xy: tuple[float, float]) -> Box:
     return x * scale_xy[0], y * scale_xy[1], width * scale_xy[0], height * scale_xy[1]
 
 
-def _label(boxes_xywh: Sequence[Box], picture: Picture) -> str:
-    kept = [part for box in boxes_xywh if (part := inside(box, picture.source_size_wh))]
+def _label(job: Job, picture: Picture) -> str:
+    size_wh = picture.source_size_wh
+    parts = [inside(in_pixels(box, size_wh, in_shares=job.in_shares), size_wh) for box in job.boxes_xywh]
+    kept = [scaled(part, picture.scale_xy) for part in parts if part]
     if not kept:
         return ""
-    return boxes_to_yolo((scaled(box, picture.scale_xy) for box in kept), picture.size_wh)
+    class_ids = [class_id for class_id, part in zip(job.class_ids or (0,) * len(parts), parts, strict=True) if part]
+    return boxes_to_yolo(kept, picture.size_wh, class_ids=class_ids)
 
 
 def _from_dicom(content: bytes, job: Job, rendering: Rendering, key: bytes | None) -> tuple[Picture, bytes | None]:

@@ -57,6 +57,14 @@ class Coco(TypedDict):
     categories: NotRequired[Any]
 
 
+def class_ids_of(coco: Coco) -> list[list[int]]:
+    """The ids, from 0 on, of the classes of each image's boxes."""
+    found: dict[int, list[int]] = {image["id"]: [] for image in coco["images"]}
+    for box in coco["annotations"]:
+        found[box["image_id"]].append(box.get("category_id", 1) - 1)
+    return list(found.values())
+
+
 def read_annotations(
     path: Path, known: Container[str], class_names: Sequence[str] = ONE_CLASS, *, remedy: str
 ) -> tuple[Coco, list[str]]:

@@ -30,19 +30,31 @@ def read_patient_map(path: Path, known: Iterable[str], where: str) -> tuple[dict
         HilumError: not readable as a map, or it knows none of the images.
     """
     known = set(known)
-    try:
-        content = read_regular(path, MAX_BYTES)
-    except OSError as error:
-        raise HilumError(f"{path}: cannot be read: {error.strerror}") from error
-    except HilumError as error:
-        raise HilumError(f"{path}: {error}") from error
-    patients = read_patients(content, str(path))
+    patients = read_patients(_content(path), str(path))
     respelt = match_case(patients, known)
     patients = {respelt.get(image_id, image_id): patient for image_id, patient in patients.items()}
     if known and not known & patients.keys():
         each = one_of_each(patients, known)
         raise HilumError(f"{path}: has none of the {len(known):,} images of {where}: {each}")
     return patients, list(respelt.values())
+
+
+def excluded_patients(path: Path) -> set[str]:
+    """The patients that a table names, in a column `patient` or `nih_patient`, without leading zeros.
+
+    Args:
+        path: the table, or a dataset folder.
+
+    Raises:
+        HilumError: not readable, or it names no patient.
+    """
+    path = path / "metadata.csv" if path.is_dir() else path
+    table = Table(str(path), _content(path))
+    rows = table.read((_person_column(table, str(path)),))
+    found = {cell.lstrip("0") for cell in rows.iloc[:, 0] if cell.lower() not in MISSING}
+    if not found:
+        raise HilumError(f"{path}: names no patient")
+    return found
 
 
 def with_patients(images: "pd.DataFrame", patients: Mapping[str, str]) -> "pd.DataFrame":
@@ -65,10 +77,7 @@ def read_patients(content: bytes, name: str) -> dict[str, str]:
         HilumError: not readable as a table, a column is missing, a row cannot be used, or an image has two patients.
     """
     table = Table(name, content)
-    columns = {plain(column) for column in table.header}
-    person = next((column for column in _PERSON if plain(column) in columns), None)
-    if person is None:
-        raise HilumError(f"{name}: expected a column 'patient' or 'nih_patient', found {listed(table.header)}")
+    person = _person_column(table, name)
     rows = table.read(("patientId", person))
     rows["patient"] = rows[person].mask(rows[person].str.lower().isin(MISSING), "")
     again = rows[rows["image_id"].duplicated(keep=False)]
@@ -80,3 +89,20 @@ def read_patients(content: bytes, name: str) -> dict[str, str]:
         raise HilumError(f"{name}: row {wrong.index[0]}: {problem}; mend the map")
     known = rows[rows["patient"] != ""]
     return dict(zip(known["image_id"], known["patient"], strict=True))
+
+
+def _person_column(table: Table, name: str) -> str:
+    columns = {plain(column) for column in table.header}
+    person = next((column for column in _PERSON if plain(column) in columns), None)
+    if person is None:
+        raise HilumError(f"{name}: expected a column 'patient' or 'nih_patient', found {listed(table.header)}")
+    return person
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return read_regular(path, MAX_BYTES)
+    except OSError as error:
+        raise HilumError(f"{path}: cannot be read: {error.strerror}") from error
+    except HilumError as error:
+        raise HilumError(f"{path}: {error}") from error

@@ -21,7 +21,7 @@ import pandas as pd
 
 from hilum import __version__
 from hilum.class_names import said_of_classes
-from hilum.datasets.annotations import Coco
+from hilum.datasets.annotations import Coco, class_ids_of
 from hilum.datasets.coco import categories
 from hilum.datasets.folder import SPLITS, Dataset, people
 from hilum.datasets.id_lists import one_of_each, read_id_list, read_named_ids, refuse, refuse_unknown
@@ -37,6 +37,7 @@ from hilum.datasets.splits import (
     deal_around,
     deal_at_random,
     deal_folds,
+    rarest_class,
     split_by_group,
 )
 from hilum.datasets.writing import write_splits
@@ -166,8 +167,7 @@ def _replace(
         if empty := [split for split in SPLITS if split not in splits]:
             left = f"of {len(images):,} images none would be left for {' and '.join(empty)}"
             raise HilumError(f"{folder}: {left}; nothing was written")
-    root = path.resolve()
-    elsewhere = folders[0].resolve().parents[1] != root
+    elsewhere = folders[0].resolve().parents[1] != (root := path.resolve())
     about: dict[str, Any] = {
         PARENT: data.fingerprint,
         **said_of_classes(data.class_names),
@@ -212,29 +212,27 @@ def _refuse_taken(folders: Sequence[Path], *, overwrite: bool) -> None:
 def _read_images(data: Dataset, patients: Mapping[str, str]) -> tuple[pd.DataFrame, Coco]:
     """All labelled images in the order of their COCO ids, and their entries in COCO files, which are passed on.
 
-    Columns are those of `metadata.csv`, and `opacity`: whether the image has a box.
+    Columns are those of `metadata.csv`, `opacity`: whether the image has a box, and `rarest_class` of its boxes.
     """
     coco: Coco = {"images": [], "annotations": [], "categories": categories(data.class_names)}
     for part, _ in map(data.coco, SPLITS):
         coco["images"] += part["images"]
         coco["annotations"] += part["annotations"]
-    ids = [Path(image["file_name"]).stem for image in coco["images"]]
-    numbers = [image["id"] for image in coco["images"]]
-    for names in (ids, numbers):
+    for names in ([Path(image["file_name"]).stem for image in coco["images"]], [i["id"] for i in coco["images"]]):
         if twice := [name for name, count in Counter(names).items() if count > 1]:
             raise HilumError(f"{data.path}: {shown(twice[0])} is in two of its splits; convert again")
     coco["images"].sort(key=lambda image: image["id"])
     coco["annotations"].sort(key=lambda box: box["image_id"])
-    rows = data.metadata.loc[[Path(image["file_name"]).stem for image in coco["images"]]]
-    positive = {box["image_id"] for box in coco["annotations"]}
-    images = with_patients(rows, patients)
-    return images.assign(opacity=[image["id"] in positive for image in coco["images"]]), coco
+    rarest = rarest_class(class_ids := class_ids_of(coco), data.class_names)
+    rows = with_patients(data.metadata.loc[[Path(image["file_name"]).stem for image in coco["images"]]], patients)
+    return rows.assign(opacity=list(map(bool, class_ids)), rarest_class=rarest), coco
 
 
 def _traits(images: pd.DataFrame) -> list[tuple[str, ...]]:
-    """Class, view, sex, decade of life: the rarer a combination, the more of them are dropped from the end."""
+    """Class or kind, view, sex, decade of life: the rarer a combination, the more are dropped from the end."""
     texts = images.reindex(columns=["class", "view", "sex", "age_years"], fill_value="")
-    kinds = texts["class"].where(texts["class"] != "", np.where(images["opacity"], "opacity", "no opacity"))
+    boxed = np.where(images["opacity"], "opacity", "no opacity")
+    kinds = [next(filter(None, names)) for names in zip(images["rarest_class"], texts["class"], boxed, strict=True)]
     decades = pd.to_numeric(texts["age_years"], errors="coerce").floordiv(10).map("{:.0f}".format)
     return list(zip(kinds, texts["view"], texts["sex"], decades, strict=True))
 
@@ -297,7 +295,7 @@ def _write(out: Path, images: pd.DataFrame, coco: Coco, about: Mapping[str, Any]
     """Write a split into a new folder; `pictures` stands before the names of pictures in the lists for ultralytics."""
     (out / "annotations").mkdir(parents=True)
     write_atomically(out / "data.yaml", yaml)
-    counts = write_splits(out, images.drop(columns="opacity"), coco, pictures)
+    counts = write_splits(out, images.drop(columns=["opacity", "rarest_class"]), coco, pictures)
     persons, leave = pd.Series(people(images), images.index), images["split"] == LEAVES
     held_out = set(persons[images["split"] == "holdout"])
     left = [

@@ -82,6 +82,21 @@ def coarsen(traits: Sequence[tuple[str, ...]], smallest_share: float) -> list[st
     return ["|".join(kind) for kind in strata]
 
 
+def rarest_class(class_ids: Sequence[Sequence[int]], class_names: Sequence[str]) -> list[str]:
+    """The rarest class that each image shows, by which all classes are dealt evenly; "" where it shows none.
+
+    Rare is what few images show. Of one class alone it is "" everywhere: then kinds of images tell more.
+
+    Args:
+        class_ids: of the boxes of each image.
+        class_names: by their ids.
+    """
+    if len(class_names) == 1:
+        return [""] * len(class_ids)
+    frequency = Counter(class_id for ids in class_ids for class_id in set(ids))
+    return [class_names[min(ids, key=lambda k: (frequency[k], k))] if len(ids) else "" for ids in class_ids]
+
+
 def deal_folds(groups: Sequence[str], traits: Sequence[tuple[str, ...]], *, seed: int, folds: int) -> list[list[str]]:
     """Name a split for each image, once a fold: part i is the holdout of fold i, the next one its val.
 

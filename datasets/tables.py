@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+PICTURE_ENDING = re.compile(r"\.(dcm|dicom|png|jpe?g|tiff?|bmp|webp|jp2)$", re.IGNORECASE)
 MISSING = frozenset(
     {"", "nan", "na", "n/a", "#n/a", "<na>", "null", "none"}
 )  # what pandas, R, Excel write for no value
@@ -87,8 +88,8 @@ class Table:
             columns: of the table; the first one names the images.
 
         Returns:
-            The stripped cells of `columns`; `image_id`: the id in the first, or '' where there is none that can be a
-            file name; `problem`: why a row cannot be trusted, or ''.
+            The stripped cells of `columns`; `named`: the first as it is written; `image_id`: the id in it, or '' where
+            there is none that can be a file name; `problem`: why a row cannot be trusted, or ''.
 
         Raises:
             HilumError: a column is missing or there twice, or there are no rows.
@@ -112,8 +113,9 @@ class Table:
             raise HilumError(f"{self.name}: a header and no rows below it")
         self.count = len(records)
         rows = pd.DataFrame(records, index=numbers, columns=[*columns, "problem"], dtype=object)
+        rows["named"] = rows[columns[0]]
         rows["image_id"] = list(map(_image_id, rows[columns[0]]))
-        differs = (rows["image_id"] != "") & (rows["image_id"] != rows[columns[0]])
+        differs = (rows["image_id"] != "") & (rows["image_id"] != rows["named"])
         self.note(f"{columns[0]} is written as a file name, read as the id in it", rows.index[differs])
         no_id = (rows["image_id"] == "") & (rows["problem"] == "")
         rows.loc[no_id, "problem"] = f"{columns[0]} {BAD_ID}"
@@ -187,8 +189,8 @@ def _columns(count: int) -> str:
 
 
 def _image_id(cell: str) -> str:
-    if cell[-4:].lower() == ".dcm":
-        cell = re.split(r"[/\\]", cell)[-1][:-4]
+    if PICTURE_ENDING.search(cell):
+        cell = PICTURE_ENDING.sub("", re.split(r"[/\\]", cell)[-1])
     return cell if SAFE_ID.fullmatch(cell) else ""
 
 

@@ -5,7 +5,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hilum.ensemble.fusion import Boxes
+from hilum.datasets.fusion import Boxes
 
 GateMode = Literal["multiply", "threshold"]
 

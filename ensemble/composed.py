@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from hilum.backend import Backend
 from hilum.config import ExperimentConfig, read_config
 from hilum.datasets.folder import Dataset, Split
+from hilum.datasets.fusion import Boxes
 from hilum.detections import Detections
 from hilum.documents import advising, check
 from hilum.ensemble.composed_config import GATE, LUNGS, ComposedConfig
 from hilum.ensemble.composition import MemberPredictions, Parameters, choose_parameters, compose, operating_points
 from hilum.ensemble.folds import deal_train, fold_datasets
-from hilum.ensemble.fusion import Boxes
 from hilum.ensemble.lungs import lung_maps
 from hilum.ensemble.manifest import check_manifest, write_manifest
 from hilum.ensemble.views import View

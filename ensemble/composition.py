@@ -11,9 +11,9 @@ from pydantic import Field
 from hilum.class_names import Confidence
 from hilum.config import Table
 from hilum.datasets.boxes import xyxy_to_xywh
+from hilum.datasets.fusion import Boxes, soft_nms, vote_average, weighted_box_fusion
 from hilum.ensemble.adjustments import GateMode, by_image_score, by_relative_score, gate, share_to_score, shrink
 from hilum.ensemble.composed_config import ComposedConfig, Fusion
-from hilum.ensemble.fusion import Boxes, soft_nms, vote_average, weighted_box_fusion
 from hilum.ensemble.lungs import lungs_first
 from hilum.eval.competition import choose_confidence
 from hilum.training.validation import choose_by_class

@@ -5,8 +5,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hilum.backend import Backend
+from hilum.datasets.fusion import Boxes
 from hilum.datasets.masks import share_inside
-from hilum.ensemble.fusion import Boxes
 
 CELLS = 64
 """A map of the lungs is kept as so many rows and columns over the image: fine beside a box, small for all of val."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hilum.ensemble.fusion import Boxes
+from hilum.datasets.fusion import Boxes
 
 
 @dataclass(frozen=True)

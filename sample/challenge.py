@@ -4,10 +4,8 @@ The DICOM files carry the same tags as the challenge's (JPEG Baseline, 8 bit, MO
 number in PatientAge), so that everything that reads those reads these.
 """
 
-import io
 import uuid
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -17,12 +15,14 @@ from numpy.typing import NDArray
 
 from hilum.files import csv_text, own_folder, write_atomically
 from hilum.progress import Progress, no_progress
-from hilum.sample.phantom import NORMAL, NOT_NORMAL, OPACITY, SIZE_PX, Anatomy, draw_phantom
+from hilum.sample.dicom_file import as_dicom
+from hilum.sample.findings import Anatomy
+from hilum.sample.phantom import NORMAL, NOT_NORMAL, OPACITY, draw_phantom
+from hilum.sample.planned import PlannedImage
 
 TRAIN_FOLDER = "stage_2_train_images"
 TEST_FOLDER = "stage_2_test_images"
 PATIENT_MAP = "patient_map.csv"
-JPEG_QUALITY = 82
 # Shares of the challenge's 26,684 images: AP 12,173; opacity on 38% of AP and 9% of PA images; of the images without
 # opacity 8,851 normal and 11,821 not.
 _AP = 12173 / 26684
@@ -30,20 +30,6 @@ _OPACITY = {"AP": 0.38, "PA": 0.09}
 _OPACITY_OVERALL = _AP * _OPACITY["AP"] + (1 - _AP) * _OPACITY["PA"]
 _NORMAL_AMONG_CLEAR = 8851 / (8851 + 11821)
 _SPACINGS_MM = (0.143, 0.168, 0.139, 0.171, 0.194311)
-
-
-@dataclass(frozen=True)
-class PlannedImage:
-    """What is known of an image before it is drawn."""
-
-    image_id: str
-    patient: str
-    anatomy: Anatomy
-    view: str
-    kind: str
-    spacing_mm: float
-    folder: str
-    seed: tuple[int, int]
 
 
 def plan_sample(images: int, seed: int, opacity_share: float | None = None) -> list[PlannedImage]:
@@ -124,63 +110,8 @@ def write_sample(
 def _write_image(out: Path, image: PlannedImage) -> NDArray[np.int64]:
     cv2.setNumThreads(1)  # one picture a process is faster than one picture on all cores
     phantom = draw_phantom(image.anatomy, image.view, image.kind, np.random.default_rng(image.seed))
-    write_atomically(out / image.folder / f"{image.image_id}.dcm", _dicom(image, phantom.pixels))
+    write_atomically(out / image.folder / f"{image.image_id}.dcm", as_dicom(image, phantom.pixels))
     return phantom.boxes_xywh
-
-
-def _dicom(image: PlannedImage, pixels: NDArray[np.uint8]) -> bytes:
-    import pydicom
-    from pydicom.encaps import encapsulate
-    from pydicom.uid import UID, JPEGBaseline8Bit, SecondaryCaptureImageStorage
-
-    _, jpeg = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    meta = pydicom.dataset.FileMetaDataset()
-    meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
-    meta.MediaStorageSOPInstanceUID = UID(f"2.25.{uuid.UUID(image.image_id).int}")
-    meta.TransferSyntaxUID = JPEGBaseline8Bit
-    # UIDs below 2.25 are made from UUIDs (PS3.5 B.2), so none is anybody's.
-    meta.ImplementationClassUID = UID("2.25.1")
-    patient_uid = uuid.uuid5(uuid.NAMESPACE_OID, f"{image.seed[0]}-{image.patient}").int
-    with pydicom.config.disable_value_validation():  # PatientAge is a bare number, as in the challenge
-        dataset = pydicom.Dataset()
-        dataset.SpecificCharacterSet = "ISO_IR 100"
-        dataset.SOPClassUID = meta.MediaStorageSOPClassUID
-        dataset.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
-        dataset.StudyDate = "19010101"
-        dataset.StudyTime = "000000.00"
-        dataset.AccessionNumber = ""
-        dataset.Modality = "CR"
-        dataset.ConversionType = "WSD"
-        dataset.ReferringPhysicianName = ""
-        dataset.SeriesDescription = f"view: {image.view}"
-        dataset.PatientName = image.image_id
-        dataset.PatientID = image.image_id
-        dataset.PatientBirthDate = ""
-        dataset.PatientSex = image.anatomy.sex
-        dataset.PatientAge = str(image.anatomy.age)
-        dataset.BodyPartExamined = "CHEST"
-        dataset.ViewPosition = image.view
-        dataset.StudyInstanceUID = f"2.25.{patient_uid}"
-        dataset.SeriesInstanceUID = f"2.25.{patient_uid}"
-        dataset.StudyID = ""
-        dataset.SeriesNumber = "1"
-        dataset.InstanceNumber = "1"
-        dataset.PatientOrientation = ""
-        dataset.SamplesPerPixel = 1
-        dataset.PhotometricInterpretation = "MONOCHROME2"
-        dataset.Rows, dataset.Columns = SIZE_PX, SIZE_PX
-        dataset.PixelSpacing = [str(image.spacing_mm)] * 2
-        dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8, 8, 7
-        dataset.PixelRepresentation = 0
-        dataset.LossyImageCompression = "01"
-        dataset.LossyImageCompressionMethod = "ISO_10918_1"
-        dataset.PixelData = encapsulate([jpeg.tobytes()])
-        dataset["PixelData"].VR = "OB"
-        dataset["PixelData"].is_undefined_length = True
-        dataset.file_meta = meta
-        buffer = io.BytesIO()
-        pydicom.dcmwrite(buffer, dataset, enforce_file_format=True)
-    return buffer.getvalue()
 
 
 def _write_tables(out: Path, planned: list[PlannedImage], boxes: dict[str, NDArray[np.int64]]) -> None:

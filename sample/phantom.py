@@ -13,10 +13,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from hilum.sample.findings import SIZE_PX, SOFT, Anatomy, Located, draw_heart, draw_other_findings, texture
 from hilum.sample.placing import Field, Placing, field, step
 
-SIZE_PX = 1024
-_SOFT = 256  # soft tissue has no detail finer than 4 px
 _FINE = 512
 NORMAL = "Normal"
 NOT_NORMAL = "No Lung Opacity / Not Normal"
@@ -24,43 +23,15 @@ OPACITY = "Lung Opacity"
 
 
 @dataclass(frozen=True)
-class Anatomy:
-    """What a person keeps from one image to the next, as shares of the picture's width or height."""
-
-    lung_width: float
-    lung_top: float
-    lung_bottom: float
-    heart: float
-    body_width: float
-    rib_pitch: float
-    spine_bend: float
-    breast: float
-    sex: str
-    age: int
-
-    @classmethod
-    def draw(cls, rng: np.random.Generator) -> "Anatomy":
-        sex = "F" if rng.random() < 0.43 else "M"
-        return cls(
-            lung_width=rng.uniform(0.60, 0.76),
-            lung_top=rng.uniform(0.07, 0.15),
-            lung_bottom=rng.uniform(0.70, 0.84),
-            heart=rng.uniform(0.85, 1.12),
-            body_width=rng.uniform(0.80, 1.05),
-            rib_pitch=rng.uniform(0.072, 0.090),
-            spine_bend=rng.normal(0, 0.012),
-            breast=rng.uniform(0.05, 0.16) if sex == "F" else 0.0,
-            sex=sex,
-            age=int(np.clip(rng.normal(47, 17), 1, 94)),
-        )
-
-
-@dataclass(frozen=True)
 class Phantom:
-    """A drawn radiograph: `pixels` 1024 x 1024 uint8, white bones; `boxes_xywh` integers inside the image."""
+    """A drawn radiograph: `pixels` 1024 x 1024 uint8, white bones; `boxes_xywh` integers inside the image.
+
+    `others` are the findings that are no opacity, as far as they have a place: name and box xywh.
+    """
 
     pixels: NDArray[np.uint8]
     boxes_xywh: NDArray[np.int64]
+    others: tuple[Located, ...] = ()
 
 
 def draw_phantom(anatomy: Anatomy, view: str, kind: str, rng: np.random.Generator) -> Phantom:
@@ -74,12 +45,13 @@ def draw_phantom(anatomy: Anatomy, view: str, kind: str, rng: np.random.Generato
     """
     portable = view == "AP"
     placing = Placing.draw(rng, portable=portable)
-    u, v = placing.grid(_SOFT)
+    u, v = placing.grid(SOFT)
     lungs, air = _lungs(u, v, anatomy, portable=portable)
     soft = _body(u, v, anatomy, rng)
-    heart = _heart(u, v, anatomy, enlarge=1.12 if portable else 1.0)
+    heart = draw_heart(u, v, anatomy, enlarge=1.12 if portable else 1.0)
     soft += 0.16 * heart - (0.50 + rng.uniform(-0.06, 0.06)) * air * (1 - heart)
     boxes = np.zeros((0, 4), np.int64)
+    others: list[Located] = []
     lines = np.zeros((_FINE, _FINE), np.float32)
     _draw_bones(lines, placing, anatomy, rng)
     _draw_vessels(lines, placing, anatomy, rng)
@@ -87,13 +59,13 @@ def draw_phantom(anatomy: Anatomy, view: str, kind: str, rng: np.random.Generato
         haze, boxes = _opacities(lungs, placing, anatomy, rng)
         soft += haze * (1 - 0.8 * heart)
     if kind == NOT_NORMAL:
-        soft += _other_findings(u, v, lungs, anatomy, rng)
-    soft += _texture(rng, _SOFT, cells=24) * rng.uniform(0.02, 0.05)
+        soft += draw_other_findings(u, v, lungs, anatomy, rng, others)
+    soft += texture(rng, SOFT, cells=24) * rng.uniform(0.02, 0.05)
     if kind != NORMAL and rng.random() < (0.6 if portable else 0.15):
         _draw_wires(lines, rng)
     image = cv2.resize(soft, (_FINE, _FINE), interpolation=cv2.INTER_CUBIC)
     image += cv2.GaussianBlur(lines, (0, 0), 1.6 if portable else 1.1)
-    return Phantom(_film(image, view, rng), boxes)
+    return Phantom(_film(image, view, rng), boxes, tuple(others))
 
 
 def _lung_edges(anatomy: Anatomy, side: int) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
@@ -152,20 +124,6 @@ def _body(u: Field, v: Field, anatomy: Anatomy, rng: np.random.Generator) -> Fie
     return field(image + np.float32(rng.uniform(0.0, 0.03)))
 
 
-def _heart(u: Field, v: Field, anatomy: Anatomy, *, enlarge: float) -> Field:
-    """Heart and aortic arch, 0..1: an egg that leans to the person's left and fades upwards into the vessels."""
-    size = np.float32(anatomy.heart * enlarge)
-    down = v - np.float32(anatomy.lung_bottom - 0.13)
-    across = u - np.float32(0.10) - np.float32(0.9) * down
-    egg = (across / (np.float32(0.27) * size * (1 + np.float32(0.8) * down))) ** 2 + (
-        down / (np.float32(0.19) * size)
-    ) ** 2
-    aorta = ((u - np.float32(0.07)) / np.float32(0.13)) ** 2 + (
-        (v - np.float32(anatomy.lung_top + 0.20)) / np.float32(0.10)
-    ) ** 2
-    return field(np.maximum(step(1 - egg, 0.5), np.float32(0.6) * step(1 - aorta, 0.8)))
-
-
 def _polyline(canvas: Field, placing: Placing, points_uv: NDArray[np.floating], width_px: int, value: float) -> None:
     """Add a line given in body coordinates; `width_px` on the fine grid."""
     points = np.round(placing.to_picture(points_uv) * _FINE * 8).astype(np.int32)
@@ -215,11 +173,11 @@ def _opacities(
     """Soft, cloudy consolidations inside the lungs, and the boxes a reader would put around them."""
     count = int(rng.choice([1, 2, 3, 4], p=[0.435, 0.5434, 0.0198, 0.0018]))
     sides = [-1, 1] if rng.random() < 0.5 else [1, -1]
-    axis = (np.arange(_SOFT, dtype=np.float32) + 0.5) / _SOFT
+    axis = (np.arange(SOFT, dtype=np.float32) + 0.5) / SOFT
     x, y = axis[None, :], axis[:, None]
-    haze = np.zeros((_SOFT, _SOFT), np.float32)
+    haze = np.zeros((SOFT, SOFT), np.float32)
     boxes: list[list[int]] = []
-    taken = np.zeros((_SOFT, _SOFT), bool)
+    taken = np.zeros((SOFT, SOFT), bool)
     for number in range(count):
         side = sides[number % 2]
         small = number >= 2
@@ -244,52 +202,15 @@ def _opacities(
         if len(rows) < 9 or len(columns) < 9:  # under 36 px: smaller than any labelled box
             continue
         taken |= cv2.dilate((shape > 0.05).astype(np.uint8), np.ones((9, 9), np.uint8)).astype(bool)
-        cloud = 1 + 0.5 * _texture(rng, _SOFT, cells=int(rng.integers(12, 40)))
+        cloud = 1 + 0.5 * texture(rng, SOFT, cells=int(rng.integers(12, 40)))
         haze = np.maximum(haze, shape * cloud * np.float32(rng.uniform(0.16, 0.36)))
-        edges = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]) * (SIZE_PX / _SOFT)
+        edges = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]) * (SIZE_PX / SOFT)
         edges += rng.normal(0, 5, 4)  # readers do not agree to the pixel
         left, top, right, bottom = np.clip(np.round(edges), 0, SIZE_PX).astype(int).tolist()
         boxes.append([left, top, right - left, bottom - top])
     if not boxes:  # the drawn place lay outside the lung: try another
         return _opacities(lungs, placing, anatomy, rng)
     return haze, np.array(boxes, np.int64)
-
-
-def _other_findings(u: Field, v: Field, lungs: Field, anatomy: Anatomy, rng: np.random.Generator) -> Field:
-    """What makes a film not normal without being an opacity: heart, nodules, scars, effusion, a device."""
-    image = np.zeros(u.shape, np.float32)
-    for finding in rng.choice(["heart", "nodules", "band", "cap", "effusion", "device", "markings"], 2, replace=False):
-        side = 1 if rng.random() < 0.5 else -1
-        if finding == "heart":
-            image += np.float32(0.4) * _heart(u, v, anatomy, enlarge=rng.uniform(1.3, 1.6)) * lungs
-        elif finding == "nodules":
-            for _ in range(int(rng.integers(1, 5))):
-                cu, cv = side * rng.uniform(0.2, 0.5), rng.uniform(0.2, 0.62)
-                distance = (u - np.float32(cu)) ** 2 + (2 * (v - np.float32(cv))) ** 2
-                image += np.float32(rng.uniform(0.1, 0.3)) * step(np.float32(0.025**2) - distance, 0.0008)
-        elif finding == "band":
-            slope, height = rng.uniform(-0.4, 0.4), rng.uniform(0.45, 0.65)
-            distance = np.abs(v - np.float32(height) - np.float32(slope) * (u - np.float32(side * 0.35)))
-            near = step(np.float32(0.2) - np.abs(u - np.float32(side * 0.35)), 0.1)
-            image += np.float32(rng.uniform(0.1, 0.22)) * step(np.float32(0.008) - distance, 0.008) * near * lungs
-        elif finding == "cap":
-            distance = ((u - np.float32(side * 0.27)) / np.float32(0.14)) ** 2 + (
-                (v - np.float32(anatomy.lung_top + 0.02)) / np.float32(0.03)
-            ) ** 2
-            image += np.float32(0.25) * step(1 - distance, 0.6) * lungs
-        elif finding == "effusion":
-            line = np.float32(anatomy.lung_bottom - rng.uniform(0.02, 0.07)) - np.float32(0.25) * np.clip(
-                u * side - 0.35, 0, 1
-            )
-            image += np.float32(0.45) * step(v - line, 0.05) * step(u * side, 0.1) * lungs
-        elif finding == "device":
-            box = np.maximum(
-                np.abs(u - np.float32(side * 0.45)) / np.float32(0.09), np.abs(v - np.float32(0.2)) / 0.045
-            )
-            image += np.float32(0.45) * step((1 - box).astype(np.float32), 0.15)
-        else:
-            image += np.float32(0.07) * _texture(rng, _SOFT, cells=64) * lungs
-    return image
 
 
 def _draw_wires(canvas: Field, rng: np.random.Generator) -> None:
@@ -301,12 +222,6 @@ def _draw_wires(canvas: Field, rng: np.random.Generator) -> None:
         layer = np.zeros((_FINE, _FINE), np.uint8)
         cv2.polylines(layer, [np.round(path * _FINE).astype(np.int32)], False, 255, 2, cv2.LINE_AA)
         canvas += layer.astype(np.float32) * np.float32(rng.uniform(0.1, 0.3) / 255)
-
-
-def _texture(rng: np.random.Generator, size: int, cells: int) -> Field:
-    """Smooth noise, about -1..1."""
-    coarse = rng.standard_normal((cells, cells), dtype=np.float32) * np.float32(0.5)
-    return np.asarray(cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC), np.float32)
 
 
 @cache

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from hilum.converters import convert as convert_module
+from hilum.converters import find_source
 from hilum.converters.convert import convert
 from hilum.converters.record import Record, Request, Source
 from hilum.converters.rendering import Rendering
@@ -52,7 +52,7 @@ def converted(monkeypatch, source, tmp_path):
 
     def run(*values: dict[str, Any], **options: Any) -> Dataset:
         every = [*values, *({} for _ in range(PICTURES - len(values)))]
-        monkeypatch.setattr(convert_module, "FINDERS", (lambda request: _Pictures(request, every),))
+        monkeypatch.setattr(find_source, "FINDERS", {"pictures": lambda request: _Pictures(request, every)})
         convert(source, tmp_path / "data", **options)
         return Dataset.open(tmp_path / "data")
 

@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from hilum.datasets.fusion import Boxes
 from hilum.ensemble.adjustments import by_image_score, by_relative_score, gate, share_to_score, shrink
-from hilum.ensemble.fusion import Boxes
 
 FOUND = Boxes(np.array([[0.0, 0, 100, 50], [10, 10, 30, 30], [5, 5, 6, 6]]), np.array([0.8, 0.4, 0.39]))
 

@@ -12,7 +12,7 @@ import hilum
 from hilum.comparison.ablation import ablation
 from hilum.comparison.measured import predict_answers
 from hilum.config import check_config
-from hilum.ensemble.fusion import weighted_box_fusion
+from hilum.datasets.fusion import weighted_box_fusion
 from hilum.errors import HilumError
 from hilum.eval.competition import competition_score
 from hilum.predict import predict_all

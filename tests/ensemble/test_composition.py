@@ -5,6 +5,7 @@ import pytest
 from small_configs import RESNET
 
 from hilum.datasets.boxes import xyxy_to_xywh
+from hilum.datasets.fusion import Boxes, weighted_box_fusion
 from hilum.ensemble.composed_config import ComposedConfig
 from hilum.ensemble.composition import (
     MemberPredictions,
@@ -14,7 +15,6 @@ from hilum.ensemble.composition import (
     compose,
     operating_point,
 )
-from hilum.ensemble.fusion import Boxes, weighted_box_fusion
 
 NONE = (np.zeros((0, 4)), np.zeros(0))
 

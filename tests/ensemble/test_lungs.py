@@ -16,11 +16,11 @@ from hilum.config import check_config
 from hilum.converters.convert import convert
 from hilum.datasets.boxes import xyxy_to_xywh
 from hilum.datasets.folder import Dataset
+from hilum.datasets.fusion import Boxes
 from hilum.datasets.masks import share_inside
 from hilum.datasets.pictures import read_picture
 from hilum.ensemble.composed_config import ComposedConfig
 from hilum.ensemble.composition import MemberPredictions, Parameters, choose_parameters, compose, operating_point
-from hilum.ensemble.fusion import Boxes
 from hilum.ensemble.lungs import lung_maps, lungs_first
 from hilum.errors import HilumError
 from hilum.predict import predict_all

@@ -25,12 +25,15 @@ class Boxes(NamedTuple):
         return Boxes(self.xyxy[kept], self.confidence[kept])
 
 
-def weighted_box_fusion(found: Sequence[Boxes], weights: Sequence[float], *, iou: float = 0.55) -> Boxes:
+def weighted_box_fusion(
+    found: Sequence[Boxes], weights: Sequence[float], *, iou: float = 0.55, votes: int = 1
+) -> Boxes:
     """Averages boxes that overlap, each weighing as much as its confidence times its model's weight.
 
     Boxes are taken by falling weighted confidence; each joins the fused box that it overlaps most, if by more than
     `iou`, which moves to the weighted mean. The confidence is the weighted mean over the boxes of a cluster and the
-    models that have none there, which count as 0. Boxes without confidence take no part.
+    models that have none there, which count as 0. Boxes without confidence take no part. Clusters with boxes of fewer
+    models than `votes` are dropped.
 
     Source: Solovyev R, Wang W, Gabruseva T: Weighted boxes fusion. Image and Vision Computing 2021;107:104117. The
     confidence is that of `conf_type="absent_model_aware_avg"` in their package ensemble-boxes: it differs from "avg"
@@ -53,7 +56,8 @@ def weighted_box_fusion(found: Sequence[Boxes], weights: Sequence[float], *, iou
         seen[at, which] = True
         fused[at] = sums[at] / total[at]
     absent = ~seen[:clusters] @ np.asarray(weights, np.float64)
-    return _falling(fused[:clusters], total[:clusters] / (weight_sum[:clusters] + absent))
+    mean, agreed = total[:clusters] / (weight_sum[:clusters] + absent), seen[:clusters].sum(axis=1) >= votes
+    return _falling(fused[:clusters][agreed], mean[agreed])
 
 
 def soft_nms(

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from hilum.datasets.boxes import xyxy_to_xywh
-from hilum.ensemble.fusion import overlaps, soft_nms, vote_average, weighted_box_fusion
+from hilum.datasets.fusion import overlaps, soft_nms, vote_average, weighted_box_fusion
 
 FUSIONS = [weighted_box_fusion, vote_average, soft_nms]
 
