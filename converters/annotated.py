@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from hilum.class_names import ONE_CLASS, check_class_names
 from hilum.converters.class_map import ClassMap, apply, as_they_are, check_members, read_class_map
@@ -15,7 +16,7 @@ from hilum.converters.source import HIDDEN_FILES, SourceFile
 from hilum.converters.tree import KEY
 from hilum.datasets.left_out import LeftOut
 from hilum.datasets.patients import excluded_patients, read_patient_map
-from hilum.datasets.tables import PICTURE_ENDING
+from hilum.datasets.tables import PICTURE_ENDING, Table
 from hilum.errors import HilumError
 from hilum.pseudonyms import read_or_make_key
 
@@ -254,6 +255,13 @@ def content_of(file: SourceFile) -> bytes:
         return file.read()
     except HilumError as error:
         raise HilumError(f"{file.name}: {error}") from error
+
+
+def cells_of(table: Table, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The number and the cells of each row, as `Table.read` gives them."""
+    rows = table.read(columns)
+    cells: list[dict[Any, Any]] = rows.to_dict("records")
+    return zip(map(int, rows.index), cells, strict=True)
 
 
 def path_has(folder: str) -> Callable[[SourceFile], bool]:
