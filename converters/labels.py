@@ -13,6 +13,7 @@ from hilum.errors import HilumError
 
 MOST_BOXES = 500
 """Of an image: the challenge's have up to 4, those of 22 classes and 17 readers some dozens."""
+_LONGEST = 128  # characters, that a cell of a dataset folder's own table may have
 _FOLDERS = re.compile(r"[/\\]+")
 
 
@@ -87,12 +88,14 @@ def gather(rows: Iterable[Row], form: Form, left_out: list[LeftOut]) -> tuple[di
     images: dict[str, ImageLabels] = {}
     wrong: list[LeftOut] = []
     count = boxes = 0
-    for row in rows:
-        count += 1
+    for told in rows:
+        count, row = count + 1, told
         image = _image_of(row, images, left_out)
         if image is None:
             continue
         what, problem = "row", row.problem
+        if max(len(row.kind), len(row.patient)) > _LONGEST:
+            problem, row = f"kind or patient of more than {_LONGEST} characters", replace(row, kind="", patient="")
         _merge(image, row, left_out)
         if not problem and row.box is None:
             if row.name.casefold() not in NOTHING:

@@ -9,13 +9,11 @@ Source: Wang X et al.: ChestX-ray8. CVPR 2017; https://nihcc.app.box.com/v/Chest
 from collections.abc import Iterator
 from typing import Any
 
-from hilum.converters.annotated import Annotated, LabelTables, content_of, one_file
-from hilum.converters.challenge_tables import number as number_in
+from hilum.converters.annotated import Annotated, LabelTables, cells_of, content_of, one_file
 from hilum.converters.labels import id_in
 from hilum.converters.record import Request, Source
-from hilum.converters.rows import Row
+from hilum.converters.rows import Row, tags_told
 from hilum.datasets.tables import Table
-from hilum.dicom.header import NO_TAGS, Tags, capped
 
 _BOXES, _ENTRIES = "bbox_list_2017.csv", {"data_entry_2017.csv", "data_entry_2017_v2020.csv"}
 _BOX_COLUMNS = ("Image Index", "Finding Label", "Bbox [x", "y", "w", "h]")
@@ -38,8 +36,8 @@ def find(request: Request) -> Source | None:
     known: dict[str, dict[str, Any]] = {}
     if entries:
         tables.append(Table(entries.name, content_of(entries)))
-        for row, cells in tables[1].read(_ENTRY_COLUMNS).iterrows():
-            known[id_in(cells["Image Index"])] = {"row": row, **{str(key): cell for key, cell in cells.items()}}
+        for row, cells in cells_of(tables[1], _ENTRY_COLUMNS):
+            known[id_in(cells["Image Index"])] = {"row": row, **cells}
     rows = [*_boxed(tables[0], known), *(_found(tables[1], known) if entries else ())]
     return Annotated(
         request,
@@ -55,10 +53,10 @@ def find(request: Request) -> Source | None:
 
 
 def _boxed(table: Table, known: dict[str, dict[str, Any]]) -> Iterator[Row]:
-    for number, cells in table.read(_BOX_COLUMNS).iterrows():
+    for number, cells in cells_of(table, _BOX_COLUMNS):
         box = tuple(cells[column] for column in _BOX_COLUMNS[2:])
         more = {"name": cells["Finding Label"], "box": box}
-        yield _row(table.name, int(str(number)), cells["Image Index"], known, cells["problem"], **more)
+        yield _row(table.name, number, cells["Image Index"], known, cells["problem"], **more)
 
 
 def _found(table: Table, known: dict[str, dict[str, Any]]) -> Iterator[Row]:
@@ -67,16 +65,13 @@ def _found(table: Table, known: dict[str, dict[str, Any]]) -> Iterator[Row]:
         for finding in cells["Finding Labels"].split("|"):
             kind = _NOTHING if finding == _NOTHING else ""
             more = {"name": _BOXED_AS.get(finding, finding), "kind": kind}
-            yield _row(table.name, int(cells["row"]), cells["Image Index"], known, cells["problem"], **more)
+            yield _row(table.name, cells["row"], cells["Image Index"], known, cells["problem"], **more)
 
 
 def _row(table: str, number: int, image: str, known: dict[str, dict[str, Any]], problem: str, **more: Any) -> Row:
     """A row with what is known of its picture; the patient stands in the picture's name, too."""
-    image_id, tags = id_in(image), NO_TAGS
-    cells = known.get(image_id)
-    if cells:
-        age = number_in(cells["Patient Age"].removesuffix("Y"))
-        sex, view = cells["Patient Gender"], cells["View Position"]
-        tags = capped(Tags(sex or None, int(age) if age is not None else None, view or None, None))
+    image_id = id_in(image)
+    cells = known.get(image_id, dict.fromkeys(_ENTRY_COLUMNS, ""))
+    tags = tags_told(cells["Patient Gender"], cells["Patient Age"], cells["View Position"])
     patient = image_id.split("_", maxsplit=1)[0].lstrip("0") if image_id[:8].isdecimal() else ""
     return Row(table, number, image, patient=patient, tags=tags, problem=problem, **more)

@@ -10,13 +10,12 @@ import csv
 from collections.abc import Iterator
 
 from hilum.class_names import ONE_CLASS
-from hilum.converters.annotated import Annotated, LabelTables, content_of
+from hilum.converters.annotated import Annotated, LabelTables, cells_of, content_of
 from hilum.converters.challenge_tables import number
 from hilum.converters.record import Request, Source
-from hilum.converters.rows import Form, Row
+from hilum.converters.rows import Form, Row, tags_told
 from hilum.converters.source import SourceFile
 from hilum.datasets.tables import MISSING, Table, plain
-from hilum.dicom.header import Tags, capped
 from hilum.errors import HilumError
 
 _BOXES: dict[tuple[str, ...], Form] = {
@@ -80,25 +79,21 @@ def _columns(header: list[str]) -> tuple[list[str], list[str]]:
 def _rows(table: Table, image: str, box: list[str]) -> Iterator[Row]:
     header = set(map(plain, table.header))
     others = [name for name in _OTHERS if plain(name) in header]
-    rows = table.read((image, *box, *others))
-    for row, cells in rows.iterrows():
-        values = cells.to_dict()
+    for row, values in cells_of(table, (image, *box, *others)):
         told = {name: "" if values[name].lower() in MISSING else values[name] for name in others}
         corners = [values[name] for name in box]
         empty = all(cell.lower() in MISSING for cell in corners)
-        age = number(told.get("age_years", ""))
-        tags = Tags(told.get("sex") or None, int(age) if age is not None else None, told.get("view") or None, None)
         sides = number(told.get("image_width", "")), number(told.get("image_height", ""))
         yield Row(
             table.name,
-            int(str(row)),
+            row,
             values["named"],
             name=told.get("class", "") if "class" in told else "" if empty else ONE_CLASS[0],
             box=None if empty else corners,
             reader=told.get("reader", ""),
             kind=told.get("kind", ""),
             patient=told.get("patient", ""),
-            tags=capped(tags),
+            tags=tags_told(told.get("sex", ""), told.get("age_years", ""), told.get("view", "")),
             size_wh=(int(sides[0]), int(sides[1])) if sides[0] and sides[1] else None,
             problem=values["problem"] or ("" if empty or told.get("class", "x") else "the row of a box names no class"),
         )

@@ -1,13 +1,14 @@
 """Rows of anybody's label tables, whatever their form: a box, or that an image was looked at; and the box as pixels."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from hilum.converters.challenge_tables import MAX_SIDE_PX, described, number
 from hilum.converters.picture import Box
-from hilum.dicom.header import NO_TAGS, Tags
+from hilum.dicom.header import NO_TAGS, Tags, capped
 
 Form = Literal["xywh", "xyxy", "xywh shares", "xyxy shares", "centre shares"]
 """What the four numbers of a box are: left, top (of "centre" the middle), then width and height, or right and bottom;
@@ -15,6 +16,7 @@ in pixels, or as shares of the picture's width and height."""
 
 NOTHING: Final = frozenset({"", "no finding", "none", "normal", "negative"})
 """What a class is called, whatever its case, in a row that says that somebody looked and there is none; or nothing."""
+_VIEW = re.compile(r"[A-Za-z]{1,16}")
 _FARTHEST = 1.5  # shares; boxes that were drawn by hand may reach out of their picture
 
 
@@ -59,24 +61,40 @@ def box_of(values: Sequence[object], form: Form) -> Box | str:
         'box is 110, 20, 10, 60: right is not beyond left, or bottom not below top; are its corners swapped?'
     """
     numbers = [_finite(value) for value in values]
-    shown = ", ".join(described(str(value)) for value in values)
+
+    def wrong(expected: str) -> str:
+        return f"box is {', '.join(described(str(value)) for value in values)}{expected}"
+
     if len(numbers) != 4 or None in numbers:
-        return f"box is {shown}; expected are four finite numbers"
+        return wrong("; expected are four finite numbers")
     first, second, third, fourth = (value or 0.0 for value in numbers)
     shares = form.endswith("shares")
     if shares and max(map(abs, (first, second, third, fourth))) > _FARTHEST:
-        return f"box is {shown}; expected are shares of the picture, 0 to 1"
+        return wrong("; expected are shares of the picture, 0 to 1")
     if form.startswith("xyxy"):
         if third <= first or fourth <= second:
-            return f"box is {shown}: right is not beyond left, or bottom not below top; are its corners swapped?"
+            return wrong(": right is not beyond left, or bottom not below top; are its corners swapped?")
         third, fourth = third - first, fourth - second
     elif third <= 0 or fourth <= 0:
-        return f"box is {shown}; expected are a width and a height above 0"
+        return wrong("; expected are a width and a height above 0")
     if form == "centre shares":
         first, second = first - third / 2, second - fourth / 2
     if max(abs(first), abs(second), third, fourth) > MAX_SIDE_PX:
         return f"box reaches beyond {MAX_SIDE_PX:,} px, farther than a picture can"
     return first, second, third, fourth
+
+
+def tags_told(sex: str, age: str, view: str) -> Tags:
+    """Sex, age and view as a table's cells tell them, as far as they are understood."""
+    years = number(age.upper().removesuffix("Y"))
+    return capped(
+        Tags(
+            sex.upper() if sex.upper() in {"F", "M", "O"} else None,
+            None if years is None else int(years),
+            view.upper() if _VIEW.fullmatch(view) else None,
+            None,
+        )
+    )
 
 
 def _finite(value: object) -> float | None:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 
 from hilum.class_names import ONE_CLASS
-from hilum.converters.annotated import Annotated, LabelTables, content_of, one_file, path_has
+from hilum.converters.annotated import Annotated, LabelTables, cells_of, content_of, one_file, path_has
 from hilum.converters.record import Request, Source
 from hilum.converters.rows import Row
 from hilum.datasets.tables import Table
@@ -38,7 +38,7 @@ def find(request: Request) -> Source | None:
     tables = [Table(images.name, content_of(images))]
     if studies:
         tables.append(Table(studies.name, content_of(studies)))
-        for cells in tables[1].read(("id", *_KINDS)).to_dict("records"):
+        for _, cells in cells_of(tables[1], ("id", *_KINDS)):
             kinds[cells["id"].removesuffix("_study")] = next((kind for kind in _KINDS if cells[kind] == "1"), "")
     rows = list(_rows(tables[0], kinds))
     return Annotated(
@@ -57,7 +57,7 @@ def find(request: Request) -> Source | None:
 
 
 def _rows(table: Table, kinds: dict[str, str]) -> Iterator[Row]:
-    for number, cells in table.read(("id", "boxes", "label", "StudyInstanceUID")).iterrows():
+    for number, cells in cells_of(table, ("id", "boxes", "label", "StudyInstanceUID")):
         image, study = cells["id"].removesuffix("_image"), cells["StudyInstanceUID"]
         boxes = _BOX.findall(cells["boxes"])
         problem = cells["problem"]
@@ -68,7 +68,7 @@ def _rows(table: Table, kinds: dict[str, str]) -> Iterator[Row]:
         for box in boxes or [None]:
             yield Row(
                 table.name,
-                int(str(number)),
+                number,
                 image,
                 name=ONE_CLASS[0] if box else "",
                 box=box,

@@ -10,7 +10,7 @@ Nguyen HQ et al.: VinDr-CXR. Scientific Data 2022;9:429, https://physionet.org/c
 
 from collections.abc import Iterator
 
-from hilum.converters.annotated import Annotated, LabelTables, content_of, one_file, path_has
+from hilum.converters.annotated import Annotated, LabelTables, cells_of, content_of, one_file, path_has
 from hilum.converters.record import Request, Source
 from hilum.converters.rows import NOTHING, Row
 from hilum.converters.source import SourceFile
@@ -62,7 +62,7 @@ def _rows(table: Table, numbers: dict[str, str]) -> Iterator[Row]:
     """Rows; into `numbers` goes the number of each class, where the table has them."""
     header = set(map(plain, table.header))
     others = [name for name in ("rad_id", "class_id") if plain(name) in header]
-    for number, cells in table.read(("image_id", "class_name", *_CORNERS, *others)).iterrows():
+    for number, cells in cells_of(table, ("image_id", "class_name", *_CORNERS, *others)):
         name, problem = cells["class_name"], cells["problem"]
         empty = all(cells[column].lower() in MISSING for column in _CORNERS)
         if "class_id" in others and not problem and not empty:
@@ -73,7 +73,7 @@ def _rows(table: Table, numbers: dict[str, str]) -> Iterator[Row]:
                 )
         yield Row(
             table.name,
-            int(str(number)),
+            number,
             cells["image_id"],
             name=name,
             box=None if empty else tuple(cells[column] for column in _CORNERS),

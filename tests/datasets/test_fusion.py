@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from hilum.datasets.boxes import xyxy_to_xywh
-from hilum.datasets.fusion import overlaps, soft_nms, vote_average, weighted_box_fusion
+from hilum.datasets.fusion import Boxes, overlaps, soft_nms, vote_average, weighted_box_fusion
 
 FUSIONS = [weighted_box_fusion, vote_average, soft_nms]
 
@@ -173,3 +173,13 @@ def test_overlaps_are_cocos():
     boxes = np.hstack([corner, corner + rng.uniform(5, 100, (20, 2))])
     expected = mask.iou(xyxy_to_xywh(boxes[:1]), xyxy_to_xywh(boxes), [0] * 20)[0]
     np.testing.assert_allclose(overlaps(boxes[0], boxes), expected)
+
+
+def test_clusters_of_too_few_models_are_dropped():
+    box, other = np.array([[0.0, 0, 10, 10]]), np.array([[50.0, 50, 60, 60]])
+    one = np.ones(1)
+    found = [Boxes(box, one), Boxes(np.vstack([box, other]), np.ones(2)), Boxes(np.vstack([other, other]), np.ones(2))]
+    assert len(weighted_box_fusion(found, [1, 1, 1], votes=1).xyxy) == 2
+    assert len(weighted_box_fusion(found, [1, 1, 1], votes=2).xyxy) == 2
+    np.testing.assert_array_equal(weighted_box_fusion(found[:2], [1, 1], votes=2).xyxy, box)
+    assert len(weighted_box_fusion(found[2:], [1], votes=2).xyxy) == 0

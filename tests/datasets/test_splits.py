@@ -14,6 +14,7 @@ from hilum.datasets.splits import (
     deal_around,
     deal_at_random,
     deal_folds,
+    rarest_class,
     split_by_group,
 )
 
@@ -245,3 +246,16 @@ def test_folds_of_the_challenge_are_alike(challenge):
             here = Counter(kind[column] for kind in held_out)
             for value, count in overall.items():
                 assert here[value] / len(held_out) == pytest.approx(count / len(kinds), abs=0.005), value
+
+
+def test_the_rarest_class_of_an_image_is_what_it_is_dealt_by():
+    names = ("common", "rare", "middle")
+    shown = [[0], [0, 0], [0, 2], [2, 0], [1, 0, 2], [], [0]]
+    assert rarest_class(shown, names) == ["common", "common", "middle", "middle", "rare", "", "common"]
+    assert rarest_class([[0], []], ("opacity",)) == ["", ""]
+    of_each = 40
+    shown = [[0]] * 10 * of_each + [[0, 1]] * of_each + [[]] * 10 * of_each
+    strata = [name or "none" for name in rarest_class(shown, names[:2])]
+    splits = split_by_group([str(number) for number in range(len(shown))], strata, seed=3)
+    dealt = Counter(split for split, name in zip(splits, strata, strict=True) if name == "rare")
+    assert dealt == {"train": 28, "val": 6, "holdout": 6}
