@@ -151,7 +151,7 @@ class Architecture(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    nc: int = Field(ge=1, le=MOST_CLASSES)
+    nc: int = Field(ge=1, le=MOST_CLASSES, strict=True)
     channels: Literal[1]
     backbone: _Rows
     head: _Rows

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Final, Self
 
 import numpy as np
 import torch
@@ -13,10 +13,13 @@ from hilum.datasets.cache import Squares
 from hilum.datasets.folder import Split
 from hilum.datasets.letterbox import Letterbox
 from hilum.detections import Detections
+from hilum.errors import HilumError
 from hilum.network_backend import NetworkBackend
 from hilum.result import detections_in_picture
 from hilum.training.loop import Numbers
 from hilum.training.settings import NetworkConfig
+
+_FOUND: Final = ("boxes", "scores", "class_ids")
 
 
 @dataclass(frozen=True)
@@ -86,16 +89,21 @@ class SquareDetector(NetworkBackend):
         return output
 
     def detections(self, output: list[dict[str, Tensor]], places: Sequence[Letterbox]) -> list[Detections]:
-        """Boxes of the squares as detections in the pictures."""
-        return [
-            detections_in_picture(
-                found["boxes"].cpu().numpy(),
-                found["scores"].cpu().numpy(),
-                place,
-                found["class_ids"].cpu().numpy() if "class_ids" in found else None,
-            )
-            for found, place in zip(output, places, strict=True)
-        ]
+        """Boxes of the squares as detections in the pictures.
+
+        Raises:
+            HilumError: there are several classes, and the network does not say of which its boxes are.
+        """
+        detections = []
+        for found, place in zip(output, places, strict=True):
+            boxes, scores, *ids = (found[key].cpu().numpy() for key in _FOUND if key in found)
+            if not ids and len(self._config.class_names) > 1:
+                raise HilumError(
+                    f"backend '{self._config.backend}': gives boxes without class_ids, and there are "
+                    f"{len(self._config.class_names)} classes; train it on data of one"
+                )
+            detections.append(detections_in_picture(boxes, scores, place, *ids))
+        return detections
 
     def network_to_export(self) -> nn.Module | None:
         return None

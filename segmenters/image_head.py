@@ -18,4 +18,4 @@ class ImageHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         logits: Tensor = self.linear(self.norm(features.mean((2, 3))))
-        return logits.squeeze(1)
+        return logits[:, 0] if logits.shape[1] == 1 else logits

@@ -70,7 +70,10 @@ class SMPNetwork(nn.Module):
         """
         image = image.to(memory_format=torch.channels_last)
         output: Output = self.network((image - GREY_MEAN) / GREY_STD)
-        return output if isinstance(output, Tensor) else (output[0], output[1].squeeze(1))
+        if isinstance(output, Tensor):
+            return output
+        pixels, images = output
+        return pixels, images[:, 0] if images.shape[1] == 1 else images
 
 
 def check_names(architecture: str, encoder: str) -> None:

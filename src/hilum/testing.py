@@ -42,7 +42,7 @@ def dataset(sample_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 @pytest.fixture(scope="session")
 def three_classes(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The converted set, its opacities told apart: in the picture's left half, in its right half, and low ones."""
+    """The converted set, its opacities told apart: left and right in the picture's upper half, and low ones."""
     folder = tmp_path_factory.mktemp("classes") / "data"
     shutil.copytree(dataset, folder)
     names = ["left", "right", "low"]
@@ -54,7 +54,7 @@ def three_classes(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
         images = {image["id"]: image for image in coco["images"]}
         for each in coco["annotations"]:
             (left, top, width, height), image = each["bbox"], images[each["image_id"]]
-            is_low = top + height / 2 > 0.6 * image["height"]
+            is_low = top + height / 2 > image["height"] / 2
             each["category_id"] = 3 if is_low else 1 + (left + width / 2 > image["width"] / 2)
         coco["categories"] = categories(names)
         path.write_text(json.dumps(coco))

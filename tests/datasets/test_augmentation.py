@@ -14,6 +14,7 @@ from hilum.datasets.augmentation import (
     draw,
     rectangle,
     vary_boxes,
+    vary_boxes_with_classes,
     vary_picture,
 )
 from hilum.errors import HilumError
@@ -249,3 +250,14 @@ def test_a_wrong_setting_is_named():
         check_config({**values, "augmentation": {"rotate_degree": 3}}, "test")
     with pytest.raises(HilumError, match=r"augmentation\.gamma: .*got -1"):
         check_config({**values, "augmentation": {"gamma": -1}}, "test")
+
+
+def test_a_box_that_is_dropped_takes_its_class_with_it():
+    boxes, ids = np.array([[0, 0, 10, 10], [50, 50, 64, 64], [20, 20, 40, 40]]), np.array([2, 0, 1])
+    away = Variation(translate_xy=(-12, 0))
+    left, classes = vary_boxes_with_classes(boxes, ids, away, 64)
+    np.testing.assert_array_equal(left, [[38, 50, 52, 64], [8, 20, 28, 40]])
+    assert classes.tolist() == [0, 1]
+    hidden = Variation(covered_xyxy=(50, 50, 64, 64))
+    assert vary_boxes_with_classes(boxes, ids, hidden, 64)[1].tolist() == [2, 1]
+    np.testing.assert_array_equal(vary_boxes(boxes, away, 64), left)
