@@ -12,6 +12,7 @@ from hilum.comparison.ablation import ablation
 from hilum.config import check_config
 from hilum.datasets.boxes import xyxy_to_xywh
 from hilum.datasets.folder import Dataset
+from hilum.datasets.fusion import Boxes
 from hilum.ensemble.composed import MemberView
 from hilum.ensemble.composed_config import ComposedConfig
 from hilum.ensemble.composition import (
@@ -23,7 +24,6 @@ from hilum.ensemble.composition import (
     operating_points,
 )
 from hilum.ensemble.folds import fold_datasets
-from hilum.ensemble.fusion import Boxes
 from hilum.ensemble.views import View
 from hilum.errors import HilumError
 from hilum.predict import load
