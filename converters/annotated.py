@@ -78,11 +78,11 @@ class Annotated(Source):
         self.patients_known = tables.patients_known
         if request.patients:
             patients, _ = read_patient_map(request.patients, images, self.table)
-            images = {key: replace(image, patient=patients.get(key, "")) for key, image in images.items()}
+            images = {key: replace(image, patient=patients.get(key, image.patient)) for key, image in images.items()}
             self.patients_known = True
         self.takes_key = tables.patients_in_files and not self.patients_known
         self._files, self._others = _matched(request.files, tables.files, images)
-        check_ids(images, self.table, self._files)
+        check_ids(images, self.table, {i: file for file in self._others if (i := id_in(file.name))} | self._files)
         ambiguous = [image for image in images.values() if image.reason == _TWO_FILES]
         self.left_out += [LeftOut("image", i.image_id, i.table, i.row, i.reason) for i in ambiguous]
         if not tables.form.endswith("shares"):
@@ -102,19 +102,17 @@ class Annotated(Source):
 
     def _classes(self, class_map: ClassMap | None) -> tuple[str, ...]:
         """The classes of the dataset, after boxes got those of the map."""
-        tell = self._request.tell
+        tell, named = self._request.tell, self._tables.class_names
         try:
             there = sorted({mark.name for image in self._usable() for mark in image.marks})
-            names = check_class_names(self._tables.class_names or there or ONE_CLASS)
+            becomes = class_map or as_they_are(check_class_names(named or there or ONE_CLASS))
         except HilumError as error:
             raise HilumError(f"{self.table}: {error}") from error
         if class_map:
             check_members(class_map, there, tell)
-        else:
-            class_map = as_they_are(names)
         for image in self._usable():
-            apply(class_map, image, self.left_out)
-        names = class_map.class_names
+            apply(becomes, image, self.left_out)
+        names = becomes.class_names
         counts = Counter(mark.name for image in self._usable() for mark in image.marks if image.image_id in self._files)
         for name in names:
             if counts and not counts[name]:

@@ -81,8 +81,16 @@ def read_class_map(source: str) -> ClassMap:
 
 
 def as_they_are(class_names: tuple[str, ...]) -> ClassMap:
-    """The map by which every class stays what it is."""
-    return ClassMap("", class_names, {plain(name): name for name in class_names}, OTHER, shipped=True)
+    """The map by which every class stays what it is.
+
+    Raises:
+        HilumError: two names differ in blanks and punctuation alone. The reason alone.
+    """
+    becomes: dict[str, str] = {}
+    for name in class_names:
+        if (same := becomes.setdefault(plain(name), name)) != name:
+            raise HilumError(f"two classes have one name, but for blanks and punctuation: {same!r} and {name!r}")
+    return ClassMap("", class_names, becomes, OTHER, shipped=True)
 
 
 def check_members(class_map: ClassMap, there: Sequence[str], tell: Callable[[str], None]) -> None:

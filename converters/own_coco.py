@@ -77,6 +77,8 @@ def _rows(name: str, coco: _Coco) -> Iterator[Row]:
     categories = {category["id"]: category["name"] for category in coco["categories"]}
     if len(categories) < len(coco["categories"]):
         raise HilumError(f"{name}: categories: two have one id")
+    if len(set(categories.values())) < len(categories):
+        raise HilumError(f"{name}: categories: two have one name")
     images = {image["id"]: image for image in coco["images"] if "id" in image}
     if len(images) < len(coco["images"]):
         raise HilumError(f"{name}: images: {len(coco['images']) - len(images):,} have no id, or that of another one")

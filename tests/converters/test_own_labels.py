@@ -162,7 +162,11 @@ def test_labels_without_a_picture_and_the_reverse(source, tmp_path):
     assert ("file", "", "", "its name is no image id") in told
     assert not [row for row in told if "Zebulon" in str(row)]
     table(source, [["b7", "Mass", 1, 2, 30, 4, ""]])
-    refused(source, "none of its 1 images is among the 0 pictures|none of its 1 images is among")
+    refused(source, "none of its 1 images is among the 12 pictures: expected 'a0', found 'b7'")
+    for path in sorted((source / "Quixotic Zebulon").iterdir()):
+        path.rename(path.with_stem(f"00{path.stem[1:]}"))
+    table(source, [[row[0][1:], *row[1:]] for row in ROWS])
+    refused(source, r"found '0': save the ids as text, with their leading zeros|lost zeros")
 
 
 def test_of_two_files_of_an_id_that_counts_which_the_table_names(source, tmp_path):
@@ -179,6 +183,8 @@ def test_of_two_files_of_an_id_that_counts_which_the_table_names(source, tmp_pat
 def test_two_classes_of_one_name(source):
     table(source, changed(0, **{"class": "opacity"}))
     refused(source, "labels.csv: two classes have one name: 'Opacity' and 'opacity'")
+    table(source, changed(0, **{"class": "Opacity."}))
+    refused(source, "one name, but for blanks and punctuation: 'Opacity' and 'Opacity.'")
 
 
 def test_a_class_nobody_has_and_one_that_is_in_holdout_alone(source, tmp_path, capsys):
@@ -307,6 +313,10 @@ def test_more_boxes_than_a_picture_can_have(source, tmp_path):
         ({"images": [], "annotations": []}, "categories: this key is missing"),
         ({"images": [{"file_name": "a0.dcm"}], "annotations": [], "categories": []}, "1 have no id"),
         ({"images": [{"id": 1}, {"id": 1}], "annotations": [], "categories": []}, "have no id, or that of another"),
+        (
+            {"images": [], "annotations": [], "categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]},
+            "categories: two have one name",
+        ),
         ({"images": 3, "annotations": [], "categories": []}, "images: input should be a valid list"),
     ],
 )
@@ -361,3 +371,24 @@ def test_yolo_folders(source, tmp_path):
 @pytest.mark.parametrize("value", [True, None, [1], float("nan"), float("inf"), "1_0", "0x1", "9" * 50, "é"])
 def test_what_is_no_number_is_no_box(value):
     assert isinstance(box_of([value, 1, 2, 3], "xywh"), str)
+
+
+def test_the_recipe_of_the_docs_for_padchest(source, tmp_path, monkeypatch):
+    docs = (Path(__file__).parents[2] / "docs" / "sources.md").read_text()
+    (recipe,) = (block.split("```")[0] for block in docs.split("```python\n")[1:])
+    box = [0.1, 0.25, 0.4, 0.4375]
+    finding = {"abnormal": True, "labels": ["infiltrates"], "boxes": [box]}
+    studies = [
+        {"ImageID": "a0.dcm", "findings": [finding]},
+        {"ImageID": "a1.png", "findings": [{**finding, "boxes": []}]},
+        *({"ImageID": f"a{n}", "findings": [{**finding, "abnormal": False}]} for n in range(2, PICTURES)),
+    ]
+    (source / "grounded_reports_20240819.json").write_text(json.dumps(studies))
+    monkeypatch.chdir(source)
+    exec(compile(recipe, "docs/sources.md", "exec"), {})  # noqa: S102 - our own docs
+    convert(source, tmp_path / "data")
+    data = Dataset.open(tmp_path / "data")
+    assert data.class_names == ("infiltrates",)
+    assert ("image", "a1", "3", "shows 'infiltrates', and nobody drew where") in left_out(data.path)
+    boxes = [found for split in SPLITS for found in data.split(split).boxes_xyxy if len(found)]
+    np.testing.assert_allclose(boxes, [[[10, 20, 40, 35]]], atol=1e-9)
