@@ -84,7 +84,9 @@ def _notes(name: str, travel: Travel) -> list[str]:
         ],
         (
             f"- {name}, with the confidence that is best away, {best}: score {score}, which flatters, as it was chosen "
-            f"on these images; with one cross-fitted over patients: {fitted}."
+            f"on these images; with one cross-fitted over patients: {fitted or 'not known'}."
+            if best
+            else f"- {name}: no image away shows opacity, so what another confidence would mend cannot be told."
         ),
     ]
 
@@ -96,6 +98,8 @@ def away_markdown(results: Results) -> list[str]:
 
 def _markdown(external: External) -> list[str]:
     header, rows = travel_table(external.entries)
+    if not rows:  # of the mean of several classes
+        return []
     return [
         f"## Does it travel? {external.name}: {external.images:,} images, {external.positive_images:,} with opacity",
         "",

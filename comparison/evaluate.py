@@ -30,7 +30,7 @@ from hilum.eval.predictions_folder import read_about
 from hilum.eval.problems import question_units
 from hilum.eval.travel import Travel, travel
 from hilum.predict import load
-from hilum.run import CONFIG, data_fingerprints, read_environment, run_digest
+from hilum.run import CONFIG, read_environment, run_digest, seen_fingerprints
 from hilum.source_digest import source_digest
 
 _CROSS_FITTED = "cross-fitted over patients on this very split, as there was no other to choose on"
@@ -145,7 +145,7 @@ def _judge(
 ) -> _Judged:
     """Measure the answer to one class; all splits are of that class alone."""
     thresholds: Mapping[str, Threshold]
-    if given.elsewhere is not None and other is not None:
+    if given.elsewhere is not None and other is not None and other.shows_opacity:
         thresholds = image_thresholds(other, given.elsewhere)
         how = f"chosen on val{' at home' if at_home else ''}"
     else:
@@ -185,7 +185,7 @@ def _with_metrics(
 
 def _default_split(source: Path, data: Dataset) -> EvaluatedSplit:
     """All images of data that a run was not trained on; else holdout."""
-    if (source / CONFIG).is_file() and not data.family() & data_fingerprints(source):
+    if (source / CONFIG).is_file() and not data.family() & seen_fingerprints(source):
         return "all"
     return "holdout"
 
@@ -282,8 +282,12 @@ def _of_file(source: Path, truth: Split, other: Split | None, *, given: bool) ->
         problems += [line for line in its if line not in problems]
     found = []
     for class_id, (name, answer) in enumerate(answers.items()):
-        images, on = truth.of_class(class_id), elsewhere[class_id]
-        chosen_on = None if on is None or other is None else (other.of_class(class_id), on)
+        images, on, chosen_on = truth.of_class(class_id), elsewhere[class_id], None
+        if on is not None and other is not None:
+            if (of_class := other.of_class(class_id)).shows_opacity:
+                chosen_on = of_class, on
+            else:
+                problems.append(f"{source}: no image of the {other.name} split shows {name}: nothing is chosen there")
         point, how, line = _operating_point(source, images, answer, chosen_on, given=given)
         problems += [line.replace("opacity", name) if len(answers) > 1 else line] if line else []
         found.append(_Given(point, on, how))

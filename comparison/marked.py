@@ -8,7 +8,7 @@ from hilum import __version__
 from hilum.comparison.results import Entry
 from hilum.documents import Count
 from hilum.eval.bootstrap import bootstrap, bootstrap_ratios
-from hilum.eval.figures import ImagePoint, Record
+from hilum.eval.figures import NAN, ImagePoint, Record
 from hilum.eval.image_level import image_ratios, ranking_statistic, reliability_curve
 from hilum.eval.marks import read_marked
 from hilum.eval.measures import OPERATING_POINT
@@ -48,7 +48,7 @@ def evaluate_marks(predictions: Path, marks: Path) -> MarkedEvaluation:
     drawn = bootstrap_ratios(ratios, images) | bootstrap(ranking_statistic(positive, probability), images)
     interval = {name: figure.interval() for name, figure in drawn.items()}
     point = ImagePoint(
-        threshold=found.about.get("confidence"),
+        threshold=NAN if isinstance(least := found.about.get("confidence"), list) else least,
         sensitivity=interval["sensitivity"],
         specificity=interval["specificity"],
     )

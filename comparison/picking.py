@@ -61,8 +61,7 @@ def look_at(
         found += backend.predict_batch(images)
         looks += [_look(image) for image in images]
         if isinstance(backend, Composed):
-            of_members = [[class_probabilities(each, classes) for each in of] for of in backend.predict_members(images)]
-            members.append(np.array(of_members).std(axis=0).max(axis=1))
+            members.append(backend.member_probabilities(images).std(axis=0).max(axis=1))
         if progress:
             progress(len(found), len(paths))
     probability = np.array([class_probabilities(each, classes) for each in found]).reshape(-1, classes)

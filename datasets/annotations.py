@@ -107,7 +107,8 @@ def read_annotations(
         its = images.get(annotation["image_id"])
         if its is None:
             raise refuse(f"annotations.{number}.image_id", f"no image of this file has the id {annotation['image_id']}")
-        if not 1 <= (category := annotation.get("category_id", 1)) <= len(class_names):
+        category = annotation.get("category_id", 1)
+        if len(class_names) > 1 and not 1 <= category <= len(class_names):  # the number of an only one says nothing
             raise refuse(f"annotations.{number}.category_id", f"{category}; the classes are 1 to {len(class_names)}")
         x, y, width, height = annotation["bbox"]
         if min(width, height) <= 0:

@@ -213,9 +213,9 @@ class Dataset:
         return digest.hexdigest()[:16]
 
     def family(self) -> set[str]:
-        """Fingerprints of the dataset folder and of all its further splits: whoever knows one may know its pictures."""
+        """Fingerprints of data of the same pictures: the folder, its further splits, what it was labelled anew from."""
         root = Dataset.open(self.root) if self.is_further_split else self
-        found = {root.fingerprint, self.fingerprint}
+        found = {root.fingerprint, self.fingerprint, *filter(None, [root.conversion.get("relabelled_from")])}
         for marker in sorted(root.path.glob(f"splits/*/{CONVERSION}")):
             with suppress(HilumError):  # damaged, or of an earlier conversion: nothing was trained on it as it is
                 found.add(Dataset.open(marker.parent).fingerprint)
@@ -264,7 +264,8 @@ class Dataset:
         images, rows, folder = coco["images"], self.metadata.loc[image_ids], self.root / "images"
         boxes: dict[int, list[list[float]]] = {image["id"]: [] for image in images}
         for annotation in coco["annotations"]:
-            boxes[annotation["image_id"]].append([*annotation["bbox"], annotation.get("category_id", 1) - 1])
+            class_id = annotation.get("category_id", 1) - 1 if len(self.class_names) > 1 else 0
+            boxes[annotation["image_id"]].append([*annotation["bbox"], class_id])
         flat = np.array([box for of_image in boxes.values() for box in of_image], np.float64).reshape(-1, 5)
         flat_xyxy, class_ids = xywh_to_xyxy(flat[:, :4]), flat[:, 4].astype(np.int64)
         ends = np.cumsum([len(of_image) for of_image in boxes.values()])

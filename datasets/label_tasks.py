@@ -99,6 +99,9 @@ def _results(
         }
 
 
+_ROTATED = "a rectangle is rotated, or has not one class"
+
+
 class _Image(BaseModel):
     id: int
     file_name: str
@@ -110,6 +113,7 @@ class _Box(BaseModel):
     image_id: int
     category_id: int
     bbox: tuple[float, float, float, float]
+    attributes: dict[str, Any] = {}
 
 
 class _Category(BaseModel):
@@ -227,12 +231,15 @@ def _drawn(values: Any, where: str) -> Iterator[_Drawn]:
         coco = check(values, _Coco, where)
         names = {category.id: category.name for category in coco.categories}
         boxes: dict[int, list[tuple[str, Sequence[float]]]] = {image.id: [] for image in coco.images}
+        rotated: set[int] = set()
         for box in coco.annotations:
             if box.image_id not in boxes:
                 raise HilumError(f"{where}: annotations: no image has the id {box.image_id}")
+            rotated |= {box.image_id} if box.attributes.get("rotation") else set()  # as CVAT says it
             boxes[box.image_id].append((names.get(box.category_id, f"of category {box.category_id}"), box.bbox))
         for image in coco.images:
-            yield _Drawn(image.file_name.replace("\\", "/"), boxes[image.id], (image.width, image.height))
+            problem = _ROTATED if image.id in rotated else ""
+            yield _Drawn(image.file_name.replace("\\", "/"), boxes[image.id], (image.width, image.height), problem)
     elif isinstance(values, list):
         for number, each in enumerate(values):
             yield _of_task(check(each, _Task, f"{where}, task {number + 1}"), f"{where}, task {number + 1}")
@@ -252,7 +259,7 @@ def _of_task(task: _Task, where: str) -> _Drawn:
             return _Drawn(name, [], None, f"holds a {shown(result.type, quote=False)}, where rectangles are expected")
         value = check(result.value, _Value, where)
         if value.rotation or len(value.rectanglelabels) != 1:
-            return _Drawn(name, [], None, "a rectangle is rotated, or has not one class")
+            return _Drawn(name, [], None, _ROTATED)
         boxes.append((value.rectanglelabels[0], (value.x, value.y, value.width, value.height)))
     return _Drawn(name, boxes, None)
 

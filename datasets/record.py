@@ -36,6 +36,7 @@ class Conversion(TypedDict, total=False):
         images_without_patient: how many of them are of nobody known.
         parent_fingerprint: of the data that a further split was made from.
         parent_path: where these data lie, of a further split that does not lie in them; absolute.
+        relabelled_from: fingerprint of the data whose pictures were labelled anew.
         kind, seed, options: how a further split was made.
         patients_on_both_sides: of a further split, by pair of splits: "train-val"; None where no patient is known.
         left_out: how many were left out, by what or why.
@@ -50,6 +51,7 @@ class Conversion(TypedDict, total=False):
     images_without_patient: Count
     parent_fingerprint: str
     parent_path: Annotated[str, Field(pattern="^/")]
+    relabelled_from: str
     kind: str
     seed: int
     options: dict[str, Any]

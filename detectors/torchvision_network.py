@@ -253,7 +253,7 @@ def _faster_rcnn(classifier: Any, channels: int, _: int, nms_iou: float, classes
         box_batch_size_per_image=128,
         box_score_thresh=CONFIDENCE_FLOOR,
         box_nms_thresh=nms_iou,
-        box_detections_per_img=MAX_BOXES,
+        box_detections_per_img=MAX_BOXES * classes,
     )
 
 
@@ -261,12 +261,12 @@ def _retinanet(classifier: Any, channels: int, _: int, nms_iou: float, classes: 
     head = RetinaNetHead(channels, 9, classes, norm_layer=partial(nn.GroupNorm, 32))
     head.regression_head._loss_type = "giou"  # noqa: SLF001 - as torchvision's builder of v2 does
     pyramid = _pyramid(classifier, channels, 1, lambda width: LastLevelP6P7(width, channels))
-    return RetinaNet(pyramid, classes, head=head, **_postprocessing(nms_iou))
+    return RetinaNet(pyramid, classes, head=head, **_postprocessing(nms_iou, classes))
 
 
 def _fcos(classifier: Any, channels: int, _: int, nms_iou: float, classes: int) -> Any:
     pyramid = _pyramid(classifier, channels, 1, lambda _: LastLevelP6P7(channels, channels))
-    detector = FCOS(pyramid, classes, **_postprocessing(nms_iou))
+    detector = FCOS(pyramid, classes, **_postprocessing(nms_iou, classes))
     # Distances to the edges pass through a ReLU. From torchvision's bias of 0 half of them begin, and many stay, where
     # it has no gradient; 4 strides is where a level's range of distances begins.
     nn.init.constant_(detector.head.regression_head.bbox_reg.bias, 4.0)
@@ -290,7 +290,7 @@ def _ssdlite(classifier: Any, _: int, image_size: int, nms_iou: float, classes: 
         head=SSDLiteHead(widths, [per_cell] * levels_count, 1 + classes, norm),
         image_mean=[0.5] * 3,
         image_std=[0.5] * 3,
-        **_postprocessing(nms_iou),
+        **_postprocessing(nms_iou, classes),
     )
 
 
@@ -302,8 +302,9 @@ _BUILDERS: Final[dict[Architecture, Any]] = {
 }
 
 
-def _postprocessing(nms_iou: float) -> dict[str, Any]:
-    return {"score_thresh": CONFIDENCE_FLOOR, "nms_thresh": nms_iou, "detections_per_img": MAX_BOXES}
+def _postprocessing(nms_iou: float, classes: int) -> dict[str, Any]:
+    # Of several classes more boxes, so that a frequent one leaves room for the others.
+    return {"score_thresh": CONFIDENCE_FLOOR, "nms_thresh": nms_iou, "detections_per_img": MAX_BOXES * classes}
 
 
 def _to_float32(_: nn.Module, __: Any, output: Any) -> Any:

@@ -68,7 +68,7 @@ class YOLODetector(Backend):
         self._queries = is_rtdetr(network)
         with quietly():
             self._network = network.eval().fuse(verbose=False)  # type: ignore[operator]
-            self._network.set_head_attr(max_det=MAX_BOXES)  # type: ignore[operator]
+            self._network.set_head_attr(max_det=_most_boxes(config))  # type: ignore[operator]
         if next(network.parameters()).device.type == "cpu":
             self._network.to(memory_format=torch.channels_last)  # in which oneDNN computes
 
@@ -136,12 +136,17 @@ class YOLODetector(Backend):
                     CONFIDENCE_FLOOR,
                     self._config.boxes.nms_iou,
                     multi_label=True,  # of several classes, as validation has it
-                    max_det=MAX_BOXES,
+                    max_det=_most_boxes(self._config),
                     max_time_img=float("inf"),  # else a slow machine silently leaves out the last images of a batch
                     end2end=self._config.boxes.end_to_end,
                 )
                 found += [image.double().cpu().numpy() for image in rows]
         return found
+
+
+def _most_boxes(config: YOLOConfig) -> int:
+    """So many an image: of several classes more, so that a frequent one leaves room for the others."""
+    return MAX_BOXES * len(config.class_names)
 
 
 def _read_start(config: YOLOConfig) -> tuple[dict[str, Any], dict[str, torch.Tensor] | None]:
@@ -198,6 +203,6 @@ def _overrides(config: YOLOConfig, data: Dataset, run: Path) -> dict[str, Any]:
         "iou": config.boxes.nms_iou,
         "nms": False if config.boxes.end_to_end else None,
         "conf": CONFIDENCE_FLOOR,
-        "max_det": MAX_BOXES,
+        "max_det": _most_boxes(config),
         "verbose": False,
     }

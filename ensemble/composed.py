@@ -181,9 +181,10 @@ class Composed(Backend):
             found.append(of_classes(answers[start : start + classes], its[0] if its and classes == 1 else its))
         return found
 
-    def predict_members(self, images: list[NDArray[np.uint8]]) -> list[list[Detections]]:
-        """What each member finds in each view, by itself; the gate is none of them."""
-        return [view.predict_batch(images) for view in self._members]
+    def member_probabilities(self, images: list[NDArray[np.uint8]]) -> NDArray[np.float64]:
+        """(members and views, images, classes): how likely each thinks that each image shows each class; no gate."""
+        said = [[probability for _, probability in view.predict_batch(images)] for view in self._members]
+        return np.array(said, np.float64).reshape(len(said), len(images), -1)
 
     def choose(self, val: Split) -> dict[str, Any]:
         """Choose everything that the config leaves to val, the operating point last; as `operating_point.json` has it.

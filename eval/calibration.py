@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from pydantic import Field
 
 from hilum.documents import MAX_JSON_BYTES, read_json
 from hilum.errors import HilumError
@@ -18,6 +21,7 @@ class _Entry(Record):
 class _Measured(Record):
     of_run: str | None = None
     entries: tuple[_Entry, ...]
+    classes: dict[str, Any] = Field(default={})
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,8 @@ def read_calibration(path: Path, of_run: str) -> Calibration:
     remedy = "give what `hilum evaluate RUN DATA --json FILE` wrote"
     measured = read_json(path, _Measured, at_most=MAX_JSON_BYTES, remedy=remedy)
     if not measured.entries or not measured.entries[-1].reliability:
-        raise HilumError(f"{path}: tells nothing of probabilities; {remedy}")
+        several = "several classes have none together" if measured.classes else remedy
+        raise HilumError(f"{path}: tells nothing of probabilities; {several}")
     if measured.of_run != of_run:
         whose = "of another run" if measured.of_run else "not of a run, so of which probabilities it speaks is unknown"
         raise HilumError(f"{path}: is {whose}; {remedy}")

@@ -56,9 +56,16 @@ class Layout:
         return {word: name for name, word in self.words.items()}
 
     def classes_of(self, class_names: Sequence[str]) -> tuple[str, ...]:
-        """The challenge's names of the classes of some data; what it lacks keeps its own name."""
+        """The challenge's names of the classes of some data.
+
+        What it lacks keeps its own name, and so do two that it would not tell apart, or not from images without a box.
+        """
         known = {name.casefold(): name for name in self.words} | dict(self.aliases)
-        return tuple(known.get(name.casefold(), name) for name in class_names)
+        found = [known.get(name.casefold(), name) for name in class_names]
+        return tuple(
+            f"{name} " if its == self.nothing else its if found.count(its) == 1 else name
+            for name, its in zip(class_names, found, strict=True)
+        )
 
     def check_classes(self, class_names: Sequence[str]) -> None:
         """Make sure that a submission can name the classes of some data.

@@ -1,8 +1,7 @@
 """Read predictions on a split, whoever wrote them: a predictions folder, COCO results or a submission."""
 
 import math
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -16,13 +15,13 @@ from hilum.datasets.folder import Split
 from hilum.documents import advising, check, read_csv, read_json, shown
 from hilum.errors import HilumError
 from hilum.eval.answer import Answer
+from hilum.eval.image_names import ImageNames, image_names
 from hilum.eval.predictions_folder import ABOUT, CATEGORY, IMAGES, RESULTS, TABLE, probability_column, read_about
 from hilum.eval.problems import MOST_LINES, Problems, question_units
-from hilum.eval.submission import image_name, read_by_class
+from hilum.eval.submission import read_by_class
 from hilum.eval.submission_row import reaches_out
 
 Probability = Annotated[float, Field(allow_inf_nan=False)]
-_Names = Callable[[Any], str | None]
 _OfImage = tuple[tuple[NDArray[np.float64], NDArray[np.float64]], ...]
 """What was found in an image: boxes (x, y, width, height) and confidences for each class."""
 _AGAIN = "predict again"
@@ -171,12 +170,16 @@ def _read(
             raise HilumError(f"{folder}: neither a run nor a predictions folder: {IMAGES} is missing")
         about = read_about(folder)
         check_same_classes(class_names_of(about), class_names, str(folder))
+        for key in ("confidence", "floor"):
+            if isinstance(each := about.get(key), list) and len(each) != len(class_names):
+                said = f"{key}: has {len(each)} values, for {len(class_names)} classes"
+                raise HilumError(f"{folder / ABOUT}: {said}; {_AGAIN}")
         names, probability = _read_images(folder / IMAGES, class_names, problems)
-        boxes = _read_coco(folder / RESULTS, len(class_names), _names(names, ()), sizes_wh, problems)
+        boxes = _read_coco(folder / RESULTS, len(class_names), image_names(names, ()), sizes_wh, problems)
         nothing = (_NONE,) * len(class_names)
         return {name: boxes.get(name, nothing) for name in names.values()}, probability, about, problems.lines()
     if source.suffix.lower() == ".json":
-        boxes = _read_coco(source, len(class_names), _names(numbers, sizes_wh), sizes_wh, problems)
+        boxes = _read_coco(source, len(class_names), image_names(numbers, sizes_wh), sizes_wh, problems)
         return boxes, None, {}, problems.lines()
     if source.suffix.lower() == ".csv":
         found, shows, lines = read_by_class(source, class_names, sizes_wh)
@@ -222,44 +225,8 @@ def _read_images(
     return names, probability
 
 
-def _names(numbers: Mapping[int, str], image_ids: Iterable[str]) -> _Names:
-    """Returns what finds the image that a COCO `image_id` means: its name, or None where there is none.
-
-    Args:
-        numbers: the images' names by number.
-        image_ids: names that may stand for themselves. Some tools write a name of digits as a number.
-    """
-    known = dict.fromkeys(image_ids)
-    meant: dict[int, set[str]] = defaultdict(set)
-    for number, name in numbers.items():
-        meant[number].add(name)
-    for name in known:
-        if (digits := _number(name)) is not None:
-            meant[digits].add(name)
-
-    def find(image: Any) -> str | None:
-        if isinstance(image, str):
-            name = image_name(image, known)
-            if name in known:
-                return name
-            image = _number(name)
-        names = meant.get(image, set())
-        if len(names) > 1:
-            raise HilumError(
-                f"image_id {image} may be the number of one image and the name of another "
-                f"({', '.join(sorted(names))}); write the names, as text"
-            )
-        return next(iter(names), None)
-
-    return find
-
-
-def _number(name: str) -> int | None:
-    return int(name) if name.isascii() and name.isdigit() and len(name) < 19 else None
-
-
 def _read_coco(
-    path: Path, classes: int, find: _Names, sizes_wh: Mapping[str, tuple[int, int]], problems: Problems
+    path: Path, classes: int, find: ImageNames, sizes_wh: Mapping[str, tuple[int, int]], problems: Problems
 ) -> dict[str, _OfImage]:
     entries = read_json(path, _ANYTHING, finite=False)  # each entry is judged by itself
     if isinstance(entries, dict) and "annotations" in entries:
@@ -287,7 +254,7 @@ def _read_entry(
     entry: Any,
     where: str,
     class_of: Mapping[Any, int],
-    find: _Names,
+    find: ImageNames,
     sizes_wh: Mapping[str, tuple[int, int]],
     problems: Problems,
 ) -> tuple[str, list[float], float, int] | None:
@@ -311,7 +278,7 @@ def _read_entry(
         return None
     where = f"{where} ({name})"
     known = list(class_of)
-    if (category := _category(entry, known[0])) not in class_of:
+    if (category := _category(entry, known[0] if len(known) == 1 else None)) not in class_of:
         are = f"{known[0]} is opacity" if len(known) == 1 else f"the classes are {known[0]} to {known[-1]}"
         problems.add("boxes of other categories", f"{where}: category_id {category}, where {are}; left out")
         return None

@@ -83,7 +83,9 @@ def travel(home: tuple[Split, Answer, Measures], away: tuple[Split, Answer, Meas
         {**measured.drawn, **bootstrap_ratios(_calibration(of, given), of.patients, resamples=_resamples(measured))}
         for of, given, measured in (home, away)
     ]
-    best, score = choose_confidence(split.boxes_xywh, answer.boxes_xywh, answer.confidence)
+    best = score = NAN
+    if split.shows_opacity:
+        best, score = choose_confidence(split.boxes_xywh, answer.boxes_xywh, answer.confidence)
     cross_fitted = with_chosen_confidence(answer, split, None)
     return Travel(
         figures={

@@ -1,5 +1,6 @@
 """A radiograph with what was found in it, and what found it: what each kind of object tells in its own way."""
 
+from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -95,9 +96,9 @@ def summary(finding: Finding, algorithm: Algorithm) -> str:
     return f"hilum, {name}: opacity {finding.percent:.0f} %, {boxes}; {RESEARCH}"
 
 
-def character_set(about: pydicom.Dataset, algorithm: Algorithm) -> str | None:
+def character_set(about: pydicom.Dataset, words: Iterable[str]) -> str | None:
     """Unicode where a text needs it."""
-    return None if "SpecificCharacterSet" not in about and algorithm.name.isascii() else UNICODE
+    return None if "SpecificCharacterSet" not in about and all(map(str.isascii, words)) else UNICODE
 
 
 def long_string(text: str) -> str:

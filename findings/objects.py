@@ -180,6 +180,7 @@ def _maker(kind: Kind) -> Maker:
 def _place(kind: Kind, group: list[Finding], algorithm: Algorithm, number: int) -> dict[str, Any]:
     """Where an object stands in its study, and what made it: arguments that all of highdicom's objects share."""
     first = group[0].image.dataset
+    words = [algorithm.name, *(box.kind for finding in group for box in finding.boxes)]
     # Where no ID tells two patients of one study apart, all that their files say of them does.
     patient = (first.PatientID,) if first.PatientID else _patient(group[0].image)
     return {
@@ -192,7 +193,7 @@ def _place(kind: Kind, group: list[Finding], algorithm: Algorithm, number: int) 
         "software_versions": long_string(algorithm.version),
         "device_serial_number": algorithm.digest,
         "series_description": f"hilum {_SERIES_NAMES[kind]}: {RESEARCH}",
-        "specific_character_set": character_set(first, algorithm),
+        "specific_character_set": character_set(first, words),
     }
 
 

@@ -146,6 +146,8 @@ def _calibration(config: Series, off: Moved) -> Iterator[str]:
 def _mended(config: Series, travel: Travel) -> str:
     score = travel.moved("score")
     gained, least = travel.best_score - score.away.estimate, config.first.least_confidence
+    if math.isnan(gained):
+        return f"{config.name}: what another threshold would mend cannot be told, as no image away shows opacity."
     if not gained > 0:
         return f"{config.name}: no other threshold scores higher, so a new one alone mends nothing."
     lost = f" of the {decimal(score.difference.estimate)} lost" if score.difference.estimate > 0 else ""

@@ -25,10 +25,11 @@ def check_class_names(names: Sequence[str]) -> tuple[str, ...]:
         raise HilumError(f"{len(names)} classes; expected 1 to {MOST_CLASSES}")
     seen: dict[str, str] = {}
     for name in names:
-        if not name or name != name.strip() or len(name) > _LONGEST or not name.isprintable():
+        # DICOM's texts have no backslash, which parts values there.
+        if not name or name != name.strip() or len(name) > _LONGEST or not name.isprintable() or "\\" in name:
             raise HilumError(
                 f"{name[: _LONGEST + 1]!r} is no name of a class: expected 1 to {_LONGEST} printable characters, "
-                "no blanks around them"
+                "no blanks around them and no backslash"
             )
         if (fold := name.casefold()) in seen:
             raise HilumError(f"two classes have one name: {seen[fold]!r} and {name!r}")
@@ -67,7 +68,8 @@ def said_of_classes(names: Sequence[str]) -> dict[str, list[str]]:
 
 
 def class_slug(name: str) -> str:
-    """A file's name for a class: its letters and digits, and of those that are left out a digest."""
+    """A file's name for a class: its letters and digits, with a digest where that is not the whole name."""
     plain = "-".join(re.findall("[a-z0-9]+", name.lower()))
-    unlike = plain if plain == name.lower() else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:4]}"
-    return unlike.strip("-")
+    if plain == name.lower() and "-" not in plain:
+        return plain
+    return f"{plain}-{hashlib.sha256(name.casefold().encode()).hexdigest()[:8]}".strip("-")

@@ -152,7 +152,7 @@ def no_detections() -> Detections:
 
 def at_or_above(detections: Detections, confidence: Confidence) -> Detections:
     """The boxes whose confidence is at least this, or that of their class."""
-    least = confidence if isinstance(confidence, float | int) else np.asarray(confidence)[detections.class_id]
+    least = confidence if np.ndim(confidence) == 0 else np.asarray(confidence)[detections.class_id]
     kept = detections.confidence >= least
     return Detections(
         xyxy=detections.xyxy[kept], confidence=detections.confidence[kept], class_id=detections.class_id[kept]

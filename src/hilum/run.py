@@ -64,6 +64,7 @@ class Environment(TypedDict, total=False):
     versions: dict[str, str]
     seed: int
     data_fingerprint: str
+    root_fingerprint: str
     patients_known: bool
     pretraining: str | None
     started_from: StartedFrom
@@ -174,6 +175,11 @@ def data_fingerprints(run: Path) -> set[str | None]:
     """Of the data that the run was trained on, and of those that its operating point was chosen on."""
     trained = read_environment(run).get("data_fingerprint")
     return {trained, read_operating_point(run).get("data_fingerprint", trained)}
+
+
+def seen_fingerprints(run: Path) -> set[str | None]:
+    """Of data whose pictures the run may have seen: those it was trained on, and the folder these are a split of."""
+    return data_fingerprints(run) | {read_environment(run).get("root_fingerprint")}
 
 
 def operating_confidence(run: Path) -> Confidence:

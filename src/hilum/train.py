@@ -13,6 +13,7 @@ from hilum.backend import Backend, backend_named, epochs_chosen_by
 from hilum.config import ExperimentConfig, dump_config
 from hilum.datasets.derived import CACHE, SPLITS
 from hilum.datasets.folder import Dataset, SplitName
+from hilum.datasets.record import PARENT
 from hilum.errors import HilumError
 from hilum.files import PARTIAL, locked, refuse_any_link, remove, write_atomically
 from hilum.predict import Predictor, predict_all
@@ -287,6 +288,7 @@ def _environment(config: ExperimentConfig, data: Dataset) -> dict[str, Any]:
         "versions": versions,
         "seed": config.seed,
         "data_fingerprint": data.fingerprint,
+        **({"root_fingerprint": data.conversion[PARENT]} if data.is_further_split else {}),
         "patients_known": data.patients_known,
         # RSNA's images are a subset of NIH ChestX-ray14: weights pretrained there have seen the holdout.
         "pretraining": config.pretraining,
