@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hilum.class_names import check_same_classes
 from hilum.commands.arguments import DATA, NEW_FOLDER, RUN, check_order
 from hilum.commands.options import PickBy, Positive, Seed
 from hilum.commands.terminal import bar, say
@@ -45,8 +46,7 @@ def pick(run: Path, data: Path, out: Path, *, images: Positive = 50, by: PickBy 
     check_order("pick", (RUN, run), (DATA, data), (NEW_FOLDER, out))
     dataset = Dataset.open(data)
     predictor = load(run)
-    if predictor.class_names != dataset.class_names:
-        raise HilumError(f"{run}: looks for {', '.join(predictor.class_names)}; {data} has other classes")
+    check_same_classes(predictor.class_names, dataset.class_names, str(run))
     paths = dataset.unlabelled()
     if not paths:
         raise HilumError(f"{data}: has no picture without labels")

@@ -3,7 +3,14 @@
 import pytest
 import yaml
 
-from hilum.class_names import ONE_CLASS, check_class_names, class_names_of, confidence_words, said_of_classes
+from hilum.class_names import (
+    ONE_CLASS,
+    check_class_names,
+    class_names_of,
+    class_slug,
+    confidence_words,
+    said_of_classes,
+)
 from hilum.datasets.coco import boxes_to_coco
 from hilum.datasets.yolo import boxes_to_yolo, data_yaml
 from hilum.errors import HilumError
@@ -17,6 +24,7 @@ from hilum.errors import HilumError
         (["Mass", ""], "''"),
         (["Mass "], "'Mass '"),
         (["a\nb"], r"'a\\nb'"),
+        (["a\\b"], "no backslash"),
         (["x" * 65], "printable characters"),
         (["Mass", "mass"], "two classes have one name: 'Mass' and 'mass'"),
         (["Mass", "Mass"], "two classes have one name"),
@@ -46,3 +54,19 @@ def test_files_of_other_tools_number_classes_in_the_order_of_their_names() -> No
 def test_confidences_are_told_in_words() -> None:
     assert confidence_words(0.345) == "0.34"
     assert confidence_words((0.5, 0.2, 0.3)) == "0.20 to 0.50, by class"
+
+
+def test_no_two_classes_have_one_folder() -> None:
+    names = [
+        "Mass!",
+        "mass-64e5",
+        "mass",
+        "Nodule/Mass",
+        "nodule-mass",
+        class_slug("Mass!"),
+        "\u80ba\u708e",
+        "\u6c14\u80f8",
+    ]
+    slugs = [class_slug(name) for name in names]
+    assert len(set(slugs)) == len(names)
+    assert all(slug and slug.isascii() and slug.replace("-", "").isalnum() for slug in slugs)

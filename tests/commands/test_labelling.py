@@ -90,7 +90,7 @@ def test_members_of_a_composed_run_disagree_by_what_each_says(tiny_run, dataset)
     paths = Dataset.open(dataset).unlabelled()
     seen = look_at(Predictor(composed, 0.5), paths)
     said = [
-        [of.confidence.max(initial=0) for of in view.predict_batch([grey(path) for path in paths])] for view in views
+        [of.confidence.max(initial=0) for of, _ in view.predict_batch([grey(path) for path in paths])] for view in views
     ]
     np.testing.assert_allclose(seen.disagreement, np.std(said, axis=0), atol=1e-4)
     assert max(seen.disagreement) > 0

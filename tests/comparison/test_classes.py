@@ -1,6 +1,7 @@
 """A benchmark and an evaluation of several classes are those of each class alone, and their mean."""
 
 import json
+import shutil
 from dataclasses import astuple
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from hilum.comparison.peak_memory import PeakMemory
 from hilum.comparison.results import Results
 from hilum.config import check_config
 from hilum.datasets.folder import Dataset
+from hilum.datasets.resplit import Shares, resplit
 from hilum.documents import read_json
 from hilum.errors import HilumError
 from hilum.eval.answer import image_thresholds
@@ -23,6 +25,7 @@ from hilum.eval.bootstrap import Interval
 from hilum.eval.measures import measure
 from hilum.pages.report import write_report
 from hilum.predict import load
+from hilum.train import train
 
 NAMES = ("left", "right", "low")
 CONFIG = {
@@ -152,3 +155,36 @@ def test_a_config_that_names_other_classes_than_the_data_is_refused(three_classe
 def test_one_class_says_nothing_of_classes(dataset: Path, tiny_run: Path) -> None:
     results, _ = evaluate(tiny_run, Dataset.open(dataset), "holdout")
     assert "classes" not in json.dumps(results.dump())
+
+
+def test_a_class_that_nobody_has_in_val_is_not_said_to_be_chosen_there(three_classes: Path, tmp_path: Path) -> None:
+    """As of one class, thresholds are cross-fitted, and a line says so."""
+    shutil.copytree(three_classes, tmp_path / "data")
+    path = tmp_path / "data" / "annotations" / "val.json"
+    coco = json.loads(path.read_text())
+    coco["annotations"] = [box for box in coco["annotations"] if box["category_id"] != 1]
+    assert coco["annotations"]
+    path.write_text(json.dumps(coco))
+    data = Dataset.open(tmp_path / "data")
+    found = [
+        {"image_id": image_id, "category_id": 1 + int(class_id), "bbox": box.tolist(), "score": 0.5}
+        for name in ("val", "holdout")
+        for split in [data.split(name)]
+        for image_id, boxes, ids in zip(split.image_ids, split.boxes_xywh, split.class_ids, strict=True)
+        for box, class_id in zip(boxes, ids, strict=True)
+    ]
+    found += [{**found[0], "image_id": image_id, "score": 0.1} for image_id in data.split("val").image_ids]
+    (tmp_path / "r.json").write_text(json.dumps(found))
+    results, problems = evaluate(tmp_path / "r.json", data, "holdout")
+    assert any("no image of the val split shows left: nothing is chosen there" in line for line in problems)
+    assert "the operating point was cross-fitted" in results.classes["left"].chosen
+    assert "thresholds on images were cross-fitted" in results.classes["left"].chosen
+    assert "the operating point was chosen on val" in results.classes["right"].chosen
+
+
+def test_runs_of_a_split_elsewhere_know_the_folder_that_it_is_of(dataset: Path, tmp_path: Path) -> None:
+    (elsewhere,) = resplit(dataset, "again", Shares((0.5, 0.25, 0.25)), out=tmp_path / "splits")
+    tiny = check_config({**CONFIG, "train": {"epochs": 1, "batch_size": 8}}, "a.yaml")
+    train(tiny, Dataset.open(elsewhere), tmp_path / "run")
+    results, _ = evaluate(tmp_path / "run", Dataset.open(dataset))
+    assert results.split == "holdout"

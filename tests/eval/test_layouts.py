@@ -221,3 +221,9 @@ def test_what_cannot_be_written():
         rows_text(SIIM, {"a ": row._replace(confidence=np.ones(1))})
     with pytest.raises(ValueError, match="boxes_xywh: expected one entry an image, 1, got 0"):
         submission_text(["a"], [], [])
+
+
+def test_classes_that_a_challenge_would_not_tell_apart_keep_their_own_names() -> None:
+    assert VINBIGDATA.classes_of(["opacity", "Consolidation"]) == ("Lung Opacity", "Consolidation")
+    assert VINBIGDATA.classes_of(["opacity", "Lung Opacity"]) == ("opacity", "Lung Opacity")
+    assert SIIM.nothing not in SIIM.classes_of(["none", "mass"])

@@ -177,3 +177,38 @@ def test_classes_of_a_backend_that_judges_no_image_are_as_likely_as_their_surest
     assert class_probabilities(found, 3).tolist() == [0.5, 0.0, 0.9]
     assert len(of_class(found, 0)) == 2
     assert (of_class(found, 2).class_id == 0).all()
+
+
+def test_a_box_without_a_category_is_of_none_of_several_classes(train: Split, tmp_path: Path) -> None:
+    box = {"image_id": train.image_ids[0], "bbox": [1, 1, 20, 20], "score": 0.5}
+    (tmp_path / "r.json").write_text(json.dumps([box, {**box, "category_id": 2}]))
+    answers, problems = read_answers(tmp_path / "r.json", train)
+    assert [len(answer.boxes_xywh[0]) for answer in answers.values()] == [0, 1, 0]
+    assert any("category_id None, where the classes are 1 to 3; left out" in line for line in problems)
+
+
+@pytest.mark.parametrize(("key", "values"), [("confidence", [0.5, 0.5]), ("floor", [])])
+def test_an_operating_point_for_other_than_each_class_is_refused(
+    train: Split, tmp_path: Path, key: str, values: list[float]
+) -> None:
+    write_predictions(tmp_path, results_of(train, found_near(train)), train.coco_ids, said_of_classes(NAMES))
+    about = json.loads((tmp_path / "about.json").read_text())
+    (tmp_path / "about.json").write_text(json.dumps({**about, key: values}))
+    with pytest.raises(HilumError, match=rf"about\.json: {key}: has {len(values)} values, for 3 classes"):
+        read_answers(tmp_path, train)
+
+
+def test_the_number_of_an_only_category_says_nothing(dataset: Path, tmp_path: Path) -> None:
+    shutil.copytree(dataset, tmp_path / "data")
+    path = tmp_path / "data" / "annotations" / "train.json"
+    coco = json.loads(path.read_text())
+    path.write_text(json.dumps({**coco, "annotations": [{**box, "category_id": 0} for box in coco["annotations"]]}))
+    split = Dataset.open(tmp_path / "data").split("train")
+    assert all((ids == 0).all() for ids in split.class_ids)
+    assert split.shows_opacity
+
+
+@pytest.mark.parametrize("least", [0.5, np.float32(0.5), np.array(0.5), 1])
+def test_a_confidence_may_be_any_number(train: Split, least: float) -> None:
+    for found in found_near(train):
+        assert len(at_or_above(found, least)) == int((found.confidence >= float(least)).sum())
