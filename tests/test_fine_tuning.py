@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import hilum
 from hilum.config import check_config
 from hilum.datasets.folder import Dataset
 from hilum.datasets.resplit import Folds, resplit
@@ -192,3 +193,30 @@ def test_yolo_takes_a_run_of_its_own_alone(resnet: Path, data: Dataset, tmp_path
         train(config("yolo", resnet), data, tmp_path / "run")
     with pytest.raises(HilumError, match="brings its own architecture"):
         check_config({"backend": "yolo", **EVERY["yolo"], "model": str(resnet)}, "test")
+
+
+@pytest.mark.parametrize("backend", EVERY)
+def test_on_data_of_other_classes_what_tells_them_apart_starts_anew(
+    backend: str, data: Dataset, three_classes: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip(NEEDS.get(backend, "torchvision"))
+    first, second = tmp_path / "first", tmp_path / "second"
+    train(config(backend, seed=1), data, first)
+    train(config(backend, first, seed=2), Dataset.open(three_classes), second)
+    assert "first: looks for opacity, and" in (said := capfd.readouterr().err)
+    assert "has left, right, low; what tells classes apart starts anew" in said
+    one, other = learned(first), learned(second)
+    assert one.keys() == other.keys()
+    anew = {name for name, tensor in one.items() if other[name].shape != tensor.shape}
+    assert 0 < len(anew) < 0.2 * len(one)
+    for name in one.keys() - anew:
+        torch.testing.assert_close(other[name], one[name], atol=1e-6, rtol=1e-6, msg=name)
+    assert len(hilum.load(second).class_names) == 3
+
+
+def test_a_run_of_another_model_is_refused_whatever_its_classes(
+    resnet: Path, three_classes: Path, tmp_path: Path
+) -> None:
+    wide = config("resnet", resnet, model={"channels": 8, "blocks": 1, "depth": 2, "weights": str(resnet)})
+    with pytest.raises(HilumError, match=r"expected the shape .*; start from a run of the same model"):
+        train(wide, Dataset.open(three_classes), tmp_path / "run")

@@ -14,6 +14,7 @@ from supervision import Detections
 
 import hilum.predict as predict_module
 from hilum.datasets.pictures import Radiograph
+from hilum.errors import HilumError
 from hilum.predict import Predictor
 from hilum.result import no_detections
 
@@ -135,3 +136,28 @@ def test_ten_thousand_files_in_constant_memory(sample_folder: Path, tmp_path: Pa
             resident_mb.append(pages * os.sysconf("SC_PAGE_SIZE") / 1e6)
     assert errors == 10_000 // 16
     assert resident_mb[1] - resident_mb[0] < 20  # the pictures alone are 10 GB
+
+
+class Stranger:
+    """A backend that says of its box and its image what the run does not know."""
+
+    def __init__(self, class_id: int, probability: object) -> None:
+        self.class_id, self.probability = class_id, probability
+
+    def predict_batch(self, images: list[np.ndarray]) -> list[Detections]:
+        box = np.array([[0.0, 0, 4, 4]]), np.array([0.5])
+        metadata = {} if self.probability is None else {"image_probability": self.probability}
+        return [Detections(box[0], None, box[1], np.array([self.class_id]), metadata=metadata) for _ in images]
+
+
+def test_a_class_that_the_run_does_not_have_is_an_error_in_a_line() -> None:
+    picture = np.zeros((8, 8), np.uint8)
+    for class_id, probability, names, what in [
+        (1, None, ("opacity",), "a box of class 1, where the run has 1"),
+        (3, 0.5, ("a", "b", "c"), "a box of class 3, where the run has 3"),
+        (0, [0.1, 0.2], ("a", "b", "c"), "the probabilities of 2 classes, where the run has 3"),
+    ]:
+        with pytest.raises(HilumError, match=what):
+            list(Predictor(Stranger(class_id, probability), 0.0, names).predict([picture]))
+    (result,) = Predictor(Stranger(2, [0.1, 0.2, 0.3]), (0.9, 0.9, 0.5), ("a", "b", "c")).predict([picture])
+    assert (result.detections.class_id.tolist(), result.class_probabilities) == ([2], (0.1, 0.2, 0.3))

@@ -1,7 +1,9 @@
 """The run folder is prepared without harm to what lies there."""
 
 import fcntl
+import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -205,3 +207,20 @@ def test_the_gate_needs_both_kinds_of_images_in_val(dataset: Path, tmp_path: Pat
     pytest.importorskip("timm")
     with pytest.raises(HilumError, match="the val split needs images with opacity, and without"):
         check_start(check_config(GATE, "x"), _split_without_opacity(dataset, "val", tmp_path))
+
+
+def test_a_class_that_a_split_lacks_is_told_once(
+    three_classes: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Of four classes the data has three: the fourth is in no split."""
+    folder = Path(shutil.copytree(three_classes, tmp_path / "data"))
+    record = json.loads((folder / "conversion.json").read_text())
+    names = [*record["class_names"], "nowhere"]
+    (folder / "conversion.json").write_text(json.dumps({**record, "class_names": names}))
+    predictor = train(check_config(RESNET, "test"), Dataset.open(folder), tmp_path / "run")
+    said = capfd.readouterr().err
+    assert said.count(f"{folder}: no image of the train split shows nowhere: it cannot be learned\n") == 1
+    assert said.count(f"{folder}: no image of the val split shows nowhere: its operating point cannot be told, so") == 1
+    assert said.count("no image of the") == 2
+    assert (len(predictor.confidence), predictor.confidence[3]) == (4, 0.0)
+    assert run_config(tmp_path / "run").class_names == tuple(names)

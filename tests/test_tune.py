@@ -191,3 +191,25 @@ def test_maps_are_seen_once(run: Path, dataset: Path, monkeypatch: pytest.Monkey
     assert sum(seen) == len(data.split("val"))
     assert done[-1] == (len(data.split("val")),) * 2
     assert np.all(np.diff([number for number, _ in done]) > 0)
+
+
+def test_of_several_classes_each_has_its_confidence(three_classes: Path, tmp_path: Path) -> None:
+    data, run = Dataset.open(three_classes), tmp_path / "run"
+    train(check_config({**TINY, "image_size": 32}, "test"), data, run)
+    tuning = tune(run, data)
+    chosen = _chosen(run)
+    assert chosen["confidence"] == list(tuning.chosen.confidence)
+    assert len(chosen["confidence"]) == 3
+    predictor, val = hilum.load(run), data.split("val")
+    assert predictor.confidence == tuning.chosen.confidence
+    results = list(predictor.predict(val.paths))
+    scores = [
+        competition_score(
+            each.boxes_xywh,
+            [xyxy_to_xywh(result.detections.xyxy[result.detections.class_id == k]) for result in results],
+            [result.detections.confidence[result.detections.class_id == k] for result in results],
+        )
+        for k, each in enumerate(val.by_class().values())
+        if each.shows_opacity
+    ]
+    assert tuning.chosen.score == pytest.approx(np.mean(scores)) == chosen["val_score"]
