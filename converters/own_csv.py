@@ -11,9 +11,9 @@ from collections.abc import Iterator
 
 from hilum.class_names import ONE_CLASS
 from hilum.converters.annotated import Annotated, LabelTables, cells_of, content_of
-from hilum.converters.challenge_tables import number
+from hilum.converters.challenge_tables import MAX_SIDE_PX
 from hilum.converters.record import Request, Source
-from hilum.converters.rows import Form, Row, tags_told
+from hilum.converters.rows import Form, Row, tags_told, whole
 from hilum.converters.source import SourceFile
 from hilum.datasets.tables import MISSING, Table, plain
 from hilum.errors import HilumError
@@ -83,7 +83,7 @@ def _rows(table: Table, image: str, box: list[str]) -> Iterator[Row]:
         told = {name: "" if values[name].lower() in MISSING else values[name] for name in others}
         corners = [values[name] for name in box]
         empty = all(cell.lower() in MISSING for cell in corners)
-        sides = number(told.get("image_width", "")), number(told.get("image_height", ""))
+        sides = [whole(told.get(name, ""), MAX_SIDE_PX) for name in ("image_width", "image_height")]
         yield Row(
             table.name,
             row,
@@ -94,6 +94,6 @@ def _rows(table: Table, image: str, box: list[str]) -> Iterator[Row]:
             kind=told.get("kind", ""),
             patient=told.get("patient", ""),
             tags=tags_told(told.get("sex", ""), told.get("age_years", ""), told.get("view", "")),
-            size_wh=(int(sides[0]), int(sides[1])) if sides[0] and sides[1] else None,
+            size_wh=(sides[0], sides[1]) if sides[0] and sides[1] else None,
             problem=values["problem"] or ("" if empty or told.get("class", "x") else "the row of a box names no class"),
         )

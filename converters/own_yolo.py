@@ -48,7 +48,7 @@ def _names(about: SourceFile) -> dict[int, str]:
     values = parse_yaml(content, about.name)
     names = values.get("names") if isinstance(values, dict) else None
     named = dict(enumerate(names)) if isinstance(names, list) else names
-    if not isinstance(named, dict) or not named or sorted(named) != list(range(len(named))):
+    if not isinstance(named, dict) or not named or set(named) != set(range(len(named))):
         raise HilumError(f"{about.name}: names: expected the classes' names, a list or numbered from 0")
     return {number: str(name) for number, name in named.items()}
 

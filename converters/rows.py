@@ -17,6 +17,7 @@ in pixels, or as shares of the picture's width and height."""
 NOTHING: Final = frozenset({"", "no finding", "none", "normal", "negative"})
 """What a class is called, whatever its case, in a row that says that somebody looked and there is none; or nothing."""
 _VIEW = re.compile(r"[A-Za-z]{1,16}")
+_OLDEST = 200  # years
 _FARTHEST = 1.5  # shares; boxes that were drawn by hand may reach out of their picture
 
 
@@ -86,15 +87,20 @@ def box_of(values: Sequence[object], form: Form) -> Box | str:
 
 def tags_told(sex: str, age: str, view: str) -> Tags:
     """Sex, age and view as a table's cells tell them, as far as they are understood."""
-    years = number(age.upper().removesuffix("Y"))
     return capped(
         Tags(
             sex.upper() if sex.upper() in {"F", "M", "O"} else None,
-            None if years is None else int(years),
+            whole(age.upper().removesuffix("Y"), _OLDEST),
             view.upper() if _VIEW.fullmatch(view) else None,
             None,
         )
     )
+
+
+def whole(cell: str, most: int) -> int | None:
+    """A number from 0 to so many, without what is behind its point; None where a cell holds none."""
+    found = number(cell)
+    return int(found) if found is not None and 0 <= found <= most else None
 
 
 def _finite(value: object) -> float | None:

@@ -13,7 +13,7 @@ from hilum.class_names import ONE_CLASS
 from hilum.commands.convert import convert as command
 from hilum.converters.convert import convert
 from hilum.converters.record import Choices
-from hilum.converters.rows import box_of
+from hilum.converters.rows import box_of, tags_told
 from hilum.datasets.folder import SPLITS, Dataset
 from hilum.errors import HilumError
 
@@ -364,8 +364,9 @@ def test_yolo_folders(source, tmp_path):
     assert ("row", "a1", "3", "7 numbers; expected are a class and four of a box (outlines are not read)") in told
     assert ("image", "a11", "", "no row in data.yaml") in told
     assert (tmp_path / "data" / "labels" / "a3.txt").read_text() == "1 0.25000000 0.34375000 0.30000000 0.18750000\n"
-    (source / "data.yaml").write_text("names: {0: Mass, 2: Opacity}\n")
-    refused(source, "names: expected the classes' names, a list or numbered from 0")
+    for names in ("{0: Mass, 2: Opacity}", "{0: Mass, one: Opacity}", "3", "[]"):
+        (source / "data.yaml").write_text(f"names: {names}\n")
+        refused(source, "names: expected the classes' names, a list or numbered from 0")
 
 
 @pytest.mark.parametrize("value", [True, None, [1], float("nan"), float("inf"), "1_0", "0x1", "9" * 50, "é"])
@@ -392,3 +393,9 @@ def test_the_recipe_of_the_docs_for_padchest(source, tmp_path, monkeypatch):
     assert ("image", "a1", "3", "shows 'infiltrates', and nobody drew where") in left_out(data.path)
     boxes = [found for split in SPLITS for found in data.split(split).boxes_xyxy if len(found)]
     np.testing.assert_allclose(boxes, [[[10, 20, 40, 35]]], atol=1e-9)
+
+
+@pytest.mark.parametrize("age", ["1e999", "-3", "x", "9" * 41, "151", ""])
+def test_an_age_that_nobody_has_is_none(age):
+    assert tags_told("F", age, "PA").age_years is None
+    assert tags_told("Doe", "058Y", "Jane Doe").sex is tags_told("Doe", "058Y", "Jane Doe").view is None
