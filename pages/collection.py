@@ -73,13 +73,15 @@ class Collection:
         return np.concatenate(scaled).reshape(-1, 4)
 
 
-def read_collection(dataset: Dataset) -> Collection:
-    """Read all splits of a dataset folder and what metadata.csv adds to them.
+def read_collection(dataset: Dataset, class_id: int | None = None) -> Collection:
+    """Read all splits of a dataset folder and what metadata.csv adds to them; of several classes one, or all boxes.
 
     Raises:
         HilumError: a file is missing or damaged, or nothing is labelled.
     """
     parts = [dataset.split(name) for name in SPLITS]
+    if class_id is not None:
+        parts = [part.of_class(class_id) for part in parts]
     ids = [image_id for part in parts for image_id in part.image_ids]
     if not ids:
         raise HilumError(f"{dataset.path}: no labelled image in it, so nothing to explore; convert images with labels")

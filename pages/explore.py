@@ -2,7 +2,8 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hilum import __version__
+from hilum.class_names import class_slug
 from hilum.datasets.folder import SPLITS, Dataset
 from hilum.datasets.id_lists import read_named_ids
 from hilum.datasets.record import CONVERSION, read_conversion
@@ -23,7 +25,8 @@ from hilum.pages.page import Page, Part, Section, is_page, write_page
 from hilum.pages.wording import percent
 from hilum.progress import Progress, no_progress
 
-INDEX = "index.html"
+INDEX, CLASSES = "index.html", "classes"
+_ALL = "all classes"
 NAMES = {
     "classes",
     "view-by-sex",
@@ -66,9 +69,39 @@ def explore(
         out = data / "explore"
         if not os.access(out if out.is_dir() else data, os.W_OK):
             raise HilumError(f"{out}: cannot be written; give the page another folder: --out FOLDER")
-    _check_out(out)
-    images = read_collection(dataset)
-    test = _stage1_split(dataset, images) if stage1 is None else stage1_test(images, stage1)
+    names = dataset.class_names
+    _check_out(out, [class_slug(name) for name in names])
+    every = read_collection(dataset)
+    test = _stage1_split(dataset, every) if stage1 is None else stage1_test(every, stage1)
+    if len(names) == 1:
+        _write(out, _describe(dataset, every, test, progress))
+        return out / INDEX
+    pages = len(names) + 1
+
+    def part(at: int) -> Progress:
+        return lambda done, total: progress(at * total + done, pages * total)
+
+    for class_id, name in enumerate(names):
+        switch = [(_ALL, f"../../{INDEX}")]
+        switch += [(other, "" if other == name else f"../{class_slug(other)}/{INDEX}") for other in names]
+        page = _describe(dataset, read_collection(dataset, class_id), test, part(class_id))
+        page = replace(page, title=f"{name}: {page.title}", summary=f"Here an opacity is: {name}. {page.summary}")
+        _write(out / CLASSES / class_slug(name), page.with_switch(switch))
+    page = _describe(dataset, every, test, part(len(names)))
+    page = replace(page, summary=f"Here an opacity is any of: {', '.join(names)}. {page.summary}")
+    switch = [(_ALL, ""), *((name, f"{CLASSES}/{class_slug(name)}/{INDEX}") for name in names)]
+    _write(out, page.with_switch(switch))
+    return out / INDEX
+
+
+def _write(out: Path, page: Page) -> None:
+    write_page(out / INDEX, page)
+    for stale in NAMES - {picture.name for picture in page.pictures}:
+        (out / f"{stale}.png").unlink(missing_ok=True)
+
+
+def _describe(dataset: Dataset, images: Collection, test: NDArray[np.bool_] | None, progress: Progress) -> Page:
+    """The page of what these boxes are."""
     kinds = class_order(shown_classes(images))
     plan = {
         "The images": [
@@ -94,11 +127,7 @@ def explore(
             done += 1
             progress(done, total)
         parts.append(Part(title, sections))
-    page = _page(dataset, images, parts)
-    write_page(out / INDEX, page)
-    for stale in NAMES - {picture.name for picture in page.pictures}:
-        (out / f"{stale}.png").unlink(missing_ok=True)
-    return out / INDEX
+    return _page(dataset, images, parts)
 
 
 def stage1_test(images: Collection, labels: Path) -> NDArray[np.bool_]:
@@ -158,11 +187,12 @@ def _page(dataset: Dataset, images: Collection, parts: list[Part]) -> Page:
     )
 
 
-def _check_out(out: Path) -> None:
-    """Refuse a folder that holds anything but an earlier page and its figures."""
+def _check_out(out: Path, slugs: Sequence[str]) -> None:
+    """Refuse a folder that holds anything but an earlier page, its figures, and pages of classes."""
     if out.exists() and not out.is_dir():
         raise HilumError(f"{out}: is a file; give a folder")
-    ours = {INDEX, *(f"{name}.png" for name in NAMES)}
+    refuse_links(out, *(f"{CLASSES}/{slug}" for slug in slugs))
+    ours = {INDEX, CLASSES, *(f"{name}.png" for name in NAMES)}
     entries = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
     strange = [name for name in entries if name not in ours and not name.endswith(PARTIAL)]
     index = out / INDEX

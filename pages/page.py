@@ -9,7 +9,7 @@ import hashlib
 import re
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -157,6 +157,10 @@ class Page:
     script: str = ""
     beside: bool = False
     switch: Sequence[tuple[str, str]] = ()
+
+    def with_switch(self, pages: Sequence[tuple[str, str]]) -> "Page":
+        """The same among others of its kind."""
+        return replace(self, switch=pages, style=self.style + asset("switch.css")) if pages else self
 
     @property
     def pictures(self) -> list[Picture]:

@@ -39,15 +39,11 @@ def write_report(path: Path, found: Benchmark, *, gallery: int = 300) -> None:
         title, summary = f"{name}: {page.title}", f"Here an opacity is: {name}. {page.summary}"
         switch = [(_MEAN, f"../../{path.name}")]
         switch += [(n, "" if n == name else f"../{class_slug(n)}/{path.name}") for n in found.classes]
-        write_page(folder / path.name, _with_switch(replace(page, title=title, summary=summary), switch))
+        write_page(folder / path.name, replace(page, title=title, summary=summary).with_switch(switch))
     page = report_page(found, gallery)
     switch = [(_MEAN, "")] if found.classes else []
     switch += [(n, f"{class_folder(Path(), n).as_posix()}/{path.name}") for n in found.classes]
-    write_page(path, _with_switch(page, switch))
-
-
-def _with_switch(page: Page, switch: Sequence[tuple[str, str]]) -> Page:
-    return replace(page, switch=switch, style=page.style + asset("switch.css")) if switch else page
+    write_page(path, page.with_switch(switch))
 
 
 def report_page(found: Benchmark, gallery: int) -> Page:

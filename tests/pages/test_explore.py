@@ -1,14 +1,17 @@
 import html
 import re
 import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
 from commandline import complaint, hilum
+from dicom_files import tree_bytes
 
 from hilum.comparison.pictures import NOT_A_DEVICE
+from hilum.datasets.folder import SPLITS, Dataset
 from hilum.datasets.resplit import Stage1, resplit
 from hilum.errors import HilumError
 from hilum.pages import explore_traps as traps
@@ -279,3 +282,23 @@ def test_the_challenges_own_patients_leak_as_a_random_split_shows(challenge):
         training = rng.permutation(challenge.splits == "train")
         leaks.append(np.isin(challenge.patients[~training], challenge.patients[training]).mean())
     assert said == pytest.approx(100 * np.mean(leaks), abs=1.5)
+
+
+def test_several_classes_have_a_page_each_that_leads_to_the_others(three_classes: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    steps: list[tuple[int, int]] = []
+    explore(three_classes, out, progress=lambda done, total: steps.append((done, total)))
+    assert steps[-1][0] == steps[-1][1] == len(steps)
+    data = Dataset.open(three_classes)
+    index = (out / "index.html").read_text()
+    assert "Here an opacity is any of: left, right, low." in index
+    for class_id, name in enumerate(data.class_names):
+        page = (out / "classes" / name / "index.html").read_text()
+        assert f"<h1>{name}: " in page
+        assert 'href="../../index.html"' in page
+        boxes = sum(len(boxes) for split in SPLITS for boxes in data.split(split).of_class(class_id).boxes_xyxy)
+        assert f"<dt>opacity boxes</dt><dd>{boxes}</dd>" in page
+        assert f'href="classes/{name}/index.html"' in index
+    before = tree_bytes(out)
+    explore(three_classes, out)
+    assert tree_bytes(out) == before
