@@ -1,7 +1,7 @@
 """Measure what picking is worth: a run learns from few labels, picks more, and learns again; beside picking at random.
 
     python speed/pick.py KAGGLE                      # a download of the challenge, or a part of it
-    python speed/pick.py KAGGLE --by random mixed --start 60 --step 60 --rounds 4 --seeds 3 --set image_size=96
+    python speed/pick.py KAGGLE --by random mixed --config sample/lite-gate --metrics auroc --set image_size=96
 
 Half of the images (by patient) are the pool, whose labels are shown only when they are picked; val chooses epochs and
 operating points, and the figures are of holdout, a third of the images. All strategies of a seed start from the same
@@ -19,8 +19,6 @@ from typing import Any
 
 import numpy as np
 
-METRICS = ("auroc", "ap", "competition")
-
 
 def main() -> None:
     """Parse the arguments, learn and pick, print a table."""
@@ -28,6 +26,7 @@ def main() -> None:
     parser.add_argument("source", type=Path, help="Kaggle's layout")
     parser.add_argument("--patients", type=Path, help="a patient map")
     parser.add_argument("--config", default="sample/lite-unet")
+    parser.add_argument("--metrics", nargs="+", default=["auroc", "ap", "competition"])
     parser.add_argument("--by", nargs="+", default=["random", "uncertainty", "diversity", "mixed"])
     parser.add_argument("--start", type=int, default=50)
     parser.add_argument("--step", type=int, default=50)
@@ -39,7 +38,7 @@ def main() -> None:
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as work:
         measured = measure(Path(work), options)
-    for metric in METRICS:
+    for metric in options.metrics:
         print_table(metric, measured, options)
     print(f"{os.cpu_count()} cores; {time.perf_counter() - began:.0f} s")
 
@@ -82,18 +81,16 @@ def learn(work: Path, data: Any, labelled: list[int], options: argparse.Namespac
     from hilum.config import load_config
     from hilum.datasets.folder import Dataset
     from hilum.eval.metrics import metric_value
-    from hilum.predict import Predictor, predict_all
+    from hilum.predict import read_batches
     from hilum.train import train
 
     folder = Path(tempfile.mkdtemp(dir=work))
     some = part_of(data, labelled, folder / "data")
-    config = load_config(
-        options.config, [f"train.epochs={options.epochs}", f"seed={seed}", "train.select=ap", *options.set]
-    )
+    config = load_config(options.config, [f"train.epochs={options.epochs}", f"seed={seed}", *options.set])
     predictor = train(config, Dataset.open(some), folder / "run")
     holdout = data.split("holdout")
-    found = [result.detections for result in predict_all(Predictor(predictor.backend, 0.0), holdout.paths)]
-    return predictor, {metric: metric_value(metric, holdout, found) for metric in METRICS}
+    found = [each for images in read_batches(holdout.paths) for each in predictor.backend.predict_batch(images)]
+    return predictor, {metric: metric_value(metric, holdout, found) for metric in options.metrics}
 
 
 def part_of(data: Any, labelled: list[int], out: Path) -> Path:
