@@ -1,6 +1,7 @@
 import html
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -8,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from commandline import complaint, hilum
-from dicom_files import tree_bytes
 
 from hilum.comparison.pictures import NOT_A_DEVICE
 from hilum.datasets.folder import SPLITS, Dataset
@@ -284,7 +284,9 @@ def test_the_challenges_own_patients_leak_as_a_random_split_shows(challenge):
     assert said == pytest.approx(100 * np.mean(leaks), abs=1.5)
 
 
-def test_several_classes_have_a_page_each_that_leads_to_the_others(three_classes: Path, tmp_path: Path) -> None:
+def test_several_classes_have_a_page_each_that_leads_to_the_others(
+    three_classes: Path, tmp_path: Path, tree_bytes: Callable[[Path], dict[str, bytes]]
+) -> None:
     out = tmp_path / "out"
     steps: list[tuple[int, int]] = []
     explore(three_classes, out, progress=lambda done, total: steps.append((done, total)))
