@@ -4,13 +4,11 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from hilum.datasets.derived import SPLITS, place_for
 from hilum.datasets.folder import Dataset, Split
 from hilum.datasets.record import PARENT
 from hilum.datasets.resplit import Lists, resplit
-from hilum.datasets.splits import coarsen, split_by_group
+from hilum.datasets.splits import coarsen, rarest_class, split_by_group
 from hilum.errors import HilumError
 
 
@@ -70,14 +68,10 @@ def deal_train(data: Dataset, folds: int, *, seed: int) -> list[str]:
 
 
 def _traits(split: Split) -> list[tuple[str, ...]]:
-    """Kind, view, sex, as `hilum split` stratifies by; where no kind is known, whether there is a box.
-
-    Of several classes, which of them it shows comes second.
-    """
-    kinds = [kind or str(len(boxes) > 0) for kind, boxes in zip(split.kinds, split.boxes_xyxy, strict=True)]
-    if len(split.class_names) > 1:
-        shown = [str(np.unique(ids).tolist()) for ids in split.class_ids]
-        return list(zip(kinds, shown, split.views, split.sexes, strict=True))
+    """The rarest class, or the kind, view, sex, as `hilum split` stratifies by; else whether there is a box."""
+    rarest = rarest_class([ids.tolist() for ids in split.class_ids], split.class_names)
+    named = zip(rarest, split.kinds, split.boxes_xyxy, strict=True)
+    kinds = [name or kind or str(len(boxes) > 0) for name, kind, boxes in named]
     return list(zip(kinds, split.views, split.sexes, strict=True))
 
 
