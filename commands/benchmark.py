@@ -77,7 +77,7 @@ def benchmark(
         found = run(dataset, loaded, out, seeds=seeds, tell=complain, dicoms=files, command=command, external=elsewhere)
         write_report(out / "report.html", found)
         classes = found.results.classes
-        title = f"{data}, holdout" + (f", mean of {len(classes)} classes" if classes else "")
+        title = f"{data}, holdout{found.results.mean_of}"
         table(*score_table(table_rows(found.results)), title=title, figures=True)
         for name, results in classes.items():
             table(*score_table(table_rows(results)), title=f"{data}, holdout, {name}", figures=True)

@@ -66,8 +66,7 @@ def evaluate(
     dataset, at_home = Dataset.open(data), Dataset.open(home) if home else None
     results, problems = run(predictions, dataset, split, confidence, at_home, metric)
     complain(*problems)
-    mean = f", mean of {len(results.classes)} classes" if results.classes else ""
-    table(*score_table(table_rows(results)), title=f"{predictions} on {results.split}{mean}", figures=True)
+    table(*score_table(table_rows(results)), title=f"{predictions} on {results.split}{results.mean_of}", figures=True)
     for name, each in results.classes.items():
         table(*score_table(table_rows(each)), title=f"{predictions} on {results.split}, {name}", figures=True)
     if results.home_fingerprint:

@@ -49,7 +49,10 @@ def pick(run: Path, data: Path, out: Path, *, images: Positive = 50, by: PickBy 
     check_same_classes(predictor.class_names, dataset.class_names, str(run))
     paths = dataset.unlabelled()
     if not paths:
-        raise HilumError(f"{data}: has no picture without labels")
+        raise HilumError(
+            f"{data}: has no picture without labels to pick from; convert with those too, as test images, or give a "
+            "dataset of a folder of DICOM files"
+        )
     if out.exists():
         raise HilumError(f"{out}: is there already; give a new folder")
     with bar("looking at pictures") as progress:

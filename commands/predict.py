@@ -124,7 +124,8 @@ def predict(
         if not overwrite:
             _check_replaces(out, about)
         measured = read_calibration(calibration, about["of_run"]) if calibration else None
-        made = Made(len(paths), name, __version__, least, measured, show_names) if worklist else None
+        shown = show_names, predictor.class_names
+        made = Made(len(paths), name, __version__, least, measured, *shown) if worklist else None
         page = Worklist(Pictures(out, about["of_images"]), numbers, source.pictures, made)
         made_with = {**about, "code": source_digest(), "identifiers": identifiers}
         if not source.zipped:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hilum.comparison.results import Addition, FoldChoice
+from hilum.comparison.additions import Addition, FoldChoice
 from hilum.datasets.boxes import xyxy_to_xywh
 from hilum.datasets.folder import Dataset, Split, SplitName
 from hilum.datasets.fusion import Boxes

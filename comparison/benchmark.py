@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from hilum import __version__
 from hilum.backend import epochs_chosen_by
@@ -17,18 +17,27 @@ from hilum.comparison.away_tables import away_markdown, away_rows
 from hilum.comparison.cost import Cost, describe_machine
 from hilum.comparison.external import Place, open_places
 from hilum.comparison.kept import cost_of, predicted
-from hilum.comparison.measured import Measured, baselines, compare_measured, entries_of, mean_measured
+from hilum.comparison.measured import Measured, compare_measured, entries_of, mean_measured
+from hilum.comparison.of_class import OfClass
 from hilum.comparison.pictures import choose_images, draw_comparison
-from hilum.comparison.results import RESULTS, SCORE, About, External, Machine, MaskFigures, Results, SplitMade
+from hilum.comparison.results import (
+    RESULTS,
+    SCORE,
+    About,
+    External,
+    Machine,
+    MaskFigures,
+    Results,
+    SplitMade,
+    mean_mask,
+)
 from hilum.comparison.tables import table_csv, table_markdown, table_rows
 from hilum.config import ExperimentConfig
 from hilum.datasets.folder import Dataset, Split
 from hilum.documents import read_json
 from hilum.ensemble.composed import check_origin
 from hilum.errors import HilumError
-from hilum.eval.answer import Answer, image_thresholds
 from hilum.eval.baselines import empty_mask
-from hilum.eval.measures import measure
 from hilum.files import refuse_links, write_atomically
 from hilum.predict import Predictor, load
 from hilum.run import (
@@ -106,7 +115,8 @@ def benchmark(
     _check_all(planned, configs, data, out)  # before the first is trained
     for place in places:
         place.look(data, tell)
-    sides = [_OfClass.begin(class_id, holdout, val, training, places) for class_id in range(len(holdout.class_names))]
+    sides = [OfClass.begin(class_id, holdout, val, training, places) for class_id in range(len(holdout.class_names))]
+    abouts: dict[str, About] = {}
     for name, group, config, run in planned:
         kept = out / "predictions" / name
         predictor = _trained(name, config, data, run, tell)
@@ -119,9 +129,10 @@ def benchmark(
         ]
         tell(f"{name}: is measured")
         about = _about(config, run, cost_of(predictor, run, holdout, dicoms, kept / "cost.json", cost_seconds))
+        abouts[name] = about
         for class_id, side in enumerate(sides):
             on_val, on_holdout, *elsewhere = (each[class_id] for each in (chosen_on, at_home, *away))
-            side.measure(name, group, run, about, (on_val, on_holdout, elsewhere))
+            side.measure(name, group, run, about, (on_val, on_holdout, elsewhere), several=len(sides) > 1)
 
     def results(split: Split, on: Split, measured: Sequence[Measured], places: Sequence[Place], **more: Any) -> Results:
         found = [place.found(split, measured) for place in places]
@@ -133,46 +144,16 @@ def benchmark(
     }
     found = of_classes[holdout.class_names[0]]
     if len(sides) > 1:
-        measured = mean_measured([side.measured for side in sides])
+        measured = mean_measured([side.measured for side in sides], abouts)
         for at, place in enumerate(places):
             place.measured += mean_measured([side.places[at].measured for side in sides])
         told = {name: each.results for name, each in of_classes.items()}
-        found = Benchmark(holdout, measured, results(holdout, val, measured, places, classes=told), of_classes)
+        masks = {"empty_mask_on_val": mean_mask([*told.values()])}
+        mean = results(holdout, val, measured, places, classes=told)
+        found = Benchmark(holdout, measured, mean.model_copy(update=masks), of_classes)
     found = replace(found, results=_dated(found.results, out / RESULTS))
     _write(out, found)
     return found
-
-
-@dataclass(frozen=True)
-class _OfClass:
-    """One class of a benchmark: the splits of that class alone, and what was measured there."""
-
-    holdout: Split
-    val: Split
-    places: list[Place]
-    measured: list[Measured]
-
-    @classmethod
-    def begin(cls, class_id: int, holdout: Split, val: Split, training: Split, places: Sequence[Place]) -> Self:
-        """With the baselines."""
-        of_class, learned_from = holdout.of_class(class_id), training.of_class(class_id)
-        away = [place.of_class(class_id) for place in places]
-        for place in away:
-            place.measured += baselines(place.split, learned_from)
-        return cls(of_class, val.of_class(class_id), away, baselines(of_class, learned_from))
-
-    def measure(
-        self, name: str, group: str, run: Path, about: About, answers: tuple[Answer, Answer, Sequence[Answer]]
-    ) -> None:
-        """Add what is measured of a run, by its answers on val, on holdout and in each other place."""
-        chosen_on, at_home, away = answers
-        thresholds = image_thresholds(self.val, chosen_on)
-        measures = measure(self.holdout, at_home, thresholds)
-        self.measured.append(Measured(name, group, at_home, measures, run, about))
-        for place, answer in zip(self.places, away, strict=True):
-            there = About(backend=about.backend, seed=about.seed)
-            measures = measure(place.split, answer, thresholds)
-            place.measured.append(Measured(name, group, answer, measures, run, there))
 
 
 def _planned(

@@ -10,7 +10,7 @@ from hilum.class_names import check_same_classes
 from hilum.comparison.chosen_metrics import checked_metrics, metrics_of
 from hilum.comparison.measured import Measured, baselines, mean_measured, predict_answers
 from hilum.comparison.meeting import meeting_lines, meetings
-from hilum.comparison.results import About, Entry, Evaluation, MaskFigures
+from hilum.comparison.results import About, Entry, Evaluation, MaskFigures, mean_mask
 from hilum.datasets.folder import Dataset, Split, SplitName
 from hilum.ensemble.composed import check_origin
 from hilum.errors import HilumError
@@ -35,6 +35,7 @@ from hilum.source_digest import source_digest
 
 _CROSS_FITTED = "cross-fitted over patients on this very split, as there was no other to choose on"
 EvaluatedSplit = SplitName | Literal["all"]
+_VAL_HAS_NONE = "cross-fitted over patients on this very split, as no image of val shows it"
 _ENOUGH = 0.5  # what it holds of val, as a share of what it holds of the split, for val to choose on
 
 
@@ -119,9 +120,10 @@ def evaluate(
     of_classes = [told(each.images, each.rows, each.chosen, each.travel) for each in judged]
     found = of_classes[0]
     if len(judged) > 1:
-        how = "; ".join(dict.fromkeys(each.chosen for each in judged))
+        how = "; ".join(f"{what}: {each.chosen}" for what, each in zip(truth.class_names, judged, strict=True))
         by_name = dict(zip(truth.class_names, of_classes, strict=True))
         found = told(truth, mean_measured([each.rows for each in judged]), how, None, classes=by_name)
+        found = Evaluation(**found.given() | {"empty_mask": mean_mask(of_classes)})
     return _with_metrics(found, metrics, truth, judged, data, source), problems
 
 
@@ -149,7 +151,8 @@ def _judge(
         thresholds = image_thresholds(other, given.elsewhere)
         how = f"chosen on val{' at home' if at_home else ''}"
     else:
-        thresholds, how = cross_fitted_thresholds(images, given.answer), _CROSS_FITTED
+        thresholds = cross_fitted_thresholds(images, given.answer)
+        how = _CROSS_FITTED if other is None or other.shows_opacity else _VAL_HAS_NONE
     measures = measure(images, given.answer, thresholds)
     moved = None
     if at_home:

@@ -1,6 +1,7 @@
 """What a benchmark or an evaluation found: typed, and `results.json` is its dump."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any, ClassVar
 
 from pydantic import ConfigDict, Field
@@ -63,6 +64,12 @@ class About(Record):
             key=lambda line: line["val_score"] or 0.0,
             default=None,
         )
+
+    def without_masks(self) -> "About":
+        """The same without the figures of masks that were logged."""
+        names = {f"val_{name}" for name in MaskFigures.model_fields}
+        log = tuple({key: value for key, value in line.items() if key not in names} for line in self.log)
+        return self.model_copy(update={"log": log})
 
     @property
     def masks(self) -> MaskFigures:
@@ -250,6 +257,11 @@ class Results(Record):
         """Of an all-background mask."""
         return self.empty_mask_on_val
 
+    @property
+    def mean_of(self) -> str:
+        """Over which of several classes its figures are the mean."""
+        return _mean_of(self.classes)
+
     def difference(self, higher: str, lower: str) -> Difference:
         """How much higher one group's score is than another's; NaN where it is not known."""
         for each in self.differences:
@@ -258,6 +270,19 @@ class Results(Record):
             if (each.higher, each.lower) == (lower, higher):
                 return each.turned()
         return Difference(higher=higher, lower=lower)
+
+
+def _mean_of(classes: Mapping[str, "Results | Evaluation"]) -> str:
+    shown = sum(each.positive_images > 0 for each in classes.values())
+    return f", mean of the {shown} of {len(classes)} classes that the images show" if classes else ""
+
+
+def mean_mask(of_classes: Sequence["Results | Evaluation"]) -> MaskFigures:
+    """An all-background mask of each of several classes, on average."""
+    return MaskFigures(
+        pixel_accuracy=fmean(each.mask.pixel_accuracy for each in of_classes),
+        mean_iou=fmean(each.mask.mean_iou for each in of_classes),
+    )
 
 
 class Evaluation(Record):
@@ -291,6 +316,11 @@ class Evaluation(Record):
         """Of an all-background mask."""
         return self.empty_mask
 
+    @property
+    def mean_of(self) -> str:
+        """Over which of several classes its figures are the mean."""
+        return _mean_of(self.classes)
+
 
 class ImageCounts(Record):
     """On how many images the new one is better, worse and alike."""
@@ -308,28 +338,3 @@ class Change(Record):
     old: Interval
     difference: Interval
     images: ImageCounts
-
-
-class FoldChoice(Record):
-    """What was chosen on a fold's val; no parameters of a single run."""
-
-    confidence: FigureOrNaN
-    val_score: FigureOrNaN
-    parameters: dict[str, Any] | None
-
-
-class Addition(Record):
-    """A row of the ablation, at the operating point.
-
-    Attributes:
-        added: how much it added to the score of the row before, paired over patients; None in the first.
-        ap_competition: over all boxes, whose confidences are ranked together though the folds' may differ.
-    """
-
-    name: str
-    score: Interval
-    sensitivity: Interval
-    false_positives_per_image: Interval
-    added: Interval | None
-    ap_competition: FigureOrNaN
-    folds: tuple[FoldChoice, ...]

@@ -3,11 +3,11 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 
+from hilum.comparison.additions import Addition
 from hilum.comparison.cost import Cost, Latency
 from hilum.comparison.marked import MarkedEvaluation
 from hilum.comparison.pictures import NOT_A_DEVICE
 from hilum.comparison.results import (
-    Addition,
     Change,
     Difference,
     Entry,

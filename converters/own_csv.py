@@ -26,6 +26,7 @@ _BOXES: dict[tuple[str, ...], Form] = {
 }
 _IDS = ("image_id", "file")
 _OTHERS = ("class", "patient", "reader", "kind", "sex", "age_years", "view", "image_width", "image_height")
+_HINTS = {*map(plain, ("image", "image_id", "file", "filename", "class", "label", *sum(_BOXES, ())))}
 _LOOKED_AT = 64  # tables
 _START = 4096  # bytes: a header
 
@@ -36,6 +37,13 @@ def find(request: Request) -> Source | None:
     tables = sorted(tables, key=lambda file: len(file.parts))[:_LOOKED_AT]
     fitting = [file for file in tables if all(_columns(_header(file)))]
     if not fitting:
+        for file in tables[:1]:
+            if len(_HINTS & {*map(plain, _header(file))}) < 2:
+                continue  # a table of something else
+            request.tell(
+                f"{file.name}: is not read as labels: no columns {' or '.join(_IDS)}, and of a box, such as "
+                f"{', '.join([*_BOXES][1])}; docs/sources.md tells which"
+            )
         return None
     if len(fitting) > 1 and len(fitting[0].parts) == len(fitting[1].parts):
         raise HilumError(f"{fitting[0].name} and {fitting[1].name}: one table of boxes is expected; make them one")

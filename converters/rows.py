@@ -80,6 +80,8 @@ def box_of(values: Sequence[object], form: Form) -> Box | str:
         return wrong("; expected are a width and a height above 0")
     if form == "centre shares":
         first, second = first - third / 2, second - fourth / 2
+    if not shares and max(abs(first), abs(second), third, fourth) <= 1:
+        return wrong(": lies within one pixel; are these shares of the picture?")
     if max(abs(first), abs(second), third, fourth) > MAX_SIDE_PX:
         return f"box reaches beyond {MAX_SIDE_PX:,} px, farther than a picture can"
     return first, second, third, fourth

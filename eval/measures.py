@@ -138,14 +138,25 @@ def _with_intervals(drawn: Mapping[str, Resampled]) -> dict[str, Any]:
     return {**{name: interval[name] for name in _INTERVALS}, "froc": froc}
 
 
+def _needs_no_truth(name: str) -> bool:
+    """Whether a figure is one of false alarms too, so that a class that nobody has counts."""
+    return name in {"false_positives_per_image", "brier"} or name.startswith("specificity")
+
+
 def mean_measures(of_classes: Sequence[Measures]) -> Measures:
     """The mean over the classes that have a true box, of those figures of which a mean means something.
+
+    False positives, specificity and the Brier score are the mean over all classes: there are false alarms of a class
+    that nobody has, too.
 
     Args:
         of_classes: of one answer; all of one split.
     """
     counting = [each for each in of_classes if any(each.mistakes.truth)] or list(of_classes)
-    drawn = {name: mean_of([each.drawn[name] for each in counting]) for name in counting[0].drawn}
+    drawn = {
+        name: mean_of([each.drawn[name] for each in (of_classes if _needs_no_truth(name) else counting)])
+        for name in counting[0].drawn
+    }
     figures = [each.figures for each in counting]
     return Measures(
         Figures(

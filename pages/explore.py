@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hilum import __version__
-from hilum.class_names import class_slug
+from hilum.class_names import class_slug, here_is
 from hilum.datasets.folder import SPLITS, Dataset
 from hilum.datasets.id_lists import read_named_ids
 from hilum.datasets.record import CONVERSION, read_conversion
@@ -74,7 +74,8 @@ def explore(
     every = read_collection(dataset)
     test = _stage1_split(dataset, every) if stage1 is None else stage1_test(every, stage1)
     if len(names) == 1:
-        _write(out, _describe(dataset, every, test, progress))
+        page = _describe(dataset, every, test, progress)
+        _write(out, replace(page, summary=here_is(names) + page.summary))
         return out / INDEX
     pages = len(names) + 1
 
@@ -85,10 +86,10 @@ def explore(
         switch = [(_ALL, f"../../{INDEX}")]
         switch += [(other, "" if other == name else f"../{class_slug(other)}/{INDEX}") for other in names]
         page = _describe(dataset, read_collection(dataset, class_id), test, part(class_id))
-        page = replace(page, title=f"{name}: {page.title}", summary=f"Here an opacity is: {name}. {page.summary}")
+        page = replace(page, title=f"{name}: {page.title}", summary=here_is([name]) + page.summary)
         _write(out / CLASSES / class_slug(name), page.with_switch(switch))
     page = _describe(dataset, every, test, part(len(names)))
-    page = replace(page, summary=f"Here an opacity is any of: {', '.join(names)}. {page.summary}")
+    page = replace(page, summary=here_is(names, " any of") + page.summary)
     switch = [(_ALL, ""), *((name, f"{CLASSES}/{class_slug(name)}/{INDEX}") for name in names)]
     _write(out, page.with_switch(switch))
     return out / INDEX

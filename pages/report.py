@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from hilum.class_names import class_slug
+from hilum.class_names import class_slug, here_is
 from hilum.comparison.benchmark import Benchmark, class_folder
 from hilum.comparison.measured import AVERAGE
 from hilum.comparison.results import Results
@@ -36,11 +36,13 @@ def write_report(path: Path, found: Benchmark, *, gallery: int = 300) -> None:
     """
     for name, each in found.classes.items():
         page, folder = report_page(each, gallery), class_folder(path.parent, name)
-        title, summary = f"{name}: {page.title}", f"Here an opacity is: {name}. {page.summary}"
+        title, summary = f"{name}: {page.title}", here_is([name]) + page.summary
         switch = [(_MEAN, f"../../{path.name}")]
         switch += [(n, "" if n == name else f"../{class_slug(n)}/{path.name}") for n in found.classes]
         write_page(folder / path.name, replace(page, title=title, summary=summary).with_switch(switch))
     page = report_page(found, gallery)
+    names = found.holdout.class_names
+    page = replace(page, summary=here_is(names, " any of" * (len(names) > 1)) + page.summary)
     switch = [(_MEAN, "")] if found.classes else []
     switch += [(n, f"{class_folder(Path(), n).as_posix()}/{path.name}") for n in found.classes]
     write_page(path, page.with_switch(switch))

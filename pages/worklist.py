@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hilum.class_names import Confidence, confidence_words
+from hilum.class_names import ONE_CLASS, Confidence, confidence_words
 from hilum.datasets.boxes import xyxy_to_xywh
 from hilum.errors import HilumError
 from hilum.eval.calibration import Calibration
@@ -132,6 +132,7 @@ class Made:
         confidence: from which on boxes are there.
         calibration: what is known of probabilities; None where nobody measured.
         named: whether images are called by their names, which may identify people.
+        class_names: of what was looked for.
     """
 
     images: int
@@ -140,6 +141,11 @@ class Made:
     confidence: Confidence
     calibration: Calibration | None = None
     named: bool = False
+    class_names: tuple[str, ...] = ONE_CLASS
+
+
+def _looked_for(made: Made) -> str:
+    return "lung opacity" if made.class_names == ONE_CLASS else ", ".join(made.class_names)
 
 
 def write_worklist(pictures: Pictures, results: Iterable[tuple[int, Result]], made: Made) -> None:
@@ -196,7 +202,7 @@ def _page(pictures: Pictures, made: Made, with_boxes: int, unread: int) -> Page:
     ]
     return Page(
         title=f"Worklist of {many(made.images, 'radiograph')}",
-        summary="Research, not for diagnosis: what a detector of lung opacity found, for a reader to check.",
+        summary=f"Research, not for diagnosis: what a detector of {_looked_for(made)} found, for a reader to check.",
         figures=figures,
         parts=[Part("Likeliest first", [section])],
         footer=(f"Made by hilum {made.hilum} with the run {made.run}.",),

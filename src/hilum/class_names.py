@@ -38,16 +38,21 @@ def check_class_names(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def check_same_classes(looked_for: Sequence[str], there: Sequence[str], where: str) -> None:
-    """Make sure that what was looked for is what the data have; where each is one class, they may call it otherwise.
+    """Make sure that what was looked for is what the data have, whatever the case of its letters.
 
     Raises:
         HilumError: the classes differ.
     """
-    if tuple(looked_for) != tuple(there) and (len(looked_for) > 1 or len(there) > 1):
+    if [name.casefold() for name in looked_for] != [name.casefold() for name in there]:
         raise HilumError(
             f"{where}: looks for {', '.join(looked_for)}; the data are of {', '.join(there)}; data of the same classes "
             "are made by `hilum convert --classes`"
         )
+
+
+def here_is(names: Sequence[str], any_of: str = "") -> str:
+    """What an opacity is on a page, for a sentence before others; "" where it is the challenge's."""
+    return "" if tuple(names) == ONE_CLASS else f"Here an opacity is{any_of}: {', '.join(names)}. "
 
 
 def confidence_words(confidence: Confidence, decimals: int = 2) -> str:

@@ -188,3 +188,28 @@ def test_runs_of_a_split_elsewhere_know_the_folder_that_it_is_of(dataset: Path, 
     train(tiny, Dataset.open(elsewhere), tmp_path / "run")
     results, _ = evaluate(tmp_path / "run", Dataset.open(dataset))
     assert results.split == "holdout"
+
+
+def test_false_alarms_of_a_class_that_nobody_has_are_in_the_mean(three_classes: Path, tmp_path: Path) -> None:
+    shutil.copytree(three_classes, tmp_path / "data")
+    path = tmp_path / "data" / "annotations" / "holdout.json"
+    coco = json.loads(path.read_text())
+    coco["annotations"] = [box for box in coco["annotations"] if box["category_id"] != 3]
+    path.write_text(json.dumps(coco))
+    data = Dataset.open(tmp_path / "data")
+    holdout = data.split("holdout")
+    box = {"category_id": 3, "bbox": [1, 1, 30, 30], "score": 0.9}
+    (tmp_path / "r.json").write_text(json.dumps([{**box, "image_id": image_id} for image_id in holdout.image_ids]))
+    results, _ = evaluate(tmp_path / "r.json", data, "holdout", confidence=0.5)
+    mean = results.entries[-1]
+    assert mean.false_positives_per_image.estimate == pytest.approx(1 / 3)
+    assert mean.point("operating point").specificity.estimate == pytest.approx(2 / 3)
+    assert results.mean_of == ", mean of the 2 of 3 classes that the images show"
+
+
+def test_one_class_of_another_name_is_another_class(dataset: Path, tiny_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(dataset, tmp_path / "data")
+    path = tmp_path / "data" / "conversion.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "class_names": ["Nodule"]}))
+    with pytest.raises(HilumError, match=r"looks for opacity; the data are of Nodule; .*--classes"):
+        evaluate(tiny_run, Dataset.open(tmp_path / "data"), "holdout")
