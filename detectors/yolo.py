@@ -39,7 +39,7 @@ from hilum.result import detections_in_picture
 from hilum.run import MODEL, OUTPUTS, START
 from hilum.runtimes import ExportedNetwork, few_threads
 from hilum.training.checkpoint import load_checkpoint
-from hilum.training.device import pick_device, wanted_device
+from hilum.training.device import deterministic, pick_device, wanted_device
 from hilum.training.network import load_network
 
 CONFIDENCE_FLOOR: Final = 0.001
@@ -177,7 +177,8 @@ def _read_start(config: YOLOConfig) -> tuple[dict[str, Any], dict[str, torch.Ten
 
 def _train(config: YOLOConfig, data: Dataset, run: Path) -> None:
     try:
-        RunTrainer(overrides=_overrides(config, data, run)).train()
+        with deterministic(wanted=False):  # ultralytics leaves on what it turns on
+            RunTrainer(overrides=_overrides(config, data, run)).train()
     except HilumError:
         raise
     except Exception as error:  # ultralytics checks most of its settings where it uses them, with any exception

@@ -12,7 +12,7 @@ from typing_extensions import TypedDict  # pydantic takes typing's own from Pyth
 
 from hilum.class_names import class_names_of
 from hilum.datasets.boxes import xyxy_to_xywh
-from hilum.documents import MAX_RECORD_BYTES, RECORD, Share, read_json
+from hilum.documents import MAX_RECORD_BYTES, RECORD, Shares, read_json
 from hilum.files import csv_line, replacing
 from hilum.result import Result
 from hilum.run import write_json
@@ -37,8 +37,8 @@ class About(TypedDict, total=False):
     run: str | None
     hilum: str | None
     class_names: list[str]
-    confidence: Share | list[Share] | None
-    floor: Share | list[Share] | None
+    confidence: Shares | None
+    floor: Shares | None
     split: str | None
     data_fingerprint: str | None
     of_run: str | None

@@ -62,19 +62,19 @@ def device_name(device: torch.device) -> str:
 def deterministic(wanted: bool) -> Iterator[None]:
     """While it is open, and wanted, torch takes no algorithm whose result depends on the order of its threads.
 
+    What others set meanwhile, as ultralytics does, ends with it.
+
     Raises:
         HilumError: an operation has no other one.
     """
-    if not wanted:
-        yield
-        return
     before = torch.are_deterministic_algorithms_enabled()
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when a GPU multiplies for the first time
-    torch.use_deterministic_algorithms(True)
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when a GPU multiplies for the first time
+        torch.use_deterministic_algorithms(True)
     try:
         yield
     except RuntimeError as error:
-        if "deterministic" not in str(error):
+        if not wanted or "deterministic" not in str(error):
             raise
         said = f"train.deterministic: {first_line(error)}; set it to false, or train on the CPU"
         raise HilumError(said) from error

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
 import yaml
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, WrapValidator
+from pydantic import ConfigDict, Discriminator, Field, Tag, TypeAdapter, ValidationError, WrapValidator
 from pydantic_core import from_json
 
 from hilum.errors import HilumError
@@ -34,6 +34,12 @@ RECORD: Final = ConfigDict(extra="allow", strict=True)
 """For models of what hilum writes: known keys have their types, and a later version's keys are kept."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
+_ONE, _EACH = "(one)", "(each)"  # tags, that a problem is told of the right one of two
+Shares = Annotated[
+    Annotated[Share, Tag(_ONE)] | Annotated[list[Share], Tag(_EACH)],
+    Discriminator(lambda value: _EACH if isinstance(value, list) else _ONE),
+]
+"""One for all classes, or one for each."""
 Count = Annotated[int, Field(ge=0, le=1 << 53)]
 LARGEST_FIGURE: Final = 1e30  # sums of figures, and the axes of their drawings, stay finite
 Figure = Annotated[float, Field(ge=-LARGEST_FIGURE, le=LARGEST_FIGURE)]
@@ -224,7 +230,7 @@ def problems(error: ValidationError, most: int = 10) -> list[str]:
     found = error.errors(include_url=False, include_context=False)
     lines = []
     for problem in found[:most]:
-        key = ".".join(str(part) for part in problem["loc"])
+        key = ".".join(str(part) for part in problem["loc"] if part not in {_ONE, _EACH})
         message = problem["msg"].removeprefix("Value error, ")
         given = "" if isinstance(problem["input"], dict | list) else f", got {shown(problem['input'])}"
         what = "this key is missing" if problem["type"] == "missing" else f"{message[:1].lower()}{message[1:]}{given}"

@@ -11,7 +11,7 @@ from typing_extensions import TypedDict  # pydantic takes typing's own from Pyth
 
 from hilum.class_names import Confidence
 from hilum.config import RUN_CONFIG, ExperimentConfig, Table, load_config
-from hilum.documents import MAX_RECORD_BYTES, RECORD, Count, Share, problems, read_json
+from hilum.documents import MAX_RECORD_BYTES, RECORD, Count, Shares, problems, read_json
 from hilum.errors import HilumError
 from hilum.files import write_atomically
 from hilum.kinds import mistaken
@@ -75,7 +75,7 @@ class Environment(TypedDict, total=False):
 class OperatingPointRecord(TypedDict, total=False):
     """What `operating_point.json` holds: what was chosen on val; null stands for a figure that is not finite."""
 
-    confidence: Required[Share | list[Share]]
+    confidence: Required[Shares]
     boxes: dict[str, Any]
     composition: Any
     figure: str

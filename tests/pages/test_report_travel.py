@@ -81,11 +81,14 @@ def test_what_falls_in_whom_and_what_a_threshold_mends():
     ],
 )
 def test_no_more_is_claimed_than_the_interval_says(score, told):
-    scores, falls, whom, threshold = report(Travel(figures={"score": score}))
+    known = {} if score.away == UNKNOWN else {"best_confidence": 0.4, "best_score": score.away.estimate}
+    scores, falls, whom, threshold = report(Travel(figures={"score": score}, **known))
     assert scores.finding.replace("\N{MINUS SIGN}", "-").endswith(told)
     assert falls.finding.startswith("No figure is worse beyond chance")
     assert whom.finding.startswith("In no group")
-    assert threshold.points == ["net: no other threshold scores higher, so a new one alone mends nothing."]
+    nothing = "no other threshold scores higher, so a new one alone mends nothing."
+    untold = "what another threshold would mend cannot be told, as no image away shows opacity."
+    assert threshold.points == [f"net: {nothing if known else untold}"]
     assert "nan" not in " ".join(map(said, (scores, falls, whom, threshold)))
 
 

@@ -21,6 +21,12 @@ TINY: dict[str, Any] = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _as_at_the_start() -> None:
+    """Stock ultralytics, which other tests run, leaves on what it turns on."""
+    torch.use_deterministic_algorithms(False)
+
+
 def config(**settings: Any) -> Any:
     return check_config({**TINY, "train": {**TINY["train"], **settings}}, "test")
 
