@@ -143,8 +143,8 @@ def test_whatever_is_read_ends_well(seeds: range, workers: int, tmp_path_factory
         if result["problems"]
     ]
     assert not failed, f"{len(failed)} of {len(results)} in {folder}/work*/failed:\n" + "\n".join(failed)
-    # The changes are neither all harmless nor all deadly; of a handful of a kind that cannot be told.
-    often = {target for target, count in Counter(result["target"] for result in results).items() if count >= 5}
+    # The changes are neither all harmless nor all deadly; of fewer than ten of a kind that cannot be told.
+    often = {target for target, count in Counter(result["target"] for result in results).items() if count >= 10}
     assert often
     assert all(ends[target, "done"] for target in often), ends
     assert 0.2 < sum(count for (_, how), count in ends.items() if how == "refused") / len(results) < 0.8, ends
