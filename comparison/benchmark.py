@@ -116,7 +116,6 @@ def benchmark(
     for place in places:
         place.look(data, tell)
     sides = [OfClass.begin(class_id, holdout, val, training, places) for class_id in range(len(holdout.class_names))]
-    abouts: dict[str, About] = {}
     for name, group, config, run in planned:
         kept = out / "predictions" / name
         predictor = _trained(name, config, data, run, tell)
@@ -129,22 +128,23 @@ def benchmark(
         ]
         tell(f"{name}: is measured")
         about = _about(config, run, cost_of(predictor, run, holdout, dicoms, kept / "cost.json", cost_seconds))
-        abouts[name] = about
         for class_id, side in enumerate(sides):
             on_val, on_holdout, *elsewhere = (each[class_id] for each in (chosen_on, at_home, *away))
-            side.measure(name, group, run, about, (on_val, on_holdout, elsewhere), several=len(sides) > 1)
+            side.measure(name, group, run, about, (on_val, on_holdout, elsewhere))
 
     def results(split: Split, on: Split, measured: Sequence[Measured], places: Sequence[Place], **more: Any) -> Results:
         found = [place.found(split, measured) for place in places]
         return results_of(data, split, on, measured, seeds, command, found, **more)
 
-    of_classes = {
-        name: Benchmark(side.holdout, side.measured, results(side.holdout, side.val, side.measured, side.places))
-        for name, side in zip(holdout.class_names, sides, strict=True)
-    }
+    of_classes = {}
+    for name, side in zip(holdout.class_names, sides, strict=True):
+        measured = side.measured
+        if len(sides) > 1:  # masks were logged for all classes together
+            measured = [replace(each, about=each.about.without_masks()) for each in measured]
+        of_classes[name] = Benchmark(side.holdout, measured, results(side.holdout, side.val, measured, side.places))
     found = of_classes[holdout.class_names[0]]
     if len(sides) > 1:
-        measured = mean_measured([side.measured for side in sides], abouts)
+        measured = mean_measured([side.measured for side in sides])
         for at, place in enumerate(places):
             place.measured += mean_measured([side.places[at].measured for side in sides])
         told = {name: each.results for name, each in of_classes.items()}

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 
@@ -80,19 +79,15 @@ def compare_measured(measured: Sequence[Measured]) -> tuple[tuple[Group, ...], t
     return compare_groups(runs, {each.group for each in measured if each.about.backend is not None})
 
 
-def mean_measured(
-    of_classes: Sequence[Sequence[Measured]], abouts: Mapping[str, About] = MappingProxyType({})
-) -> list[Measured]:
+def mean_measured(of_classes: Sequence[Sequence[Measured]]) -> list[Measured]:
     """The mean over classes of each run and baseline.
 
     Args:
         of_classes: what was measured of each class; runs and baselines in one order.
-        abouts: what else is known of runs by name, for all classes together.
     """
     return [
         replace(
             same[0],
-            about=abouts.get(same[0].name, same[0].about),
             answer=joined([each.answer for each in same]),
             measures=mean_measures([each.measures for each in same]),
         )

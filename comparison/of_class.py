@@ -38,18 +38,12 @@ class OfClass:
         run: Path,
         about: About,
         answers: tuple[Answer, Answer, Sequence[Answer]],
-        *,
-        several: bool,
     ) -> None:
-        """Add what is measured of a run, by its answers on val, on holdout and in each other place.
-
-        Figures of masks that training logged are means over several classes, and of none of them.
-        """
+        """Add what is measured of a run, by its answers on val, on holdout and in each other place."""
         chosen_on, at_home, away = answers
         thresholds = image_thresholds(self.val, chosen_on)
         measures = measure(self.holdout, at_home, thresholds)
-        its = about.without_masks() if several else about
-        self.measured.append(Measured(name, group, at_home, measures, run, its))
+        self.measured.append(Measured(name, group, at_home, measures, run, about))
         for place, answer in zip(self.places, away, strict=True):
             there = About(backend=about.backend, seed=about.seed)
             measures = measure(place.split, answer, thresholds)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from hilum.datasets.id_lists import match_case, one_of_each
 from hilum.datasets.tables import MAX_BYTES, MISSING, Table, listed, plain
+from hilum.documents import content_of
 from hilum.errors import HilumError
-from hilum.files import read_regular
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +30,7 @@ def read_patient_map(path: Path, known: Iterable[str], where: str) -> tuple[dict
         HilumError: not readable as a map, or it knows none of the images.
     """
     known = set(known)
-    patients = read_patients(_content(path), str(path))
+    patients = read_patients(content_of(path, MAX_BYTES), str(path))
     respelt = match_case(patients, known)
     patients = {respelt.get(image_id, image_id): patient for image_id, patient in patients.items()}
     if known and not known & patients.keys():
@@ -49,7 +49,7 @@ def excluded_patients(path: Path) -> set[str]:
         HilumError: not readable, or it names no patient.
     """
     path = path / "metadata.csv" if path.is_dir() else path
-    table = Table(str(path), _content(path))
+    table = Table(str(path), content_of(path, MAX_BYTES))
     rows = table.read((_person_column(table, str(path)),))
     found = {cell.lstrip("0") for cell in rows.iloc[:, 0] if cell.lower() not in MISSING}
     if not found:
@@ -97,12 +97,3 @@ def _person_column(table: Table, name: str) -> str:
     if person is None:
         raise HilumError(f"{name}: expected a column 'patient' or 'nih_patient', found {listed(table.header)}")
     return person
-
-
-def _content(path: Path) -> bytes:
-    try:
-        return read_regular(path, MAX_BYTES)
-    except OSError as error:
-        raise HilumError(f"{path}: cannot be read: {error.strerror}") from error
-    except HilumError as error:
-        raise HilumError(f"{path}: {error}") from error

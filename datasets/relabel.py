@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from hilum import __version__
-from hilum.datasets.coco import categories
+from hilum.datasets.coco import boxes_to_coco
 from hilum.datasets.folder import SPLITS, Dataset
 from hilum.datasets.label_tasks import Labels
 from hilum.datasets.left_out import LeftOut, write_left_out
 from hilum.datasets.record import CONVERSION
 from hilum.datasets.writing import METADATA, write_metadata, write_splits
-from hilum.datasets.yolo import boxes_to_yolo
+from hilum.datasets.yolo import boxes_to_yolo, data_yaml
 from hilum.documents import read_csv
 from hilum.errors import HilumError
 from hilum.files import csv_text, write_atomically
@@ -169,7 +169,6 @@ def _write_folder(
 
     for folder in ("images", "labels", "annotations", "unlabelled/images"):
         (out / folder).mkdir(parents=True)
-    annotations: list[Any] = []
     ordered = sorted(images)
     for number in ordered:
         image_id, image, labels = images[number]
@@ -178,17 +177,6 @@ def _write_folder(
         size = image["width"], image["height"]
         boxes, class_ids = labels.boxes_xywh.tolist(), labels.class_ids.tolist()
         write_atomically(out / "labels" / f"{image_id}.txt", boxes_to_yolo(boxes, size, class_ids))
-        annotations += [
-            {
-                "id": 0,
-                "image_id": number,
-                "category_id": class_id + 1,
-                "bbox": box,
-                "area": box[2] * box[3],
-                "iscrowd": 0,
-            }
-            for box, class_id in zip(boxes, class_ids, strict=True)
-        ]
     named = {image_id for image_id, _, _ in images.values()}
     for picture in data.unlabelled():
         if picture.stem not in named:
@@ -197,13 +185,17 @@ def _write_folder(
     write_metadata(out / "unlabelled", pd.DataFrame(rest, columns=METADATA, dtype=object).fillna(""))
     columns = list(data.metadata.columns)
     table = pd.DataFrame([rows[images[number][0]] for number in ordered], columns=columns, dtype=object).fillna("")
-    coco: Any = {
-        "images": [images[number][1] for number in ordered],
-        "annotations": annotations,
-        "categories": categories(data.class_names),
-    }
+    entries = [images[number] for number in ordered]
+    coco = boxes_to_coco(
+        ordered,
+        [image["file_name"] for _, image, _ in entries],
+        [(image["width"], image["height"]) for _, image, _ in entries],
+        [labels.boxes_xywh for _, _, labels in entries],
+        [labels.class_ids.tolist() for _, _, labels in entries],
+        data.class_names,
+    )
     counts = write_splits(out, table, coco)
-    write_atomically(out / "data.yaml", data.yaml_path.read_bytes())
+    write_atomically(out / "data.yaml", data_yaml(data.class_names))
     write_left_out(out, left_out)
     write_atomically(out / CHANGED, csv_text([field.name for field in fields(Change)], map(astuple, changes)))
     unnamed = int((table["patient"] == "").sum())

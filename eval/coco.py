@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from hilum.eval.competition import flatten_boxes, flatten_confidence
+from hilum.eval.competition import flatten_pair
 
 try:
     import faster_coco_eval as faster
@@ -109,11 +109,7 @@ def coco_evaluation(
         iou_thresholds: See `coco_ap`.
         use_faster: faster-coco-eval's in place of pycocotools', which prints as it runs.
     """
-    if len(truth_xywh) != len(boxes_xywh):
-        raise ValueError(f"boxes_xywh: expected one entry an image, {len(truth_xywh)}, got {len(boxes_xywh)}")
-    truth, n_truth = flatten_boxes("truth_xywh", truth_xywh)
-    boxes, n_boxes = flatten_boxes("boxes_xywh", boxes_xywh)
-    scores = flatten_confidence("confidence", confidence, n_boxes)
+    truth, n_truth, boxes, n_boxes, scores = flatten_pair(truth_xywh, boxes_xywh, confidence)
     data_set, evaluator = (faster.COCO, faster.COCOeval_faster) if use_faster else (COCO, COCOeval)
     with contextlib.redirect_stdout(io.StringIO()):
         evaluation = evaluator(_fill(data_set(), truth, n_truth), _fill(data_set(), boxes, n_boxes, scores), "bbox")

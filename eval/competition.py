@@ -277,6 +277,24 @@ def flatten_confidence(name: str, per_image: Sequence[NDArray[Any]], n_boxes: ND
     return flat
 
 
+def flatten_pair(
+    truth_xywh: Sequence[NDArray[Any]], boxes_xywh: Sequence[NDArray[Any]], confidence: Sequence[NDArray[Any]]
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
+    """Checks truth and predictions of the same images, and puts each after one another.
+
+    Returns:
+        Truth boxes and how many each image has, predicted boxes and how many, their confidences; see `flatten_boxes`.
+
+    Raises:
+        ValueError: As in `match_counts`.
+    """
+    if len(truth_xywh) != len(boxes_xywh):
+        raise ValueError(f"boxes_xywh: expected one entry an image, {len(truth_xywh)}, got {len(boxes_xywh)}")
+    truth, n_truth = flatten_boxes("truth_xywh", truth_xywh)
+    boxes, n_boxes = flatten_boxes("boxes_xywh", boxes_xywh)
+    return truth, n_truth, boxes, n_boxes, flatten_confidence("confidence", confidence, n_boxes)
+
+
 def _locate(flat_index: int, counts: NDArray[np.int64]) -> tuple[int, int]:
     """Turns an index into all boxes into the index of the image and the box's index there."""
     stops = np.cumsum(counts)
@@ -292,11 +310,7 @@ def _match(
     strict: bool,
 ) -> _Matches:
     """Matches all images at all thresholds; arguments and errors are those of `match_counts`."""
-    if len(truth_xywh) != len(boxes_xywh):
-        raise ValueError(f"boxes_xywh: expected one entry an image, {len(truth_xywh)}, got {len(boxes_xywh)}")
-    truth, n_truth = flatten_boxes("truth_xywh", truth_xywh)
-    boxes, n_boxes = flatten_boxes("boxes_xywh", boxes_xywh)
-    flat_confidence = flatten_confidence("confidence", confidence, n_boxes)
+    truth, n_truth, boxes, n_boxes, flat_confidence = flatten_pair(truth_xywh, boxes_xywh, confidence)
 
     image = np.repeat(np.arange(len(n_boxes)), n_boxes)
     order = np.lexsort((-flat_confidence, image))  # stable: ties keep the order given

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from hilum.eval.competition import IOU_THRESHOLDS, flatten_boxes, flatten_confidence
+from hilum.eval.competition import IOU_THRESHOLDS, flatten_pair
 
 
 def match_boxes(
@@ -42,11 +42,7 @@ def match_boxes(
     """
     if not 0 <= iou < 1:
         raise ValueError(f"iou: expected a threshold from 0 to below 1, got {iou}")
-    if len(truth_xywh) != len(boxes_xywh):
-        raise ValueError(f"boxes_xywh: expected one entry an image, {len(truth_xywh)}, got {len(boxes_xywh)}")
-    truth, n_truth = flatten_boxes("truth_xywh", truth_xywh)
-    boxes, n_boxes = flatten_boxes("boxes_xywh", boxes_xywh)
-    scores = flatten_confidence("confidence", confidence, n_boxes)
+    truth, n_truth, boxes, n_boxes, scores = flatten_pair(truth_xywh, boxes_xywh, confidence)
 
     taken = np.full(len(boxes), -1, dtype=np.int64)
     truth_stops, box_stops = np.cumsum(n_truth).tolist(), np.cumsum(n_boxes).tolist()

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from hilum.eval.competition import flatten_boxes, flatten_confidence
+from hilum.eval.competition import flatten_pair
 
 
 def voc_ap(
@@ -57,11 +57,7 @@ def voc_ap(
     """
     if not 0 <= iou < 1:
         raise ValueError(f"iou: expected a threshold from 0 to below 1, got {iou}")
-    if len(truth_xywh) != len(boxes_xywh):
-        raise ValueError(f"boxes_xywh: expected one entry an image, {len(truth_xywh)}, got {len(boxes_xywh)}")
-    truth_boxes, n_truth = flatten_boxes("truth_xywh", truth_xywh)
-    boxes, n_boxes = flatten_boxes("boxes_xywh", boxes_xywh)
-    scores = flatten_confidence("confidence", confidence, n_boxes)
+    truth_boxes, n_truth, boxes, n_boxes, scores = flatten_pair(truth_xywh, boxes_xywh, confidence)
     if not len(truth_boxes):
         return float("nan")
 

@@ -18,7 +18,7 @@ from hilum.progress import Progress, no_progress
 from hilum.sample.dicom_file import as_dicom
 from hilum.sample.findings import Anatomy
 from hilum.sample.phantom import NORMAL, NOT_NORMAL, OPACITY, draw_phantom
-from hilum.sample.planned import PlannedImage
+from hilum.sample.planned import PlannedImage, draw_all
 
 TRAIN_FOLDER = "stage_2_train_images"
 TEST_FOLDER = "stage_2_test_images"
@@ -98,13 +98,8 @@ def write_sample(
     planned = plan_sample(images, seed, opacity_share)
     for folder in (TRAIN_FOLDER, TEST_FOLDER):
         own_folder(out, folder)
-    boxes: dict[str, NDArray[np.int64]] = {}
-    write = partial(_write_image, out)
-    drawn = map(write, planned) if executor is None else executor.map(write, planned, chunksize=8)
-    for image, found in zip(planned, drawn, strict=True):
-        boxes[image.image_id] = found
-        progress(len(boxes), len(planned))
-    _write_tables(out, planned, boxes)
+    drawn = draw_all(partial(_write_image, out), planned, executor, progress)
+    _write_tables(out, planned, dict(zip((image.image_id for image in planned), drawn, strict=True)))
 
 
 def _write_image(out: Path, image: PlannedImage) -> NDArray[np.int64]:

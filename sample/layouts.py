@@ -22,7 +22,7 @@ from hilum.sample.challenge import TEST_FOLDER, plan_sample
 from hilum.sample.dicom_file import as_deep_dicom
 from hilum.sample.findings import SIZE_PX, Located
 from hilum.sample.phantom import OPACITY, draw_phantom
-from hilum.sample.planned import PlannedImage
+from hilum.sample.planned import PlannedImage, draw_all
 
 _SIZES_WH = ((880, 1040), (1024, 1024), (1200, 980), (760, 940))
 
@@ -84,10 +84,7 @@ def write_layout(
     for folder in sorted({str(Path(layout.path(image)).parent) for image in planned}):
         own_folder(out, *Path(folder).parts)
     write = partial(_write_image, out, name)
-    drawn: list[Drawn] = []
-    for each in map(write, planned) if executor is None else executor.map(write, planned, chunksize=8):
-        drawn.append(each)
-        progress(len(drawn), len(planned))
+    drawn = draw_all(write, planned, executor, progress)
     for table, text in layout.tables(drawn).items():
         own_folder(out, *Path(table).parts[:-1])
         write_atomically(out / table, text)

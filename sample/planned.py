@@ -1,8 +1,14 @@
-"""An image that is going to be drawn."""
+"""An image that is going to be drawn, and many of them."""
 
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
+from typing import TypeVar
 
+from hilum.progress import Progress
 from hilum.sample.findings import Anatomy
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -17,3 +23,14 @@ class PlannedImage:
     spacing_mm: float
     folder: str
     seed: tuple[int, int]
+
+
+def draw_all(
+    draw: Callable[[PlannedImage], T], planned: Sequence[PlannedImage], executor: Executor | None, progress: Progress
+) -> list[T]:
+    """What `draw` gives of each image, in order; in this process where there is no executor."""
+    drawn: list[T] = []
+    for each in map(draw, planned) if executor is None else executor.map(draw, planned, chunksize=8):
+        drawn.append(each)
+        progress(len(drawn), len(planned))
+    return drawn

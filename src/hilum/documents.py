@@ -61,7 +61,7 @@ def read_text(path: Path, at_most: int) -> str:
     Raises:
         HilumError: not there, not a regular file, too large, or not UTF-8.
     """
-    return _decoded(_content(path, at_most), str(path))
+    return _decoded(content_of(path, at_most), str(path))
 
 
 def read_json(
@@ -85,7 +85,7 @@ def read_json(
         HilumError: not readable, not JSON, or of another shape; one line a problem, with the file and the key.
     """
     with advising(remedy):
-        return check(parse_json(_content(path, at_most), str(path), finite=finite), model, str(path))
+        return check(parse_json(content_of(path, at_most), str(path), finite=finite), model, str(path))
 
 
 def parse_json(content: bytes | str, where: str, *, finite: bool = True) -> Any:
@@ -122,7 +122,7 @@ def read_json_lines(
     """
     adapter = model if isinstance(model, TypeAdapter) else TypeAdapter(model)
     with advising(remedy):
-        lines = _content(path, at_most).split(b"\n")[:-1]
+        lines = content_of(path, at_most).split(b"\n")[:-1]
         named = ((f"{path}: line {number}", line) for number, line in enumerate(lines, start=1))
         return [check(parse_json(line, where), adapter, where) for where, line in named]
 
@@ -133,7 +133,7 @@ def read_yaml(path: Path) -> dict[Any, Any]:
     Raises:
         HilumError: not readable, not YAML, a key given twice, larger than a config, or not a mapping.
     """
-    values = parse_yaml(_content(path, MAX_YAML_BYTES), str(path))
+    values = parse_yaml(content_of(path, MAX_YAML_BYTES), str(path))
     if not isinstance(values, dict):
         raise HilumError(f"{path}: expected a YAML mapping (key: value)")
     return values
@@ -250,7 +250,12 @@ def shown(value: object, most: int = _SHOWN, *, quote: bool = True) -> str:
     return text if len(text) <= most else text[:most] + "..."
 
 
-def _content(path: Path, at_most: int) -> bytes:
+def content_of(path: Path, at_most: int) -> bytes:
+    """The bytes of a file that may come from anybody.
+
+    Raises:
+        HilumError: it cannot be read, or is larger; with its path.
+    """
     try:
         return read_regular(path, at_most)
     except OSError as error:
