@@ -7,8 +7,10 @@ from hilum.commands.arguments import DATA, RUN, check_order
 from hilum.commands.terminal import bar, complain, say, table
 
 
-def tune(run: Path, data: Path) -> None:
+def tune(run: Path, data: Path, *, at: str | None = None) -> None:
     """Choose on val how a run's network becomes boxes, and at which confidence they are kept; prediction follows.
+
+    Confidences and probabilities are calibrated on val, too.
 
     Parameters
     ----------
@@ -16,13 +18,19 @@ def tune(run: Path, data: Path) -> None:
         Run folder, of a finished training; its operating point is written anew.
     data
         Dataset folder that it was trained on.
+    at
+        Keep boxes so that on val this share of the true ones is found (sensitivity=0.95), or so many are false in the
+        mean of the images (fp_per_image=0.25), in the place of the highest competition score. Holdout tells how far
+        that holds: `hilum evaluate`.
     """
     from hilum.datasets.folder import Dataset
+    from hilum.training.calibrating import read_wish
     from hilum.tune import tune as run_tuning
 
     check_order("tune", (RUN, run), (DATA, data))
+    wish = None if at is None else read_wish(at)
     with bar("tuning") as progress:
-        tuning = run_tuning(run, Dataset.open(data), progress)
+        tuning = run_tuning(run, Dataset.open(data), progress, wish)
     complain(*tuning.problems)
     untuned, chosen = tuning.untuned, tuning.chosen
     rows = [

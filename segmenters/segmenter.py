@@ -22,7 +22,7 @@ from hilum.run import operating_boxes
 from hilum.segmenters.batches import load_batch, mask_of, prepare_batch
 from hilum.segmenters.keras_conventions import KerasAdam
 from hilum.segmenters.losses import Output, mean_iou, pixel_accuracy, with_image_loss
-from hilum.segmenters.masks_to_boxes import probability_to_boxes
+from hilum.segmenters.masks_to_boxes import image_probability_of, probability_to_boxes
 from hilum.segmenters.segmenter_config import SegmenterConfig
 from hilum.segmenters.tune import GRID, sweep
 from hilum.training.distributed import world_size
@@ -83,7 +83,7 @@ class Segmenter(NetworkBackend):
         self._to_boxes = operating_boxes(run, self._config.boxes)
 
     def detections(self, output: tuple[Tensor, ...], places: Sequence[Letterbox]) -> list[Detections]:
-        """Boxes around the components of the maps."""
+        """Boxes around the components of the maps; the images' probabilities are their head's, else the maps'."""
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # OpenCV and numpy release the interpreter's lock
             maps = [place.crop(map_) for map_, place in zip(output[0].numpy(), places, strict=True)]
             found = list(pool.map(self._boxes, maps, [place.original_wh for place in places]))
@@ -93,7 +93,9 @@ class Segmenter(NetworkBackend):
         return found
 
     def _boxes(self, planes: NDArray[np.float32], size_wh: tuple[int, int]) -> Detections:
-        return of_classes([probability_to_boxes(plane, size_wh, **dict(self._to_boxes)) for plane in planes])
+        boxes = [probability_to_boxes(plane, size_wh, **dict(self._to_boxes)) for plane in planes]
+        probability = [image_probability_of(plane) for plane in planes]
+        return of_classes(boxes, probability[0] if len(planes) == 1 else probability)
 
     def probability_maps(self, images: list[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
         if not images:

@@ -22,6 +22,7 @@ ORDER = (
     "datasets",
     "result run",
     "eval sessions",
+    "calibration",
     "trial",
     "runtimes",
     "training",

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from hilum import __version__
 from hilum.backend import Backend, backend_named
+from hilum.calibration import Calibration, read_calibration
 from hilum.class_names import ONE_CLASS, Confidence
 from hilum.datasets.pictures import PackedPicture, Radiograph, picture_name, read_radiograph
 from hilum.detections import Detections
@@ -27,11 +28,19 @@ Look = Callable[[int, Radiograph], None]
 
 @dataclass(frozen=True)
 class Predictor:
-    """A trained backend at its operating point. It keeps nothing between calls."""
+    """A trained backend at its operating point, calibrated. It keeps nothing between calls.
+
+    Attributes:
+        backend: whose confidences and probabilities are not calibrated.
+        confidence: from which on boxes are kept, in calibrated units.
+        class_names: of what it looks for.
+        calibration: None where confidences and probabilities are the backend's.
+    """
 
     backend: Backend
     confidence: Confidence
     class_names: tuple[str, ...] = ONE_CLASS
+    calibration: Calibration | None = None
 
     def predict(
         self,
@@ -78,6 +87,8 @@ class Predictor:
                     continue
                 every = next(found)
                 self._check_classes(every)
+                if self.calibration is not None:
+                    every = self.calibration.apply(every)
                 kept = _in_input(at_or_above(every, least), image.scale_xy)
                 said = image.warning, image.description, image.size_wh, self.class_names, self._of_classes(every)
                 yield Result(image_id, kept, image_probability(every), None, *said)
@@ -104,6 +115,15 @@ def predict_all(predictor: Predictor, paths: Sequence[Path]) -> list[Result]:
     if bad:
         raise HilumError(*bad)
     return results
+
+
+def find_all(backend: Backend, paths: Sequence[Path]) -> list[Detections]:
+    """All that a backend finds in a dataset folder's pictures, above its floor and not calibrated.
+
+    Raises:
+        HilumError: pictures that cannot be read, a line each.
+    """
+    return [found for images in read_batches(paths) for found in backend.predict_batch(images)]
 
 
 def read_batches(paths: Sequence[Path], batch_size: int = 16) -> Iterator[list[NDArray[np.uint8]]]:
@@ -134,7 +154,8 @@ def load(run: str | Path) -> Predictor:
     check_run(folder)
     keep_freed_memory()
     config = run_config(folder)
-    return Predictor(backend_named(config.backend).load(folder), operating_confidence(folder), config.class_names)
+    backend, names = backend_named(config.backend).load(folder), config.class_names
+    return Predictor(backend, operating_confidence(folder), names, read_calibration(folder, len(names)))
 
 
 def algorithm_of(run: str | Path, confidence: float | None = None) -> Algorithm:

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Any, Final, Literal, Required, TypeVar
 
-from pydantic import ValidationError, with_config
+from pydantic import FiniteFloat, ValidationError, with_config
 from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
 
 from hilum.class_names import Confidence
@@ -72,12 +72,23 @@ class Environment(TypedDict, total=False):
 
 
 @with_config(RECORD)
+class CalibrationRecord(TypedDict, total=False):
+    """Slope and intercept of each class, of boxes and of images, and Brier scores on val: before, and cross-fitted."""
+
+    boxes: Required[list[list[FiniteFloat]]]
+    images: Required[list[list[FiniteFloat]]]
+    val_brier: dict[str, list[float | None]]
+
+
+@with_config(RECORD)
 class OperatingPointRecord(TypedDict, total=False):
     """What `operating_point.json` holds: what was chosen on val; null stands for a figure that is not finite."""
 
     confidence: Required[Shares]
     boxes: dict[str, Any]
     composition: Any
+    calibration: CalibrationRecord
+    at: str
     figure: str
     val_score: float | None
     val_images: Count

@@ -10,13 +10,14 @@ from typing import Any
 
 from hilum import __version__
 from hilum.backend import Backend, backend_named, epochs_chosen_by
+from hilum.calibration import read_calibration
 from hilum.config import ExperimentConfig, dump_config
 from hilum.datasets.derived import CACHE, SPLITS
 from hilum.datasets.folder import Dataset, SplitName
 from hilum.datasets.record import PARENT
 from hilum.errors import HilumError
 from hilum.files import PARTIAL, locked, refuse_any_link, remove, write_atomically
-from hilum.predict import Predictor, predict_all
+from hilum.predict import Predictor, find_all
 from hilum.run import (
     CONFIG,
     ENVIRONMENT,
@@ -36,6 +37,7 @@ from hilum.run import (
 )
 from hilum.source_digest import source_digest
 from hilum.talk import log
+from hilum.training.calibrating import calibrated
 from hilum.training.checkpoint import CHECKPOINT
 from hilum.training.curves import draw_curves
 from hilum.training.device import on_device, pick_device
@@ -120,7 +122,8 @@ def _train(config: ExperimentConfig, data: Dataset, run: Path) -> Predictor:
             if data.scratch == run:
                 remove(run / CACHE)
         wait()
-    return Predictor(backend, operating_confidence(run), data.class_names)
+    names = data.class_names
+    return Predictor(backend, operating_confidence(run), names, read_calibration(run, len(names)))
 
 
 def _warn(kind: type[Backend], config: ExperimentConfig, data: Dataset, start: StartedFrom) -> None:
@@ -155,10 +158,13 @@ def write_operating_point(predictor: Predictor, data: Dataset, run: Path) -> Non
     """Choose on val the confidence from which on boxes are kept, and what else the backend leaves to val; store it."""
     val = data.split("val")
     chosen = predictor.backend.choose(val)
+    if chosen is None or predictor.backend.learns:
+        found = find_all(predictor.backend, val.paths)
     if chosen is None:
-        found = [result.detections for result in predict_all(predictor, val.paths)]
         confidence, score = best_operating_point(val, found)
         chosen = {"confidence": confidence, "val_score": score}
+    if predictor.backend.learns:
+        chosen |= calibrated(val, found, chosen["confidence"])[0]
     write_json(run / OPERATING_POINT, {**chosen, "chosen_on": "val", "val_images": len(val)})
 
 

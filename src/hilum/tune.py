@@ -7,8 +7,10 @@ from typing import Any
 
 from hilum.datasets.folder import Dataset
 from hilum.errors import HilumError
-from hilum.predict import load, predict_all
-from hilum.run import OPERATING_POINT, read_environment, write_json
+from hilum.files import write_atomically
+from hilum.predict import find_all, load
+from hilum.run import OPERATING_POINT, read_environment, read_operating_point, write_json
+from hilum.training.calibrating import Wish, calibrated, confidence_at
 from hilum.training.validation import OperatingPoint, best_operating_point
 
 _ROUNDING = 1e-12  # two different scores lie further apart
@@ -45,18 +47,23 @@ class Tuning:
         return rows
 
 
-def tune(run: Path, data: Dataset, progress: Callable[[int, int], None] | None = None) -> Tuning:
-    """Choose, on val alone, the run's parameters of boxes and its confidence, and write them.
+def tune(
+    run: Path, data: Dataset, progress: Callable[[int, int], None] | None = None, wish: Wish | None = None
+) -> Tuning:
+    """Choose, on val alone, the run's parameters of boxes and its confidence, calibrate both, and write them.
 
-    The parameters of the config are among those that are tried, so on val the choice is never worse.
+    The parameters of the config are among those that are tried, so on val the choice is never worse. With a wish they
+    are chosen as without one, and then the confidence that fulfils it; of a backend that has nothing to tune, it alone.
 
     Args:
         run: a finished run; tuned again, it starts from its config once more.
         data: the dataset folder; that of the training, or its choice is made on images that may have been trained on.
         progress: called with the images done and their total.
+        wish: what the operating point shall reach on val; None for the highest competition score.
 
     Raises:
-        HilumError: not a finished run, val shows no opacity, or the backend chose on val while it was trained.
+        HilumError: not a finished run, val shows no opacity, the backend chose on val while it was trained and there is
+            no wish, or the wish cannot be fulfilled.
     """
     val = data.split("val")
     if not len(val):
@@ -65,29 +72,44 @@ def tune(run: Path, data: Dataset, progress: Callable[[int, int], None] | None =
         raise HilumError(f"{data.path}: no image of the val split shows opacity, so nothing can be chosen on it")
     predictor = load(run)
     data = data if data.scratch else replace(data, scratch=run)
-    if not predictor.backend.tunable:
+    if not predictor.backend.tunable and wish is None:
         raise HilumError(f"{run}: all that its backend leaves to val was chosen when it was trained; nothing to tune")
-    points = predictor.backend.tune(data, progress)
+    points = predictor.backend.tune(data, progress) if predictor.backend.tunable else []
     if not points:
-        found = [result.detections for result in predict_all(replace(predictor, confidence=0.0), val.paths)]
-        points = [OperatingPoint({}, *best_operating_point(val, found))]
+        points = [OperatingPoint({}, *best_operating_point(val, find_all(predictor.backend, val.paths)))]
     untuned = points[0]
     highest = max(point.score for point in points) - _ROUNDING
     chosen = min(
         (point for point in points if point.score >= highest),
         key=lambda point: sum(value != untuned.parameters[name] for name, value in point.parameters.items()),
     )
-    write_json(
-        run / OPERATING_POINT,
-        {
-            "confidence": chosen.confidence,
-            **({"boxes": chosen.parameters} if chosen.parameters else {}),
-            "chosen_on": "val",
-            "val_score": chosen.score,
-            "val_images": len(val),
-            "untuned_val_score": untuned.score,
-            "data_fingerprint": data.fingerprint,
-        },
+    before = (run / OPERATING_POINT).read_bytes()
+    kept = {"composition": its} if (its := read_operating_point(run).get("composition")) else {}
+    values = {
+        "confidence": chosen.confidence,
+        **({"boxes": chosen.parameters} if chosen.parameters else {}),
+        **kept,
+        "chosen_on": "val",
+        "val_score": chosen.score,
+        "val_images": len(val),
+        "untuned_val_score": untuned.score,
+        "data_fingerprint": data.fingerprint,
+    }
+    write_json(run / OPERATING_POINT, values)
+    try:
+        found = find_all(load(run).backend, val.paths)  # with the boxes that were chosen
+        if wish is not None:
+            confidence, score = confidence_at(val, found, wish)
+            chosen = chosen._replace(confidence=confidence, score=score)
+            values |= {"val_score": score, "at": str(wish)}
+        record, calibration = calibrated(val, found, chosen.confidence)
+        write_json(run / OPERATING_POINT, values | record)
+    except BaseException:
+        write_atomically(run / OPERATING_POINT, before)
+        raise
+    points = [point._replace(confidence=calibration.of_confidence(point.confidence)) for point in points]
+    untuned, chosen = (
+        each._replace(confidence=calibration.of_confidence(each.confidence)) for each in (untuned, chosen)
     )
     problems = []
     if read_environment(run).get("data_fingerprint") != data.fingerprint:

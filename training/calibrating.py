@@ -1,0 +1,131 @@
+"""Fit a run's calibration on val, and choose operating points by what is wished of them."""
+
+import re
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hilum.calibration import Calibration
+from hilum.class_names import Confidence
+from hilum.datasets.boxes import xyxy_to_xywh
+from hilum.datasets.folder import Split
+from hilum.detections import Detections
+from hilum.errors import HilumError
+from hilum.eval.competition import competition_score
+from hilum.eval.crossfit import deal_folds
+from hilum.eval.froc import RankedBoxes, froc_curve, rank_boxes
+from hilum.eval.platt import Platt, fit_where_it_helps
+from hilum.result import at_or_above, by_class, class_probabilities
+from hilum.run import CalibrationRecord
+
+_FOLDS: Final = 5
+_WISH = re.compile(r"(sensitivity|fp_per_image)=([0-9]*\.?[0-9]+)")
+WISHES: Final = "sensitivity=SHARE or fp_per_image=NUMBER"
+
+
+class Wish(NamedTuple):
+    """What is wished of an operating point: a least share of true boxes found, or most false positives an image."""
+
+    name: str
+    value: float
+
+    def __str__(self) -> str:
+        return f"{self.name}={self.value:g}"
+
+
+def read_wish(text: str) -> Wish:
+    """A wish as it is written.
+
+    Raises:
+        HilumError: it is none.
+    """
+    match = _WISH.fullmatch(text.strip())
+    if match is None or (match[1] == "sensitivity" and not 0 < float(match[2]) <= 1) or float(match[2]) <= 0:
+        raise HilumError(f"--at {text}: expected {WISHES}, such as sensitivity=0.95 or fp_per_image=0.25")
+    return Wish(match[1], float(match[2]))
+
+
+def calibrated(val: Split, found: Sequence[Detections], confidence: Confidence) -> tuple[dict[str, Any], Calibration]:
+    """A confidence in calibrated units with the calibration, as `operating_point.json` holds them; and the latter."""
+    calibration, record = fit_calibration(val, found)
+    return {"confidence": calibration.of_confidence(confidence), "calibration": record}, calibration
+
+
+def fit_calibration(val: Split, found: Sequence[Detections]) -> tuple[Calibration, CalibrationRecord]:
+    """Fit boxes and images of each class on val; of several classes, each as if it were the only one.
+
+    Args:
+        val: the truth.
+        found: in its images, every box above the backend's floor, not calibrated.
+
+    Returns:
+        The calibration, and what a run stores of it: with its numbers the Brier scores on val before, and after it was
+        fitted on other patients than it is judged on.
+    """
+    of_classes = list(val.by_class().values())
+    probability = np.stack([class_probabilities(each, len(of_classes)) for each in found])
+    parts: dict[str, list[Platt]] = {"boxes": [], "images": []}
+    briers: dict[str, list[tuple[float, float]]] = {"boxes": [], "images": []}
+    for class_id, (its, ranked) in enumerate(zip(of_classes, _ranked(val, found), strict=True)):
+        folds = min(_FOLDS, len(set(its.patients)))
+        fold = deal_folds(its.patients, its.positive, folds=folds) if folds > 1 else np.zeros(len(its), np.int64)
+        for name, fitted in [
+            ("boxes", fit_where_it_helps(ranked.hit, ranked.confidence, fold[ranked.image])),
+            ("images", fit_where_it_helps(its.positive, probability[:, class_id], fold)),
+        ]:
+            parts[name].append(fitted[0])
+            briers[name].append(fitted[1])
+    calibration = Calibration(tuple(parts["boxes"]), tuple(parts["images"]))
+    means: dict[str, list[float | None]] = {
+        name: [float(value) for value in np.mean(values, axis=0)] for name, values in briers.items()
+    }
+    return calibration, {**calibration.record(), "val_brier": means}
+
+
+def confidence_at(val: Split, found: Sequence[Detections], wish: Wish) -> tuple[Confidence, float]:
+    """The confidence that fulfils a wish on val, of each class where there are several; and the competition score.
+
+    Of all that give the sensitivity the highest; of all that give no more false positives the lowest.
+
+    Raises:
+        HilumError: none gives the sensitivity, with what all boxes give; or val shows nothing of a class.
+    """
+    chosen, scores = [], []
+    separate = [by_class(each, len(val.class_names)) for each in found]
+    for name, its, ranked in zip(val.class_names, val.by_class().values(), _ranked(val, found), strict=True):
+        curve = froc_curve(ranked)
+        if wish.name == "sensitivity":
+            reached = float(curve.sensitivity[-1]) if len(curve.sensitivity) else 0.0
+            if not reached >= wish.value:
+                raise HilumError(
+                    f"--at {wish}: all boxes of {name} on val together find {reached:.3f} of the true ones; wish for "
+                    "less, or train longer"
+                )
+            chosen.append(float(curve.confidence[np.argmax(curve.sensitivity >= wish.value)]))
+        else:
+            fine = np.flatnonzero(curve.false_positives <= wish.value)
+            # Above the surest box there is none, and no false positive.
+            chosen.append(float(curve.confidence[fine[-1]]) if len(fine) else 1.0)
+        if its.shows_opacity:
+            scores.append(_score(its, separate, len(chosen) - 1, chosen[-1]))
+    score = float(np.mean(scores)) if scores else 0.0
+    return (chosen[0] if len(chosen) == 1 else tuple(chosen)), score
+
+
+def _score(its: Split, found: Sequence[Sequence[Detections]], class_id: int, least: float) -> float:
+    return competition_score(its.boxes_xywh, *_boxes([at_or_above(each[class_id], least) for each in found]))
+
+
+def _ranked(val: Split, found: Sequence[Detections]) -> list[RankedBoxes]:
+    classes = list(val.by_class().values())
+    separate = [by_class(each, len(classes)) for each in found]
+    return [
+        rank_boxes(its.boxes_xywh, *_boxes([each[class_id] for each in separate]))
+        for class_id, its in enumerate(classes)
+    ]
+
+
+def _boxes(found: Sequence[Detections]) -> tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]]:
+    return [xyxy_to_xywh(each.xyxy) for each in found], [np.asarray(each.confidence, np.float64) for each in found]
