@@ -104,7 +104,7 @@ def predict_answers(predictor: Predictor, split: Split) -> list[Answer]:
     """
     check_same_classes(predictor.class_names, split.class_names, "the run")
     results = predict_all(predictor, split.paths)
-    several, least = len(split.class_names) > 1, predictor.confidence
+    several, least, calibration = len(split.class_names) > 1, predictor.confidence, predictor.calibration
     answers = []
     for class_id in range(len(split.class_names)):
         found = [of_class(r.detections, class_id) if several else r.detections for r in results]
@@ -114,6 +114,7 @@ def predict_answers(predictor: Predictor, split: Split) -> list[Answer]:
             [np.asarray(each.confidence, np.float64) for each in found],
             least[class_id] if isinstance(least, tuple) else least,
             np.array(shows, np.float64),
+            calibration=(calibration.boxes[class_id], calibration.images[class_id]) if calibration else None,
         )
         answers.append(answer)
     return answers

@@ -13,6 +13,7 @@ from hilum.detections import Detections
 from hilum.eval.competition import choose_confidence
 from hilum.eval.crossfit import cross_fit, cross_fit_confidence, deal_folds
 from hilum.eval.image_level import threshold_at_sensitivity, youden_threshold
+from hilum.eval.platt import Platt
 from hilum.result import IMAGE_PROBABILITY
 
 Boxes = Sequence[NDArray[np.float64]]
@@ -36,6 +37,7 @@ class Answer:
             says.
         missing: how many images what it was read from says nothing of; they count as without a box.
         least_is_given: whether what it was read from says `least`.
+        calibration: how its confidences, and its probabilities, were calibrated; None where nobody says.
     """
 
     boxes_xywh: Boxes
@@ -44,6 +46,7 @@ class Answer:
     probability: NDArray[np.float64] | None = None
     missing: int = 0
     least_is_given: bool = False
+    calibration: tuple[Platt, Platt] | None = None
 
     def kept(self) -> tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]]:
         """The boxes, and their confidences, that are the answer at the operating point."""

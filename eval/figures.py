@@ -93,6 +93,8 @@ class Figures(Record):
         images_scored: those that count for the score: with truth or with an answer.
         image_points: by the name of the threshold on an image's probability.
         bounds, mistakes, triage, reliability, strata, curves: see there.
+        box_reliability: that of boxes: how many hit an opacity, by their confidence.
+        reliability_before, box_reliability_before: of what was said before it was calibrated; empty where it was not.
     """
 
     score: Interval = UNKNOWN
@@ -114,5 +116,8 @@ class Figures(Record):
     mistakes: KindCounts = KindCounts()
     triage: Triage | None = None
     reliability: tuple[ReliabilityBin, ...] = ()
+    box_reliability: tuple[ReliabilityBin, ...] = ()
+    reliability_before: tuple[ReliabilityBin, ...] = ()
+    box_reliability_before: tuple[ReliabilityBin, ...] = ()
     strata: Strata = Strata()
     curves: Curves = Curves()

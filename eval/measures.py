@@ -16,7 +16,7 @@ from hilum.eval.coco import COCO_IOU, coco_ap
 from hilum.eval.competition import IOU_THRESHOLDS, competition_score, image_scores, match_counts, threshold_curve
 from hilum.eval.figures import Bounds, Curve, Curves, Figures, Froc, ImagePoint, KindCounts
 from hilum.eval.froc import FROC_RATES, RankedBoxes, froc_curve, froc_statistic, rank_boxes
-from hilum.eval.image_level import image_ratios, ranking_statistic, reliability_curve
+from hilum.eval.image_level import ReliabilityBin, image_ratios, ranking_statistic, reliability_curve
 from hilum.eval.mistakes import Mistakes, sort_mistakes, totals
 from hilum.eval.strata import Strata, compare_strata
 from hilum.eval.strata_labels import age_group
@@ -121,7 +121,7 @@ def measure(split: Split, answer: Answer, thresholds: Mapping[str, Threshold]) -
         ),
         mistakes=KindCounts(boxes=totals(mistakes.boxes), truth=totals(mistakes.truth)),
         triage=triage(positive, probability),
-        reliability=reliability_curve(positive, probability),
+        **_reliabilities(answer, positive, ranked),
         strata=_strata(split, answer),
         curves=_curves(split, answer, ranked),
     )
@@ -179,6 +179,18 @@ def mean_measures(of_classes: Sequence[Measures]) -> Measures:
         drawn,
         Mistakes((), ()),
     )
+
+
+def _reliabilities(
+    answer: Answer, positive: NDArray[np.bool_], ranked: RankedBoxes
+) -> dict[str, tuple[ReliabilityBin, ...]]:
+    probability = answer.probabilities()
+    found = {"reliability": (positive, probability), "box_reliability": (ranked.hit, ranked.confidence)}
+    if answer.calibration is not None:
+        boxes, images = answer.calibration
+        found["reliability_before"] = (positive, images.undo(probability))
+        found["box_reliability_before"] = (ranked.hit, boxes.undo(ranked.confidence))
+    return {name: reliability_curve(*pair) for name, pair in found.items() if len(pair[0])}
 
 
 def _competition_ap(split: Split, answer: Answer) -> Statistic:

@@ -14,6 +14,7 @@ from matplotlib.patches import Patch
 from hilum.comparison.results import SCORE, Entry, Results
 from hilum.eval.bootstrap import Interval
 from hilum.eval.froc import FROC_RATES
+from hilum.eval.image_level import ReliabilityBin
 from hilum.eval.strata import FALSE_ALARMS, SENSITIVITY, Gap
 from hilum.eval.travel import Travel
 from hilum.pages.plotting import INK, LINE, QUIET, new_figure, to_svg
@@ -107,21 +108,34 @@ def froc(configs: Sequence[Series]) -> bytes:
 
 
 def reliability(configs: Sequence[Series]) -> bytes:
-    """How often images show opacity, by the probability they were given; dots as large as their images are many."""
+    """How often images show opacity, and boxes hit one, by the probability they were given, and before calibration.
+
+    Dots are as large as their images, or boxes, are many.
+    """
     with new_figure(_WIDTH, 4.2) as figure:
-        axis = figure.subplots()
-        ideal = axis.plot([0, 1], [0, 1], color=QUIET, linewidth=1, linestyle=(0, (4, 3)), label="as often as said")
-        for config in configs:
-            bins = [each for each in config.first.reliability if each.images]
-            x, y = [each.probability for each in bins], [each.observed for each in bins]
-            total = sum(each.images for each in bins)
-            areas = [25 + 500 * each.images / total for each in bins]
-            axis.plot(x, y, **_line(config))
-            axis.scatter(x, y, areas, config.colour, alpha=0.45, linewidths=0)
-        axis.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
-        axis.set(xlabel="probability given", ylabel="images that show opacity", aspect="equal")
-        axis.legend(handles=ideal, loc="lower right")
-        return _finished(figure, configs, axis)
+        axes = figure.subplots(1, 2)
+        for axis, name, what in zip(
+            axes,
+            ("reliability", "box_reliability"),
+            (("probability of an image", "images that show opacity"), ("confidence of a box", "boxes that hit one")),
+            strict=True,
+        ):
+            ideal = axis.plot([0, 1], [0, 1], color=QUIET, linewidth=1, linestyle=(0, (4, 3)), label="as often as said")
+            for config in configs:
+                before = [each for each in getattr(config.first, f"{name}_before") if each.images]
+                axis.plot(*_dots(before), color=config.colour, linewidth=0.8, linestyle=":")
+                bins = [each for each in getattr(config.first, name) if each.images]
+                total = sum(each.images for each in bins)
+                axis.plot(*_dots(bins), **_line(config))
+                areas = [25 + 500 * each.images / total for each in bins]
+                axis.scatter(*_dots(bins), areas, config.colour, alpha=0.45, linewidths=0)
+            axis.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), xlabel=what[0], ylabel=what[1], aspect="equal")
+        axes[0].legend(handles=ideal, loc="lower right")
+        return _finished(figure, configs, *axes)
+
+
+def _dots(bins: Sequence[ReliabilityBin]) -> tuple[list[float], list[float]]:
+    return [each.probability for each in bins], [each.observed for each in bins]
 
 
 def worklist(configs: Sequence[Series], positives: int, images: int) -> bytes:

@@ -18,9 +18,11 @@ from hilum.datasets.boxes import xyxy_to_xywh
 from hilum.datasets.folder import Dataset
 from hilum.errors import HilumError
 from hilum.eval.competition import competition_score
-from hilum.predict import Predictor
-from hilum.run import OPERATING_POINT
+from hilum.eval.platt import Platt
+from hilum.predict import Predictor, load
+from hilum.run import OPERATING_POINT, operating_confidence, read_operating_point
 from hilum.train import train
+from hilum.training.calibrating import Wish, read_wish
 from hilum.training.validation import OperatingPoint
 from hilum.tune import Tuning, tune
 
@@ -188,7 +190,7 @@ def test_maps_are_seen_once(run: Path, dataset: Path, monkeypatch: pytest.Monkey
     done: list[tuple[int, int]] = []
     data = Dataset.open(dataset)
     tune(run, data, lambda *some: done.append(some))
-    assert sum(seen) == len(data.split("val"))
+    assert sum(seen) == 2 * len(data.split("val"))  # once to choose, once to calibrate what was chosen
     assert done[-1] == (len(data.split("val")),) * 2
     assert np.all(np.diff([number for number, _ in done]) > 0)
 
@@ -213,3 +215,44 @@ def test_of_several_classes_each_has_its_confidence(three_classes: Path, tmp_pat
         if each.shows_opacity
     ]
     assert tuning.chosen.score == pytest.approx(np.mean(scores)) == chosen["val_score"]
+
+
+def test_a_run_is_calibrated_and_its_wish_is_kept(run: Path, dataset: Path) -> None:
+    data = Dataset.open(dataset)
+    tuning = tune(run, data, wish=read_wish("fp_per_image=0.5"))
+    record = read_operating_point(run)
+    assert record["at"] == "fp_per_image=0.5"
+    assert record["confidence"] == tuning.chosen.confidence == operating_confidence(run)
+    results = list(load(run).predict(data.split("val").paths))
+    true = sum(map(len, data.split("val").boxes_xyxy))
+    assert sum(len(each.detections) for each in results) - true <= 0.5 * len(results)
+    before = (run / OPERATING_POINT).read_bytes()
+    with pytest.raises(HilumError, match="--at sensitivity=1: all boxes"):
+        tune(run, data, wish=Wish("sensitivity", 1.0))
+    assert (run / OPERATING_POINT).read_bytes() == before
+
+
+@pytest.mark.parametrize("rows", [[[0.0, 1.0]], [[1.0]], [], [[1.0, 0.0], [1.0, 0.0]]])
+def test_a_damaged_calibration_is_told(run: Path, dataset: Path, rows: Any) -> None:
+    tune(run, Dataset.open(dataset))
+    path = run / OPERATING_POINT
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps({**values, "calibration": {"boxes": rows, "images": [[1.0, 0.0]]}}))
+    with pytest.raises(HilumError, match=r"calibration.boxes: expected a slope above 0"):
+        load(run)
+
+
+def test_a_calibrated_run_says_other_numbers_of_the_same_boxes(run: Path, dataset: Path) -> None:
+    data = Dataset.open(dataset)
+    tune(run, data)
+    path, paths = run / OPERATING_POINT, data.split("val").paths
+    plain = json.loads(path.read_text())
+    predict = load(run).predict
+    before = list(predict(paths, confidence=0.0))
+    path.write_text(json.dumps({**plain, "calibration": {"boxes": [[0.5, -1.0]], "images": [[0.5, 1.0]]}}))
+    after = list(load(run).predict(paths, confidence=0.0))
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_array_equal(one.detections.xyxy, other.detections.xyxy)
+        np.testing.assert_allclose(other.detections.confidence, Platt(0.5, -1.0).apply(one.detections.confidence))
+        assert other.image_probability == pytest.approx(Platt(0.5, 1.0).apply(one.image_probability))
+    assert len({each.image_probability for each in before}) == len(before), "images tie"
