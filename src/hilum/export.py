@@ -26,6 +26,7 @@ from hilum.backend import Backend
 from hilum.errors import HilumError, first_line
 from hilum.files import PARTIAL, remove, write_atomically
 from hilum.predict import load
+from hilum.private_libraries import environment_variable
 from hilum.run import (
     CONFIG,
     ENVIRONMENT,
@@ -157,9 +158,9 @@ def _to_onnx(network: nn.Module, example: Tensor, run: Path) -> tuple[bytes, boo
     """The network as an ONNX file, for any number of images; and whether it sorts what it finds."""
     import_onnx()
     try:
-        with _quiet(), torch.no_grad():
-            shapes = ({0: torch.export.Dim("images")},)
-            program = torch.onnx.export(network, (example,), dynamo=True, dynamic_shapes=shapes, verbose=False)
+        # transformers' checks of shapes have no form in ONNX.
+        with _quiet(), torch.no_grad(), environment_variable("TRANSFORMERS_DISABLE_TORCH_CHECK", "1"):
+            program = torch.onnx.export(_traced(network, example), dynamo=True, verbose=False)
     except ImportError as error:
         raise HilumError('onnxscript (MIT) is missing: pip install "hilum[onnx]"') from error
     except Exception as error:  # whatever a network may do that cannot be exported
@@ -174,6 +175,15 @@ def _to_onnx(network: nn.Module, example: Tensor, run: Path) -> tuple[bytes, boo
         part.ClearField("metadata_props")  # paths and lines of code on this machine
         part.ClearField("doc_string")
     return model.SerializeToString(), any(node.op_type == "TopK" for node in model.graph.node)
+
+
+def _traced(network: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
+    """The network for any number of images; read instruction by instruction where Python's own `len` would fix it."""
+    shapes = ({0: torch.export.Dim("images")},)
+    try:
+        return torch.export.export(network, (example,), dynamic_shapes=shapes, strict=False)
+    except torch._dynamo.exc.UserError:  # noqa: SLF001 - raised by what is public
+        return torch.export.export(network, (example,), dynamic_shapes=shapes, strict=True)
 
 
 @contextmanager

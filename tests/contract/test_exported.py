@@ -65,6 +65,14 @@ class TestUNetInONNXRuntime(InONNXRuntime, test_ours.TestUNet):
     pass
 
 
+class TestDFineInONNXRuntime(InONNXRuntime, test_ours.TestDFine):
+    pass
+
+
+class TestDFineInOpenVINO(InOpenVINO, test_ours.TestDFine):
+    pass
+
+
 @pytest.mark.slow
 class TestYOLOInOpenVINO(InOpenVINO, test_ours.TestYOLO):
     pass
