@@ -103,7 +103,10 @@ class DFineNetwork(nn.Module):
         ]
         found = self._found(self.learning_pyramid(seen.squares[:, None].float() / 255), truth)
         with torch.autocast(seen.squares.device.type, enabled=False):
-            return self._loss(found, truth)
+            loss = self._loss(found, truth)
+        # Without a box nothing is made noisy; processes that learn together expect a gradient all the same.
+        whole: Tensor = loss + 0 * self.detector.denoising_class_embed.weight.sum()
+        return whole
 
     def _found(self, pyramid: list[Tensor], truth: list[dict[str, Tensor]] | None) -> Any:
         """What the queries find; with the truth, also what they make of noisy copies of it."""
@@ -131,8 +134,7 @@ class DFineNetwork(nn.Module):
             predicted_corners=found.intermediate_predicted_corners,
             initial_reference_points=found.initial_reference_points,
         )[0]
-        # Without a box nothing is made noisy; processes that learn together expect a gradient all the same.
-        return loss + 0 * self.detector.denoising_class_embed.weight.sum()
+        return loss
 
 
 def load_pretrained(network: DFineNetwork, tensors: Mapping[str, Tensor], source: str, size: Size) -> None:

@@ -65,10 +65,12 @@ class TestUNetInONNXRuntime(InONNXRuntime, test_ours.TestUNet):
     pass
 
 
+@pytest.mark.slow
 class TestDFineInONNXRuntime(InONNXRuntime, test_ours.TestDFine):
     pass
 
 
+@pytest.mark.slow
 class TestDFineInOpenVINO(InOpenVINO, test_ours.TestDFine):
     pass
 
