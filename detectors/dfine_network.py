@@ -105,8 +105,7 @@ class DFineNetwork(nn.Module):
         with torch.autocast(seen.squares.device.type, enabled=False):
             loss = self._loss(found, truth)
         # Without a box nothing is made noisy; processes that learn together expect a gradient all the same.
-        whole: Tensor = loss + 0 * self.detector.denoising_class_embed.weight.sum()
-        return whole
+        return loss + 0 * self.detector.denoising_class_embed.weight.sum()
 
     def _found(self, pyramid: list[Tensor], truth: list[dict[str, Tensor]] | None) -> Any:
         """What the queries find; with the truth, also what they make of noisy copies of it."""
@@ -118,8 +117,9 @@ class DFineNetwork(nn.Module):
 
     def _loss(self, found: Any, truth: list[dict[str, Tensor]]) -> Tensor:
         logits, boxes = found.intermediate_logits, found.intermediate_reference_points
-        if not bool((logits.sum() + boxes.sum()).isfinite()):  # what is no number matches nothing; the loop says so
-            return logits.sum() + boxes.sum()
+        total: Tensor = logits.sum() + boxes.sum()
+        if not bool(total.isfinite()):  # what is no number matches nothing; the loop says so
+            return total
         loss: Tensor = DFineForObjectDetectionLoss(
             logits[:, -1],
             truth,
