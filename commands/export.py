@@ -46,10 +46,12 @@ def export(
         complain(*quantization.problems)
         one, other = quantization.float32, quantization.int8
         rows = [
-            ("competition score on val", f"{one.val_score:.3f}", f"{other.val_score:.3f}"),
+            (f"{quantization.figure} on val", f"{one.val_score:.3f}", f"{other.val_score:.3f}"),
             ("ms a picture, to its boxes", f"{one.alone_ms:.1f}", f"{other.alone_ms:.1f}"),
             ("times as fast", "1.00", f"{one.alone_ms / other.alone_ms:.2f}"),
+            ("ms in the network", f"{one.network_ms:.1f}", f"{other.network_ms:.1f}"),
+            ("times as fast", "1.00", f"{one.network_ms / other.network_ms:.2f}"),
             ("MB", f"{one.network_mb:.1f}", f"{other.network_mb:.1f}"),
         ]
         table((f"on {quantization.val_images} images", "float32", "INT8"), rows)
-        say(f"{folder}: calibrated on {quantization.pictures} pictures of train; the operating point is that of {run}")
+        say(f"{folder}: calibrated on {quantization.pictures} pictures of train; the confidence was chosen on val anew")

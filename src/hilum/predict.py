@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from hilum import __version__
 from hilum.backend import Backend, backend_named
 from hilum.class_names import ONE_CLASS, Confidence
+from hilum.datasets.folder import Split
 from hilum.datasets.pictures import PackedPicture, Radiograph, picture_name, read_radiograph
 from hilum.detections import Detections
 from hilum.errors import NO_MEMORY, HilumError, PassingError
@@ -20,6 +21,7 @@ from hilum.printable import as_text
 from hilum.result import IMAGE_PROBABILITY, Result, at_or_above, class_probabilities, image_probability, no_detections
 from hilum.run import check_run, operating_confidence, run_config, run_digest
 from hilum.training.memory import keep_freed_memory
+from hilum.training.validation import best_operating_point
 
 Image = Path | str | PackedPicture | NDArray[Any]
 Look = Callable[[int, Radiograph], None]
@@ -104,6 +106,20 @@ def predict_all(predictor: Predictor, paths: Sequence[Path]) -> list[Result]:
     if bad:
         raise HilumError(*bad)
     return results
+
+
+def operating_point(predictor: Predictor, val: Split) -> dict[str, Any]:
+    """What `operating_point.json` shall hold: what the backend chooses, or the confidence that suits val best.
+
+    Raises:
+        HilumError: as `predict_all`.
+    """
+    chosen = predictor.backend.choose(val)
+    if chosen is None:
+        found = [result.detections for result in predict_all(predictor, val.paths)]
+        confidence, score = best_operating_point(val, found)
+        chosen = {"confidence": confidence, "val_score": score}
+    return chosen
 
 
 def read_batches(paths: Sequence[Path], batch_size: int = 16) -> Iterator[list[NDArray[np.uint8]]]:
