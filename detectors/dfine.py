@@ -53,6 +53,6 @@ class DFineDetector(SquareDetector):
         return [module for module in self._network.detector.backbone.modules() if isinstance(module, _BatchNorm)]
 
     def compiled(self, model: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        """The same, its feature maps compiled: queries are matched to boxes in other shapes in each batch."""
-        self._network.learning_pyramid = super().compiled(self._network.pyramid)
+        """The same, its backbone compiled: queries are matched to boxes in other shapes in each batch."""
+        self._network.learning_maps = super().compiled(self._network.maps)
         return model

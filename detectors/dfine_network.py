@@ -5,7 +5,7 @@ It is built from the numbers below: no file of anybody says what is built, and n
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import torch
@@ -20,7 +20,6 @@ try:
 except ImportError as error:
     raise ImportError('transformers (Apache-2.0) is missing: pip install "hilum[transformers]"') from error
 
-from hilum.detectors.dfine_config import Size
 from hilum.training.pretrained import load_encoder
 
 
@@ -46,7 +45,7 @@ _B0: Final = ((16, 16), (16, 32, 64, 128), (64, 256, 512, 1024), (1, 1, 2, 1), 3
 _B2: Final = ((24, 32), (32, 64, 128, 256), (96, 384, 768, 1536), (1, 1, 3, 1), 4, True)
 _B4: Final = ((32, 48), (48, 96, 192, 384), (128, 512, 1024, 2048), (1, 1, 3, 1), 6, False)
 _B5: Final = ((32, 64), (64, 128, 256, 512), (128, 512, 1024, 2048), (1, 2, 5, 2), 6, False)
-_SIZES: Final[dict[Size, _Numbers]] = {
+_SIZES: Final[dict[str, _Numbers]] = {
     "nano": _Numbers(*_B0, 128, 128, (512, 512), (6, 6), 0.5, 0.34, 3),
     "small": _Numbers(*_B0, 256, 256, (1024, 1024), (3, 6, 3), 0.34, 0.5, 3),
     "medium": _Numbers(*_B2, 256, 256, (1024, 1024), (3, 6, 3), 0.67, 1.0, 4),
@@ -73,16 +72,19 @@ class DFineNetwork(nn.Module):
         detector: transformers' own module, with its names of tensors.
     """
 
-    def __init__(self, size: Size, *, queries: int, image_size: int, classes: int) -> None:
+    def __init__(self, size: str, *, queries: int, image_size: int, classes: int) -> None:
         """Build it; there are no more queries than places in the feature maps."""
         super().__init__()
         # The loss takes the heads from the model, in whose decoder they are; outside they would be there twice.
         self.detector: Any = DFineForObjectDetection(_config(_SIZES[size], queries, image_size, classes)).model
-        self.learning_pyramid: Callable[[Tensor], list[Tensor]] = self.pyramid
+        self.learning_maps: Callable[[Tensor], Sequence[Tensor]] = self.maps
 
-    def pyramid(self, pictures: Tensor) -> list[Tensor]:
-        """(N, 1, size, size) in 0..1 to a feature map of each level, from the finest on."""
-        maps = self.detector.backbone.model(pictures).feature_maps
+    def maps(self, pictures: Tensor) -> Sequence[Tensor]:
+        """(N, 1, size, size) in 0..1 to the backbone's feature map of each level, from the finest on."""
+        maps: Sequence[Tensor] = self.detector.backbone.model(pictures).feature_maps
+        return maps
+
+    def _pyramid(self, maps: Sequence[Tensor]) -> list[Tensor]:
         projected = [project(each) for project, each in zip(self.detector.encoder_input_proj, maps, strict=True)]
         return list(self.detector.encoder(projected).last_hidden_state)
 
@@ -93,7 +95,7 @@ class DFineNetwork(nn.Module):
         in each class, (N, queries, classes).
         """
         if not self.training:
-            found = self._found(self.pyramid(seen), None)
+            found = self._found(self._pyramid(self.maps(seen)), None)
             boxes = box_convert(found.intermediate_reference_points[:, -1], "cxcywh", "xyxy")
             return boxes * seen.shape[-1], found.intermediate_logits[:, -1].sigmoid()
         size = seen.squares.shape[-1]
@@ -101,7 +103,8 @@ class DFineNetwork(nn.Module):
             {"boxes": box_convert(boxes, "xyxy", "cxcywh") / size, "class_labels": class_ids}
             for boxes, class_ids in zip(seen.boxes_xyxy, seen.class_ids, strict=True)
         ]
-        found = self._found(self.learning_pyramid(seen.squares[:, None].float() / 255), truth)
+        pyramid = self._pyramid(self.learning_maps(seen.squares[:, None].float() / 255))
+        found = self._found(pyramid, truth)
         with torch.autocast(seen.squares.device.type, enabled=False):
             loss = self._loss(found, truth)
         # Without a box nothing is made noisy; processes that learn together expect a gradient all the same.
@@ -137,7 +140,7 @@ class DFineNetwork(nn.Module):
         return loss
 
 
-def load_pretrained(network: DFineNetwork, tensors: Mapping[str, Tensor], source: str, size: Size) -> None:
+def load_pretrained(network: DFineNetwork, tensors: Mapping[str, Tensor], source: str, size: str) -> None:
     """Put the tensors of a file of the hub's form into a network of the same size, in place.
 
     What tells classes apart is left as it is where the file's classes are not as many.
