@@ -1,6 +1,8 @@
 """What every detector of square pictures is told."""
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from hilum.training.settings import NetworkConfig, TrainSettings
 
@@ -24,3 +26,12 @@ class SquareConfig(NetworkConfig):
 
     image_size: int = Field(default=512, ge=64, le=2048, multiple_of=32)
     train: SquareTraining = SquareTraining()
+
+    @model_validator(mode="after")
+    def _has_statistics_to_freeze(self) -> Self:
+        if self.train.freeze_batchnorm and self.start_key is not None and self.start == "none":
+            raise ValueError(
+                "train.freeze_batchnorm: random weights come with no statistics to keep; set it to false, or give "
+                f"{self.start_key}"
+            )
+        return self

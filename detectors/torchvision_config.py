@@ -105,15 +105,6 @@ class TorchvisionConfig(SquareConfig):
         model = self.model
         return weights_source(model.weights, model.backbone_name, lambda: model.hub_name)
 
-    @model_validator(mode="after")
-    def _has_statistics_to_freeze(self) -> Self:
-        if self.train.freeze_batchnorm and self.model.weights == "none":
-            raise ValueError(
-                "train.freeze_batchnorm: random weights come with no statistics to keep; set it to false, or give "
-                "model.weights"
-            )
-        return self
-
     def network(self) -> "DetectionNetwork":
         """The network with random weights and room for anchors."""
         return self._network_from(None)

@@ -33,6 +33,7 @@ EVERY: dict[str, dict[str, Any]] = {
         "model": {"architecture": "retinanet_resnet50_fpn_v2", "backbone": "mobilenet_v3_small", "channels": 64},
         "train": STILL,
     },
+    "dfine": {"image_size": 64, "model": {"size": "nano", "queries": 20}, "train": STILL},
     "yolo": {
         "image_size": 64,
         "model_yaml": {"scales": {"n": [0.33, 0.0625, 256]}},
@@ -40,7 +41,7 @@ EVERY: dict[str, dict[str, Any]] = {
         "ultralytics": {"lr0": 1e-12, "warmup_bias_lr": 0.0, "optimizer": "AdamW", "mosaic": 0.0},
     },
 }
-NEEDS = {"segmenter": "segmentation_models_pytorch", "gate": "timm", "yolo": "ultralytics"}
+NEEDS = {"segmenter": "segmentation_models_pytorch", "gate": "timm", "yolo": "ultralytics", "dfine": "transformers"}
 
 
 def config(backend: str, start: Path | str | None = None, **changes: Any) -> Any:

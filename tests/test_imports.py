@@ -30,6 +30,7 @@ ORDER = (
     "predict network_backend",
     "sample converters",
     "segmenters detectors classifiers",
+    "quantize",
     "train tune export",
     "ensemble",
     "comparison",

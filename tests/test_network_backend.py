@@ -25,6 +25,7 @@ KINDS: dict[str, dict[str, Any]] = {
         "model": {"architecture": "fcos_resnet50_fpn", "backbone": "mobilenet_v3_small", "channels": 64},
     },
     "gate": {"backend": "gate", "image_size": 64, "model": {"name": "test_resnet"}},
+    "dfine": {"backend": "dfine", "image_size": 64, "model": {"size": "nano", "queries": 20}},
 }
 
 
@@ -32,6 +33,8 @@ KINDS: dict[str, dict[str, Any]] = {
 def values(request: pytest.FixtureRequest) -> dict[str, Any]:
     if request.param == "gate" and not find_spec("timm"):
         pytest.skip("needs the extra `smp`")
+    if request.param == "dfine" and not find_spec("transformers"):
+        pytest.skip("needs the extra `transformers`")
     return KINDS[request.param]
 
 

@@ -40,6 +40,7 @@ SMALL = {
     "segmenter": "convnext-unet image_size=64 model.encoder=tu-test_convnext model.weights=none train.epochs=1",
     "gate": "gate image_size=64 model.name=test_resnet model.weights=none train.epochs=1",
     "torchvision": "ssdlite image_size=64 model.weights=none train.epochs=1",
+    "dfine": "sample/dfine image_size=64 train.epochs=1",
 }
 TRAIN = """
 from hilum.config import load_config
@@ -146,7 +147,13 @@ def test_drawing_leaves_no_list_of_fonts(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_training_and_prediction(name: str, dataset: Path, tmp_path: Path) -> None:
-    package = {"yolo": "ultralytics", "segmenter": "segmentation_models_pytorch", "gate": "timm"}.get(name)
+    needed = {
+        "yolo": "ultralytics",
+        "segmenter": "segmentation_models_pytorch",
+        "gate": "timm",
+        "dfine": "transformers",
+    }
+    package = needed.get(name)
     if package and not find_spec(package):
         pytest.skip(f"{package} is not installed")
     nothing(run(TRAIN.format(config=SMALL[name], data=str(dataset), out=str(tmp_path)), tmp_path))
@@ -158,6 +165,15 @@ def test_export_and_what_was_exported(dataset: Path, tmp_path: Path) -> None:
     script = TRAIN.format(config=SMALL["unet"], data=str(dataset), out=str(tmp_path))
     script += "".join(EXPORT.format(kind=kind, out=str(tmp_path)) for kind in ("onnx", "openvino"))
     nothing(run(script, tmp_path, seconds=2))
+
+
+@pytest.mark.slow
+@needs("onnxscript", "openvino", "nncf")
+def test_calibration_of_8_bits(dataset: Path, tmp_path: Path) -> None:
+    """NNCF would report to its makers, though not within pytest, which it looks for; this is another process."""
+    script = TRAIN.format(config=SMALL["unet"], data=str(dataset), out=str(tmp_path))
+    script += f"from hilum.export import export\n\nout = Path({str(tmp_path)!r})\n"
+    nothing(run(script + 'export(out / "run", "openvino", out / "int8", int8=data)\n', tmp_path, seconds=2))
 
 
 @pytest.mark.slow
@@ -208,7 +224,7 @@ def test_importing_everything(tmp_path: Path) -> None:
     """Also what is imported at a distance, and what comes with an extra."""
     modules = "imagecodecs faster_coco_eval pycocotools distributed segmentation_models_pytorch timm huggingface_hub "
     modules += "onnx onnxscript onnxruntime torchxrayvision supervision torchvision torch.utils.tensorboard rich "
-    modules += "safetensors.torch pandas cv2 matplotlib.pyplot pydicom"
+    modules += "safetensors.torch pandas cv2 matplotlib.pyplot pydicom transformers.models.d_fine.modeling_d_fine"
     found = [name for name in modules.split() if find_spec(name.split(".", maxsplit=1)[0])]
     if find_spec("ultralytics"):
         found.append("hilum.detectors.private_ultralytics")

@@ -5,12 +5,9 @@ like any other.
 """
 
 import errno
-import logging
 import os
 import shutil
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -18,14 +15,15 @@ from typing import Any, Final
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_forward_pre_hook
 
 from hilum.backend import Backend
+from hilum.datasets.folder import Dataset
 from hilum.errors import HilumError, first_line
 from hilum.files import PARTIAL, remove, write_atomically
 from hilum.predict import load
+from hilum.private_libraries import environment_variable, quiet
+from hilum.quantize import Quantization, network_input, quantize
 from hilum.run import (
     CONFIG,
     ENVIRONMENT,
@@ -50,7 +48,22 @@ _MADE_BY: Final = {
 }
 
 
-def export(run: Path, kind: Format, out: Path, *, overwrite: bool = False) -> float | None:
+@dataclass(frozen=True)
+class Export:
+    """What was exported.
+
+    Attributes:
+        difference: the largest between an output of the exported network, in float32, and of the run's, relative to 1 +
+            the output, on drawn pictures, one and three at once. None where the network sorts what it finds: equals
+            may change places there, so that only the outputs' shapes are compared.
+        quantization: what 8 bits cost and save, where it is in them.
+    """
+
+    difference: float | None
+    quantization: Quantization | None = None
+
+
+def export(run: Path, kind: Format, out: Path, *, overwrite: bool = False, int8: Dataset | None = None) -> Export:
     """Write the run anew, with its network in another format; whole or not at all.
 
     Args:
@@ -58,16 +71,15 @@ def export(run: Path, kind: Format, out: Path, *, overwrite: bool = False) -> fl
         kind: what shall run it.
         out: the folder to write.
         overwrite: replace an exported run that is there.
-
-    Returns:
-        The largest difference between an output of the exported network and of the run's, relative to 1 + the output,
-        on drawn pictures, one and three at once. None where the network sorts what it finds: equals may change places
-        there, so that only the outputs' shapes are compared.
+        int8: the data that the run was trained on, to have the network in 8-bit integers, calibrated on its train
+            split; with OpenVINO alone.
 
     Raises:
         HilumError: not a finished run, exported already, its backend's networks cannot be exported, what was exported
             gives other outputs, the extra is missing, or `out` is there.
     """
+    if int8 is not None and kind != "openvino":
+        raise HilumError(f"--int8: {kind} is written in float32 alone; give --format openvino")
     _check_free(out, run, overwrite=overwrite)
     predictor = load(run)
     if exported_format(run):
@@ -99,12 +111,13 @@ def export(run: Path, kind: Format, out: Path, *, overwrite: bool = False) -> fl
                 f"{run}: exported, its network gives other outputs, by {difference:.2g} where {_TOLERANCE} is allowed; "
                 "keep to PyTorch"
             )
+        quantization = None if int8 is None else quantize(partial, int8)
         _put(partial, place)
     except OSError as error:
         raise HilumError(f"{out}: cannot be written: {error.strerror}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return difference
+    return Export(difference, quantization)
 
 
 def _about(run: Path, kind: Format, written: Path) -> dict[str, Any]:
@@ -133,20 +146,8 @@ def _example(backend: Backend) -> Tensor:
     seen: list[Tensor] = []
     for _ in range(3):
         picture = cv2.resize(rng.integers(0, 256, (9, 9), np.uint8), (512, 512), interpolation=cv2.INTER_CUBIC)
-        seen.append(_first_input(backend, picture).cpu())
+        seen.append(network_input(backend, picture).cpu())
     return torch.from_numpy(torch.cat(seen).numpy().copy())  # else it remembers that it comes out of inference mode
-
-
-def _first_input(backend: Backend, picture: NDArray[np.uint8]) -> Tensor:
-    """What the first module gets that is called in a prediction: the network itself, before its parts."""
-    called: list[tuple[Tensor]] = []
-    hook = register_module_forward_pre_hook(lambda _, inputs: called.append(inputs) if not called else None)
-    try:
-        backend.predict_batch([picture])
-    finally:
-        hook.remove()
-    ((seen,),) = called
-    return seen
 
 
 def _outputs(outputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -157,9 +158,9 @@ def _to_onnx(network: nn.Module, example: Tensor, run: Path) -> tuple[bytes, boo
     """The network as an ONNX file, for any number of images; and whether it sorts what it finds."""
     import_onnx()
     try:
-        with _quiet(), torch.no_grad():
-            shapes = ({0: torch.export.Dim("images")},)
-            program = torch.onnx.export(network, (example,), dynamo=True, dynamic_shapes=shapes, verbose=False)
+        # transformers' checks of shapes have no form in ONNX.
+        with quiet(), torch.no_grad(), environment_variable("TRANSFORMERS_DISABLE_TORCH_CHECK", "1"):
+            program = torch.onnx.export(_traced(network, example), dynamo=True, verbose=False)
     except ImportError as error:
         raise HilumError('onnxscript (MIT) is missing: pip install "hilum[onnx]"') from error
     except Exception as error:  # whatever a network may do that cannot be exported
@@ -176,17 +177,13 @@ def _to_onnx(network: nn.Module, example: Tensor, run: Path) -> tuple[bytes, boo
     return model.SerializeToString(), any(node.op_type == "TopK" for node in model.graph.node)
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """What the exporter tells on its way is about its own workings."""
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
+def _traced(network: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
+    """The network for any number of images; read instruction by instruction where Python's own `len` would fix it."""
+    shapes = ({0: torch.export.Dim("images")},)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)
+        return torch.export.export(network, (example,), dynamic_shapes=shapes, strict=False)
+    except torch._dynamo.exc.UserError:  # noqa: SLF001 - raised by what is public
+        return torch.export.export(network, (example,), dynamic_shapes=shapes, strict=True)
 
 
 def _write_network(content: bytes, kind: Format, folder: Path) -> None:

@@ -13,6 +13,7 @@ from hilum import __version__
 from hilum.backend import Backend, backend_named
 from hilum.calibration import Calibration, read_calibration
 from hilum.class_names import ONE_CLASS, Confidence
+from hilum.datasets.folder import Split
 from hilum.datasets.pictures import PackedPicture, Radiograph, picture_name, read_radiograph
 from hilum.detections import Detections
 from hilum.errors import NO_MEMORY, HilumError, PassingError
@@ -20,7 +21,9 @@ from hilum.findings.finding import Algorithm
 from hilum.printable import as_text
 from hilum.result import IMAGE_PROBABILITY, Result, at_or_above, class_probabilities, image_probability, no_detections
 from hilum.run import check_run, operating_confidence, run_config, run_digest
+from hilum.training.calibrating import calibrated
 from hilum.training.memory import keep_freed_memory
+from hilum.training.validation import best_operating_point
 
 Image = Path | str | PackedPicture | NDArray[Any]
 Look = Callable[[int, Radiograph], None]
@@ -124,6 +127,24 @@ def find_all(backend: Backend, paths: Sequence[Path]) -> list[Detections]:
         HilumError: pictures that cannot be read, a line each.
     """
     return [found for images in read_batches(paths) for found in backend.predict_batch(images)]
+
+
+def operating_point(backend: Backend, val: Split) -> dict[str, Any]:
+    """What `operating_point.json` shall hold: what the backend chooses, or the confidence that suits val best.
+
+    Of a backend that learns from opacities, that is in calibrated units, with the calibration.
+
+    Raises:
+        HilumError: pictures that cannot be read, a line each.
+    """
+    chosen = backend.choose(val)
+    if chosen is not None and not backend.learns:
+        return chosen
+    found = find_all(backend, val.paths)
+    if chosen is None:
+        confidence, score = best_operating_point(val, found)
+        chosen = {"confidence": confidence, "val_score": score}
+    return chosen | (calibrated(val, found, chosen["confidence"])[0] if backend.learns else {})
 
 
 def read_batches(paths: Sequence[Path], batch_size: int = 16) -> Iterator[list[NDArray[np.uint8]]]:

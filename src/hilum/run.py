@@ -33,6 +33,14 @@ FORMATS: Final[dict[Format, tuple[str, ...]]] = {"onnx": ("model.onnx",), "openv
 
 
 @with_config(RECORD)
+class CalibratedOn(TypedDict, total=False):
+    """What the 8 bits of an exported run were calibrated on: how many pictures of train, and of which data."""
+
+    pictures: Count
+    data_fingerprint: str
+
+
+@with_config(RECORD)
 class Exported(TypedDict, total=False):
     """Of an exported run: which values its network had, and the digest of each file."""
 
@@ -40,6 +48,7 @@ class Exported(TypedDict, total=False):
     sha256: dict[str, str]
     parameters: Count
     versions: dict[str, str]
+    calibrated_on: CalibratedOn
 
 
 @with_config(RECORD)

@@ -76,6 +76,20 @@ def import_openvino() -> ModuleType:
     return cast("ModuleType", openvino)
 
 
+def import_nncf() -> ModuleType:
+    """The package `nncf`, without what reports to its makers.
+
+    Raises:
+        HilumError: it is not installed.
+    """
+    sys.modules.setdefault("openvino_telemetry", cast("ModuleType", None))
+    try:
+        import nncf
+    except ImportError as error:
+        raise HilumError('nncf (Apache-2.0) is missing: pip install "hilum[int8]"') from error
+    return cast("ModuleType", nncf)
+
+
 def check_onnx(content: bytes) -> None:
     """Make sure that an ONNX file holds nothing but operations of the standard, one after another, and their tensors.
 

@@ -17,7 +17,7 @@ from hilum.datasets.folder import Dataset, SplitName
 from hilum.datasets.record import PARENT
 from hilum.errors import HilumError
 from hilum.files import PARTIAL, locked, refuse_any_link, remove, write_atomically
-from hilum.predict import Predictor, find_all
+from hilum.predict import Predictor, operating_point
 from hilum.run import (
     CONFIG,
     ENVIRONMENT,
@@ -37,13 +37,11 @@ from hilum.run import (
 )
 from hilum.source_digest import source_digest
 from hilum.talk import log
-from hilum.training.calibrating import calibrated
 from hilum.training.checkpoint import CHECKPOINT
 from hilum.training.curves import draw_curves
 from hilum.training.device import on_device, pick_device
 from hilum.training.distributed import broadcast, is_rank_zero, processes, wait, world_size
 from hilum.training.log import LOG, TENSORBOARD, read_log
-from hilum.training.validation import best_operating_point
 
 _HALF_WRITTEN = re.compile(rf"\..+\.[0-9a-f]{{8}}{re.escape(PARTIAL)}")  # as `write_atomically` names its own files
 # What may lie in a run before its first epoch ends; the log is empty then.
@@ -157,14 +155,7 @@ def _warn(kind: type[Backend], config: ExperimentConfig, data: Dataset, start: S
 def write_operating_point(predictor: Predictor, data: Dataset, run: Path) -> None:
     """Choose on val the confidence from which on boxes are kept, and what else the backend leaves to val; store it."""
     val = data.split("val")
-    chosen = predictor.backend.choose(val)
-    if chosen is None or predictor.backend.learns:
-        found = find_all(predictor.backend, val.paths)
-    if chosen is None:
-        confidence, score = best_operating_point(val, found)
-        chosen = {"confidence": confidence, "val_score": score}
-    if predictor.backend.learns:
-        chosen |= calibrated(val, found, chosen["confidence"])[0]
+    chosen = operating_point(predictor.backend, val)
     write_json(run / OPERATING_POINT, {**chosen, "chosen_on": "val", "val_images": len(val)})
 
 

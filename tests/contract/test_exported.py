@@ -66,6 +66,16 @@ class TestUNetInONNXRuntime(InONNXRuntime, test_ours.TestUNet):
 
 
 @pytest.mark.slow
+class TestDFineInONNXRuntime(InONNXRuntime, test_ours.TestDFine):
+    pass
+
+
+@pytest.mark.slow
+class TestDFineInOpenVINO(InOpenVINO, test_ours.TestDFine):
+    pass
+
+
+@pytest.mark.slow
 class TestYOLOInOpenVINO(InOpenVINO, test_ours.TestYOLO):
     pass
 

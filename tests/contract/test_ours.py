@@ -92,6 +92,16 @@ class TestSSDlite(BackendContract):
     values: ClassVar = {**TORCHVISION, "model": {"architecture": "ssdlite320_mobilenet_v3_large"}}
 
 
+@pytest.mark.skipif(not find_spec("transformers"), reason="needs the extra `transformers`")
+class TestDFine(BackendContract):
+    values: ClassVar = {
+        "backend": "dfine",
+        "image_size": 64,
+        "model": {"size": "nano", "queries": 20},
+        "train": {"epochs": 1, "batch_size": 8, "learning_rate": 0.001},
+    }
+
+
 class TestYOLO(BackendContract):
     values: ClassVar = {
         "backend": "yolo",

@@ -47,6 +47,10 @@ class TestFCOS(ThreeClasses, test_ours.TestFCOS):
     pass
 
 
+class TestDFine(ThreeClasses, test_ours.TestDFine):
+    pass
+
+
 class TestYOLO(ThreeClasses, test_ours.TestYOLO):
     pass
 
