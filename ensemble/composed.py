@@ -41,7 +41,7 @@ from hilum.training.validation import truth_by_class
 
 COMPOSITION = "composition"
 # Of a run, what only training needs, and may be large, stays where it is.
-_LEFT_BEHIND = shutil.ignore_patterns("checkpoint.pt", "ultralytics", "tensorboard", ".*")
+_LEFT_BEHIND = shutil.ignore_patterns("checkpoint.pt", "ultralytics", "tensorboard", "mlflow", ".*")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import cv2
+
 from hilum import __version__
 from hilum.backend import Backend, backend_named, epochs_chosen_by
 from hilum.config import ExperimentConfig, dump_config
@@ -40,12 +42,14 @@ from hilum.training.checkpoint import CHECKPOINT
 from hilum.training.curves import draw_curves
 from hilum.training.device import on_device, pick_device
 from hilum.training.distributed import broadcast, is_rank_zero, processes, wait, world_size
-from hilum.training.log import LOG, TENSORBOARD, read_log
+from hilum.training.examples import draw_examples, examples
+from hilum.training.log import LOG, read_log
+from hilum.training.loggers import MLFLOW, TENSORBOARD, Loggers, check_loggers, flat
 from hilum.training.validation import best_operating_point
 
 _HALF_WRITTEN = re.compile(rf"\..+\.[0-9a-f]{{8}}{re.escape(PARTIAL)}")  # as `write_atomically` names its own files
 # What may lie in a run before its first epoch ends; the log is empty then.
-_BEFORE_LEARNING = {CACHE, CONFIG, ENVIRONMENT, LOG, MEMBERS, MODEL, OUTPUTS, SPLITS, START, TENSORBOARD}
+_BEFORE_LEARNING = {CACHE, CONFIG, ENVIRONMENT, LOG, MEMBERS, MLFLOW, MODEL, OUTPUTS, SPLITS, START, TENSORBOARD}
 _DEVICE = "train.device"
 _VERSIONS = ("numpy", "opencv-python", "segmentation-models-pytorch", "timm", "torch", "torchvision", "ultralytics")
 
@@ -87,6 +91,7 @@ def _trainable(config: ExperimentConfig, data: Dataset) -> type[Backend]:
         if not len(data.split(name)):
             raise HilumError(f"{data.path}: the {name} split has no image; convert more images")
     kind = backend_named(config.backend)
+    check_loggers(_loggers(config))
     if kind.learns and not data.split("train").shows_opacity:
         raise HilumError(
             f"{data.path}: no image of the train split shows opacity, so there is nothing to learn; convert images "
@@ -117,10 +122,28 @@ def _train(config: ExperimentConfig, data: Dataset, run: Path) -> Predictor:
             # Makes the run whole, so it comes last.
             write_operating_point(Predictor(backend, 0.0, data.class_names), data, run)
             (run / CHECKPOINT).unlink(missing_ok=True)
+            if names := _loggers(config):
+                _show(Predictor(backend, operating_confidence(run), data.class_names), data, run, names)
             if data.scratch == run:
                 remove(run / CACHE)
         wait()
     return Predictor(backend, operating_confidence(run), data.class_names)
+
+
+def _loggers(config: ExperimentConfig) -> tuple[str, ...]:
+    return tuple(getattr(getattr(config, "train", None), "loggers", ()))
+
+
+def _show(predictor: Predictor, data: Dataset, run: Path, names: tuple[str, ...]) -> None:
+    """Hand the learning curves, and what is found in a few pictures of val, to the run's loggers."""
+    val = data.split("val")
+    numbers = examples(val)
+    found = list(predictor.predict([val.paths[number] for number in numbers]))
+    loggers = Loggers(names, run, len(read_log(run)))
+    if (run / "curves.png").is_file():
+        loggers.picture("curves", cv2.cvtColor(cv2.imread(str(run / "curves.png")), cv2.COLOR_BGR2RGB))
+    loggers.picture("val", draw_examples(val, numbers, found))
+    loggers.close()
 
 
 def _warn(kind: type[Backend], config: ExperimentConfig, data: Dataset, start: StartedFrom) -> None:
@@ -197,16 +220,7 @@ def _differing(run: Path, config: ExperimentConfig) -> list[str]:
 
 def _counted(config: ExperimentConfig) -> dict[str, Any]:
     """What tells one experiment from another, its keys with dots: all but the device, for one may go on elsewhere."""
-    return {key: value for key, value in _flat(config.model_dump(mode="json")).items() if not key.endswith(_DEVICE)}
-
-
-def _flat(table: dict[str, Any]) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in table.items():
-        flat |= (
-            {f"{key}.{inner}": of for inner, of in _flat(value).items()} if isinstance(value, dict) else {key: value}
-        )
-    return flat
+    return {key: value for key, value in flat(config.model_dump(mode="json")).items() if not key.endswith(_DEVICE)}
 
 
 def has_learned(run: Path) -> bool:
@@ -252,7 +266,7 @@ def _claim(run: Path, config: ExperimentConfig, data: Dataset) -> None:
         if not same:
             for name in (LOG, MODEL, START):  # of a training that learned nothing
                 (run / name).unlink(missing_ok=True)
-            for name in (MEMBERS, OUTPUTS, TENSORBOARD):
+            for name in (MEMBERS, MLFLOW, OUTPUTS, TENSORBOARD):
                 remove(run / name)
             environment = _environment(config, data)
             write_json(run / ENVIRONMENT, environment)
