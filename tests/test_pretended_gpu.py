@@ -23,7 +23,7 @@ FCOS = {
     "model": {"architecture": "fcos_resnet50_fpn", "backbone": "mobilenet_v3_small", "channels": 64},
     "train": {"epochs": 1, "batch_size": 4},
 }
-TWO_DEVICES = "^Expected all tensors to be on the same device"
+TWO_DEVICES = r"^Expected all tensors to be on the same device"
 
 
 class WeighsOnTheCPU(UNetSegmenter):
@@ -60,6 +60,11 @@ class MovesHalfABatch(TorchvisionDetector):
         return (type(batch)(batch.squares, tuple(boxes.cpu() for boxes in batch.boxes_xyxy), batch.class_ids),)
 
 
+class ReadsFromTheGPU(UNetSegmenter):
+    def read_output(self, output: Any) -> Any:
+        return (torch.from_numpy(output.float().sigmoid().numpy()),)
+
+
 @pytest.mark.parametrize(
     ("kind", "values"),
     [
@@ -70,6 +75,11 @@ class MovesHalfABatch(TorchvisionDetector):
 def test_a_tensor_on_the_cpu_is_found(kind: Any, values: dict[str, Any], dataset: Path) -> None:
     with pytest.raises(RuntimeError, match=TWO_DEVICES):
         check_on_gpu(kind, values, Dataset.open(dataset))
+
+
+def test_an_array_of_a_tensor_on_the_gpu_is_found(dataset: Path) -> None:
+    with pytest.raises(TypeError, match=r"^a tensor on cuda:0 is no array"):
+        check_on_gpu(ReadsFromTheGPU, UNET, Dataset.open(dataset))
 
 
 def test_a_loss_on_the_cpu_is_found(dataset: Path) -> None:

@@ -9,6 +9,7 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
@@ -75,8 +76,15 @@ def _real(argument: Any) -> Any:
     return torch.device("cpu") if isinstance(argument, torch.device) else argument
 
 
+def _to_numpy(tensor: Any) -> NDArray[Any]:
+    if tensor.device.type != "cpu":
+        raise TypeError(f"a tensor on {tensor.device} is no array; move it to the CPU first")
+    array: NDArray[Any] = tensor.value.numpy()
+    return array
+
+
 def check_on_gpu(kind: type[NetworkBackend], values: dict[str, Any], data: Dataset) -> None:
-    """Have a backend prepare a batch, with every kind of augmentation, learn from it as far as its loss, and look.
+    """Have a backend prepare a batch, with every kind of augmentation, learn from it as far as its loss, and find.
 
     Args:
         kind: the backend.
@@ -101,6 +109,7 @@ def check_on_gpu(kind: type[NetworkBackend], values: dict[str, Any], data: Datas
         sdpa_kernel(SDPBackend.MATH),
         PretendedGPU(),
         patch.object(torch, "Generator", lambda _: generator),
+        patch.object(FakeTensor, "numpy", _to_numpy, create=True),
     ):
         _move(network)
         batch, *target = backend.prepare(*(part.to(_GPU) if hasattr(part, "to") else part for part in loaded))
@@ -108,7 +117,8 @@ def check_on_gpu(kind: type[NetworkBackend], values: dict[str, Any], data: Datas
         if loss.device.type != _GPU.type:
             raise AssertionError(f"the loss is on {loss.device}, and the network on {_GPU}")
         network.eval()
-        backend.see(squares[:2])
+        places = [train.letterbox(number, config.image_size) for number in range(2)]
+        backend.detections(backend.see(squares[:2]), places)
 
 
 def _move(network: nn.Module) -> None:
