@@ -77,6 +77,10 @@ def test_a_tensor_on_the_cpu_is_found(kind: Any, values: dict[str, Any], dataset
         check_on_gpu(kind, values, Dataset.open(dataset))
 
 
+def test_nothing_of_16_bits_is_left_on_the_cpu(dataset: Path) -> None:
+    check_on_gpu(UNetSegmenter, {**UNET, "bits": 16}, Dataset.open(dataset))
+
+
 def test_an_array_of_a_tensor_on_the_gpu_is_found(dataset: Path) -> None:
     with pytest.raises(TypeError, match=r"^a tensor on cuda:0 is no array"):
         check_on_gpu(ReadsFromTheGPU, UNET, Dataset.open(dataset))

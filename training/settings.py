@@ -71,11 +71,13 @@ class NetworkConfig(ExperimentConfig):
 
     Attributes:
         image_size: Side in pixels of the square that a picture is shown in.
+        bits: Of the pictures that the network sees. Training takes them from the data, and the run keeps them.
         train: How it is trained.
         augmentation: How training pictures are varied.
     """
 
     image_size: int = Field(ge=16, le=2048)
+    bits: Literal[8, 16] = Field(default=8, exclude_if=lambda bits: bits == 8)
     train: TrainSettings
     augmentation: Augmentation = Augmentation()
 

@@ -68,7 +68,7 @@ def train(config: ExperimentConfig, data: Dataset, run: Path) -> Predictor:
     Raises:
         HilumError: the folder holds something else, or what `check_start` finds.
     """
-    config = config.with_classes(data.class_names)
+    config = _of_data(config, data)
     with on_device(str(getattr(getattr(config, "train", None), "device", "auto"))), processes():
         return _train(config, data, run)
 
@@ -81,7 +81,13 @@ def check_start(config: ExperimentConfig, data: Dataset) -> None:
             processes, and the backend does not share its batches among them; or the backend cannot have what it starts
             with.
     """
-    _trainable(config, data).check_start(config.with_classes(data.class_names), data)
+    _trainable(config, data).check_start(_of_data(config, data), data)
+
+
+def _of_data(config: ExperimentConfig, data: Dataset) -> ExperimentConfig:
+    """What a config is on some data: with their classes, and with their bits where the backend reads them."""
+    bits = {"bits": data.bits} if data.bits > 8 and backend_named(config.backend).reads_16_bits else {}
+    return config.with_classes(data.class_names).model_copy(update=bits)
 
 
 def _trainable(config: ExperimentConfig, data: Dataset) -> type[Backend]:
@@ -162,6 +168,8 @@ def _warn(kind: type[Backend], config: ExperimentConfig, data: Dataset, start: S
             for name, its in data.split(split).by_class().items():
                 if not its.shows_opacity:
                     log.warning(f"{data.path}: no image of the {split} split shows {name}: {so}")
+    if data.bits > 8 and kind.learns and not kind.reads_16_bits and hasattr(config, "train"):
+        log.warning(f"{data.path}: has pictures of 16 bits, and backend '{config.backend}' reads 8 of them")
     if config.starts_from is not None:
         theirs, ours = (", ".join(names) for names in (run_config(config.starts_from).class_names, data.class_names))
         if theirs != ours:
@@ -199,7 +207,7 @@ def same_experiment(run: Path, config: ExperimentConfig, data: Dataset) -> bool:
         stored = run_config(run)  # read, not compared as text: the order of its keys says nothing
     except HilumError:
         return False
-    config = config.with_classes(data.class_names)
+    config = _of_data(config, data)
     return (
         _counted(stored) == _counted(config)
         and environment.get("data_fingerprint") == data.fingerprint
