@@ -45,7 +45,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@missing=""; for pair in $(LIBRARIES); do $(PYTHON) -c "import ctypes; ctypes.CDLL('$${pair%%:*}')" 2>/dev/null || missing="$$missing $${pair##*:}"; done; \
 	  test -z "$$missing" || { echo "opencv-python needs system libraries; on Debian: apt-get install$$missing"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[yolo,codecs,faster,dask,smp,lite,onnx,openvino,int8,lungs,tensorboard,transformers,dicom,pacs,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[yolo,codecs,faster,dask,smp,lite,onnx,openvino,int8,lungs,tensorboard,mlflow,transformers,dicom,pacs,dev]'
 	@touch $@
 
 clean:

@@ -34,6 +34,7 @@ class GateClassifier(NetworkBackend):
 
     Config = GateConfig
     tunable = False
+    reads_16_bits = True
     val_score = "image AUROC"
 
     @classmethod

@@ -226,11 +226,11 @@ def _from_picture_file(
     source_sha256 = _sha256(content)
     if known := _known(job, source_sha256):
         return known, None
-    from hilum.datasets.pictures import decode_grey, to_8_bits
+    from hilum.datasets.pictures import decode_grey, to_bits
     from hilum.dicom.rendering import BLACK_BONES, has_black_bones
 
     shown = decode_grey(content)
-    as_8_bits = to_8_bits(shown)
+    as_8_bits = to_bits(shown)
     note = BLACK_BONES if has_black_bones(as_8_bits) else None
     pixels = shown if rendering.bits > 8 else as_8_bits
     source_size_wh = (pixels.shape[1], pixels.shape[0])

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from hilum.dicom.header import BITS_STORED, WINDOW_CENTRE, Header, numbers
+from hilum.dicom.header import WINDOW_CENTRE, Header, has_more_than_8_bits
 from hilum.dicom.jpeg import JpegStream
 from hilum.errors import HilumError
 
@@ -63,7 +63,7 @@ def rendered(
         source_size_wh = shown_size_wh = stream.size_wh
         note = BLACK_BONES if has_black_bones(pixels) else None
     else:
-        deep = rendering.bits > 8 and max(numbers(header, BITS_STORED), default=0) > 8
+        deep = rendering.bits > 8 and has_more_than_8_bits(header)
         shown = render_dicom(dataset, window=rendering.window, bits=16 if deep else 8)
         pixels, note = shown.pixels, shown.note
         shown_size_wh = (pixels.shape[1], pixels.shape[0])

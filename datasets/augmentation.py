@@ -6,6 +6,7 @@ lies on: a GPU gets plain bytes and a few numbers.
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from hilum.datasets.augmentation_config import Augmentation
+from hilum.datasets.picture_tensors import as_tensor, white
 
 LEAST_IN_SIGHT = 0.25
 """A box of which a smaller share of the area is left to see is dropped: nobody would draw it."""
@@ -94,21 +96,21 @@ def rectangle(size: int, place: ArrayLike) -> tuple[int, int, int, int]:
 
 
 def augment(
-    square: NDArray[np.uint8], boxes_xyxy: ArrayLike, settings: Augmentation, rng: np.random.Generator
-) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    square: NDArray[Any], boxes_xyxy: ArrayLike, settings: Augmentation, rng: np.random.Generator
+) -> tuple[NDArray[Any], NDArray[np.float64]]:
     """One random variant of a picture: `draw`, `vary_picture` and `vary_boxes`.
 
     Args:
-        square: (size, size); left as it is.
+        square: (size, size) uint8 or uint16; left as it is.
         boxes_xyxy: (N, 4) in pixels of the square.
         settings: how far it may be varied.
         rng: see `draw`.
 
     Returns:
-        (size, size), and the boxes as `vary_boxes` gives them.
+        (size, size) uint8 or of 16 bits int32, and the boxes as `vary_boxes` gives them.
     """
     variation = draw(settings, len(square), rng)
-    picture = torch.from_numpy(np.array(square))
+    picture = as_tensor(np.array(square))
     return vary_picture(picture, variation).numpy(), vary_boxes(boxes_xyxy, variation, len(square))
 
 
@@ -157,11 +159,11 @@ def vary_picture(picture: Tensor, variation: Variation) -> Tensor:
     """The picture after a variation, computed where it lies.
 
     Args:
-        picture: (size, size) uint8 on any device; left as it is.
+        picture: (size, size) uint8 or of 16 bits int32, on any device; left as it is.
         variation: what is done to it.
 
     Returns:
-        (size, size) uint8, which may share the memory of `picture` where nothing is done.
+        (size, size) of its type, which may share the memory of `picture` where nothing is done.
     """
     if variation.mirrored:
         picture = picture.flip(1)
@@ -178,7 +180,10 @@ def vary_picture(picture: Tensor, variation: Variation) -> Tensor:
             interpolation=InterpolationMode.BILINEAR,
             fill=0,
         )[0]
-    if variation.gamma != 1:
+    top = white(picture)
+    if variation.gamma != 1 and picture.dtype != torch.uint8:
+        picture = ((picture / top) ** variation.gamma * top).round().to(picture.dtype)
+    elif variation.gamma != 1:
         from torchvision.transforms.v2 import functional as F
 
         greys = torch.arange(256, dtype=torch.uint8)[None, None]  # 256 powers instead of one a pixel
@@ -186,10 +191,10 @@ def vary_picture(picture: Tensor, variation: Variation) -> Tensor:
     if variation.noise:
         generator = torch.Generator(picture.device).manual_seed(variation.noise_seed)
         noise = torch.randn(picture.shape, generator=generator, device=picture.device)
-        picture = (picture + 255 * variation.noise * noise).round().clamp(0, 255).byte()
+        picture = (picture + top * variation.noise * noise).round().clamp(0, top).to(picture.dtype)
     if variation.covered_xyxy:
         x1, y1, x2, y2 = variation.covered_xyxy
-        mean = picture.mean(dtype=torch.float64).round().byte()
+        mean = picture.mean(dtype=torch.float64).round().to(picture.dtype)
         picture = picture.clone()
         picture[y1:y2, x1:x2] = mean
     return picture

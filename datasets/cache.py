@@ -1,6 +1,6 @@
 """Decode a dataset folder's pictures once, and keep of each what is needed again: its square, its signature.
 
-What is kept is a file of uint8 arrays of one shape, which is mapped into memory.
+What is kept is a file of arrays of one shape, uint8 or uint16, which is mapped into memory.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,23 +44,30 @@ class Kept:
     Attributes:
         name: begins the name of the file; names the kind, and whatever its arrays depend on.
         shape: of an array.
-        make: makes the array, uint8, of a picture (H, W).
+        make: makes the array of a picture (H, W).
         rounding: how far an array may be off, between builds of the libraries that decode and resize.
         told: what the pictures are decoded for.
         remedy: where the disk has no room.
+        bits: of a value of the array, and of the picture that it is made of.
     """
 
     name: str
     shape: tuple[int, ...]
-    make: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+    make: Callable[[NDArray[Any]], NDArray[Any]]
     rounding: int
     told: str
     remedy: str = ""
+    bits: int = 8
+
+    @property
+    def dtype(self) -> str:
+        """Of an array, as numpy's format names it."""
+        return "|u1" if self.bits == 8 else "<u2"
 
     @property
     def size(self) -> int:
         """Bytes of an array."""
-        return math.prod(self.shape)
+        return math.prod(self.shape) * self.bits // 8
 
     def of(self, picture: Path) -> bytes:
         """The array of a picture.
@@ -69,57 +76,60 @@ class Kept:
             HilumError: it cannot be read.
         """
         try:
-            pixels = read_picture(picture)
+            pixels = read_picture(picture, self.bits)
         except HilumError as error:
             raise HilumError(f"{picture}: {error}; convert again") from error
-        return self.make(pixels).tobytes()
+        return self.make(pixels).astype(self.dtype, copy=False).tobytes()
 
 
 @dataclass(frozen=True)
 class Squares:
     """The pictures of a split, each letterboxed to a square; on disk until they are asked for.
 
-    Indexed as an array by a number, a slice or an array of numbers, it gives (size, size) or (N, size, size) uint8. A
+    Indexed as an array by a number, a slice or an array of numbers, it gives (size, size) or (N, size, size). A
     single picture is read-only; several are a copy.
 
     Attributes:
-        mapped: (all pictures of the folder, size, size) uint8, mapped into memory, read-only.
+        mapped: (all pictures of the folder, size, size) uint8 or uint16, mapped into memory, read-only.
         rows: of each picture of the split, in the split's order.
     """
 
-    mapped: NDArray[np.uint8]
+    mapped: NDArray[Any]
     rows: NDArray[np.int64]
 
     def __len__(self) -> int:
         """How many pictures."""
         return len(self.rows)
 
-    def __getitem__(self, which: int | slice | NDArray[np.int64]) -> NDArray[np.uint8]:
+    def __getitem__(self, which: int | slice | NDArray[np.int64]) -> NDArray[Any]:
         """Some of the pictures."""
         return np.asarray(self.mapped[self.rows[which]])
 
 
-def square_pictures(data: Dataset, name: SplitName, size: int) -> Squares:
+def square_pictures(data: Dataset, name: SplitName, size: int, bits: int = 8) -> Squares:
     """The pictures of a split, each letterboxed to a square, in the split's order.
 
     Args:
         data: the dataset folder.
         name: of the split.
         size: side of the squares in pixels.
+        bits: 8 or 16, of a pixel.
 
     Raises:
         HilumError: a picture cannot be read, or the file cannot be written.
     """
 
-    def square(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def square(pixels: NDArray[Any]) -> NDArray[Any]:
         return Letterbox.fit((pixels.shape[1], pixels.shape[0]), size).apply(pixels)
 
     told, remedy = f"to {size} px", ", or take a smaller image_size"
-    mapped, row = kept_of_pictures(data, Kept(str(size), (size, size), square, _ROUNDING, told, remedy))
+    deep, rounding = ("", _ROUNDING) if bits == 8 else ("16bit-", 257 * _ROUNDING)
+    kept = Kept(f"{deep}{size}", (size, size), square, rounding, told, remedy, bits)
+    mapped, row = kept_of_pictures(data, kept)
     return Squares(mapped, np.array([row[picture] for picture in data.split(name).paths], np.int64))
 
 
-def kept_of_pictures(data: Dataset, kept: Kept) -> tuple[NDArray[np.uint8], dict[Path, int]]:
+def kept_of_pictures(data: Dataset, kept: Kept) -> tuple[NDArray[Any], dict[Path, int]]:
     """What is kept of all pictures of a folder, (pictures, *shape), and the row of each.
 
     The first call decodes all pictures of the folder into `cache/`, beside them, or into that of `data.scratch` where
@@ -133,7 +143,7 @@ def kept_of_pictures(data: Dataset, kept: Kept) -> tuple[NDArray[np.uint8], dict
     whole = Dataset.open(data.root) if data.is_further_split else data
     pictures = sorted(path for part in SPLITS for path in whole.split(part).paths)
     path = data.root / CACHE / f"{kept.name}-{_fingerprint(pictures, whole.metadata)}.npy"
-    header = _header((len(pictures), *kept.shape))
+    header = _header((len(pictures), *kept.shape), kept.dtype)
     try:
         if not _serves(path, header, pictures, kept):
             path = place_for(data, CACHE) / path.name
@@ -153,10 +163,10 @@ def _fingerprint(pictures: Sequence[Path], metadata: "pd.DataFrame") -> str:
     return digest.hexdigest()[:16]
 
 
-def _header(shape: tuple[int, ...]) -> bytes:
+def _header(shape: tuple[int, ...], dtype: str = "|u1") -> bytes:
     """What numpy's format has before the values."""
     file = io.BytesIO()
-    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    np.lib.format.write_array_header_1_0(file, {"descr": dtype, "fortran_order": False, "shape": shape})
     return file.getvalue()
 
 
@@ -176,7 +186,7 @@ def _serves(path: Path, header: bytes, pictures: Sequence[Path], kept: Kept) -> 
         return False
     mapped = np.load(path, mmap_mode="r")
     for number in np.random.default_rng().permutation(len(pictures))[:_MOST_COMPARED]:
-        expected = np.frombuffer(kept.of(pictures[number]), np.uint8).reshape(kept.shape)
+        expected = np.frombuffer(kept.of(pictures[number]), kept.dtype).reshape(kept.shape)
         if np.abs(mapped[number].astype(int) - expected).max() > kept.rounding:
             log.info(f"{path}: has other pictures than the folder, and is made anew")
             with suppress(OSError):

@@ -189,6 +189,12 @@ class Dataset:
         """Of what is looked for, in the order of their ids."""
         return class_names_of(self.conversion)
 
+    @cached_property
+    def bits(self) -> Literal[8, 16]:
+        """16 where pictures were converted with more than 8 bits, as far as they have them."""
+        record = read_conversion(self.root) if self.is_further_split else self.conversion
+        return 16 if record.get("rendering", {}).get("bits") == 16 else 8
+
     @property
     def patients_known(self) -> bool:
         """Whether it was said whose the images are. Only some splits are by patient: see `datasets/leaks.py`."""

@@ -4,11 +4,13 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from hilum.datasets.bits import as_bits
 
 Interpolation = Literal["area", "bilinear"]
 """How a picture shrinks: a pixel is the mean of what falls into it, or mixes the nearest four, and others go unseen."""
@@ -58,29 +60,28 @@ class Letterbox:
         """Pixels of the square for one pixel of the image; the two differ by the rounding of `inner_wh` only."""
         return self.inner_wh[0] / self.original_wh[0], self.inner_wh[1] / self.original_wh[1]
 
-    def apply(
-        self, image: NDArray[np.uint8], fill: int = 0, interpolation: Interpolation = "area"
-    ) -> NDArray[np.uint8]:
+    def apply(self, image: NDArray[Any], fill: int = 0, interpolation: Interpolation = "area") -> NDArray[Any]:
         """The image in its square.
 
         Args:
             image: (H, W) of the size that was fitted.
-            fill: Brightness of the padding, 0..255.
+            fill: Brightness of the padding, 0..255, also where the image has 16 bits.
             interpolation: Where the image shrinks; where it grows it is bilinear.
 
         Returns:
-            (size, size). Never `image` itself.
+            (size, size) of the image's type. Never `image` itself.
 
         Raises:
-            ValueError: If the image is not uint8 or not of that size.
+            ValueError: If the image is neither uint8 nor uint16, or not of that size.
         """
-        if image.dtype != np.uint8 or image.shape != self.original_wh[::-1]:
+        if image.dtype not in (np.uint8, np.uint16) or image.shape != self.original_wh[::-1]:
             raise ValueError(
-                f"this letterbox takes a uint8 image of shape {self.original_wh[::-1]}, "
+                f"this letterbox takes a uint16 or uint8 image of shape {self.original_wh[::-1]}, "
                 f"got {image.dtype} of shape {image.shape}"
             )
         averages = interpolation == "area" and max(self.original_wh) > self.size
-        square = np.full((self.size, self.size), fill, dtype=np.uint8)
+        level = fill if image.dtype == np.uint8 else 257 * fill
+        square = np.full((self.size, self.size), level, dtype=image.dtype)
         self.crop(square)[:] = cv2.resize(
             image, self.inner_wh, interpolation=cv2.INTER_AREA if averages else cv2.INTER_LINEAR
         )
@@ -119,10 +120,10 @@ class Letterbox:
 
 
 def letterbox_batch(
-    images: Sequence[NDArray[np.uint8]], size: int, fill: int = 0, interpolation: Interpolation = "area"
-) -> tuple[list[Letterbox], NDArray[np.uint8]]:
-    """Images (H, W) of any sizes, at least one, as squares (N, size, size); and where each lies in its square."""
+    images: Sequence[NDArray[Any]], size: int, fill: int = 0, interpolation: Interpolation = "area", bits: int = 8
+) -> tuple[list[Letterbox], NDArray[Any]]:
+    """Images (H, W) of any sizes, at least one, as squares (N, size, size) of so many bits; and where each lies."""
     places = [Letterbox.fit((image.shape[1], image.shape[0]), size) for image in images]
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # OpenCV releases the interpreter's lock
-        squares = pool.map(lambda place, image: place.apply(image, fill, interpolation), places, images)
+        squares = pool.map(lambda place, image: place.apply(as_bits(image, bits), fill, interpolation), places, images)
         return places, np.stack(list(squares))

@@ -1,4 +1,4 @@
-"""Read a picture from wherever it comes: DICOM, a picture file or an array, 8 or 16 bit, as 8-bit grey."""
+"""Read a picture from wherever it comes: DICOM, a picture file or an array, 8 or 16 bit, as grey of 8 or 16 bits."""
 
 import os
 from dataclasses import dataclass
@@ -9,10 +9,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from hilum.datasets.bits import as_bits
 from hilum.datasets.picture_files import decode_picture, picture_format
-from hilum.dicom.header import MAX_FILE_BYTES, NOTHING_SAID, Description, describe
+from hilum.dicom.header import MAX_FILE_BYTES, NOTHING_SAID, Description, describe, has_more_than_8_bits
 from hilum.dicom.reading import header_of, read_dicom, render_dicom
-from hilum.dicom.rendering import has_black_bones, percentile_range, to_8bit
+from hilum.dicom.rendering import has_black_bones, percentile_range, to_levels
 from hilum.errors import HilumError, PassingError
 from hilum.files import read_regular
 
@@ -48,13 +49,13 @@ class Radiograph:
     """A picture, and what is known of it.
 
     Attributes:
-        pixels: (H, W) uint8, white bones, square.
+        pixels: (H, W) uint8, or uint16 where that was asked for, white bones, square.
         scale_xy: of these pixels to one of the input, whose own are not square in some DICOM files.
         description: what a DICOM file says it shows, and which object it is.
         warning: None, or one line on why it may be no frontal chest radiograph with white bones.
     """
 
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[Any]
     scale_xy: tuple[float, float] = (1.0, 1.0)
     description: Description = NOTHING_SAID
     warning: str | None = None
@@ -92,40 +93,43 @@ def is_dicom(start: bytes) -> bool:
     return named or start[6:8] == b"\0\0"
 
 
-def read_picture(source: Path | str | NDArray[Any]) -> NDArray[np.uint8]:
+def read_picture(source: Path | str | NDArray[Any], bits: int = 8) -> NDArray[Any]:
     """Read one radiograph's pixels: see `read_radiograph`.
 
     Returns:
-        (H, W) uint8, white bones.
+        (H, W) uint8, or uint16 where 16 bits are asked for, white bones.
 
     Raises:
         HilumError: the reason alone; the caller knows which picture.
     """
-    return read_radiograph(source).pixels
+    return read_radiograph(source, bits).pixels
 
 
-def read_radiograph(source: Path | str | PackedPicture | NDArray[Any]) -> Radiograph:
+def read_radiograph(source: Path | str | PackedPicture | NDArray[Any], bits: int = 8) -> Radiograph:
     """Read one radiograph.
 
     Args:
         source: a DICOM, JPEG, PNG, TIFF, BMP, WebP or JPEG 2000 file, told apart by content; or an array (H, W),
             (H, W, 1) or (H, W, 3) whose channels agree. More than 8 bits are scaled by percentiles where no DICOM
             window says how.
+        bits: 8 or 16, of the result. Of 16, what has more than 8 is scaled so behind a DICOM window too, for a picture
+            that `hilum convert --bits 16` wrote says no more whether there was one.
 
     Raises:
         HilumError: the reason alone; the caller knows which picture.
     """
     if not isinstance(source, str | Path | PackedPicture):
-        return _without_tags(to_8_bits(np.asarray(source)))
+        return _without_tags(to_bits(np.asarray(source), bits))
     content = content_of(source)
     name = None if content[128:132] == b"DICM" else picture_format(content)  # some slides are TIFF and DICOM in one
     if name is not None:
-        return _without_tags(to_8_bits(decode_grey(content)))
+        return _without_tags(to_bits(decode_grey(content), bits))
     dataset = read_dicom(content)
-    shown = render_dicom(dataset)
-    description = describe(header_of(dataset))
+    header = header_of(dataset)
+    shown = render_dicom(dataset, bits=16 if bits > 8 and has_more_than_8_bits(header) else 8)
+    description = describe(header)
     warning = "; ".join(filter(None, [shown.note, not_frontal_chest(description)]))
-    return Radiograph(np.asarray(shown.pixels, np.uint8), shown.scale_xy, description, warning or None)
+    return Radiograph(to_bits(shown.pixels, bits), shown.scale_xy, description, warning or None)
 
 
 def decode_grey(content: bytes) -> NDArray[Any]:
@@ -154,7 +158,7 @@ def content_of(source: Path | str | PackedPicture) -> bytes:
         raise HilumError("cannot be read: its name is none") from error
 
 
-def _without_tags(pixels: NDArray[np.uint8]) -> Radiograph:
+def _without_tags(pixels: NDArray[Any]) -> Radiograph:
     warning = "it looks like a chest with black bones; white ones are expected" if has_black_bones(pixels) else None
     return Radiograph(pixels, warning=warning)
 
@@ -187,8 +191,10 @@ def _grey_of(pixels: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_BGR2GRAY))
 
 
-def to_8_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
-    """(H, W) of an array (H, W), (H, W, 1) or (H, W, 3) of one grey; more than 8 bits are scaled by percentiles.
+def to_bits(pixels: NDArray[Any], bits: int = 8) -> NDArray[Any]:
+    """(H, W) uint8 or uint16 of an array (H, W), (H, W, 1) or (H, W, 3) of one grey.
+
+    More than 8 bits are scaled by percentiles.
 
     Raises:
         HilumError: another shape or type, colours, or values that are not finite; the reason alone.
@@ -204,10 +210,10 @@ def to_8_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     if pixels.dtype.kind not in "uif":
         raise HilumError(f"an array of {pixels.dtype}; integers or floats are expected")
     if pixels.dtype == np.uint8:
-        return np.asarray(pixels, np.uint8)
+        return as_bits(np.asarray(pixels), bits)
     if pixels.dtype == np.uint16:  # looked up: as floats, a large picture would take eight times its size
-        shades = to_8bit(np.arange(1 << 16, dtype=np.float64), *percentile_range(pixels))
-        return np.asarray(shades[pixels], np.uint8)
+        shades = to_levels(np.arange(1 << 16, dtype=np.float64), *percentile_range(pixels), bits)
+        return np.asarray(shades[pixels])
     if not np.isfinite(pixels).all():
         raise HilumError("the array holds values that are not finite")
-    return to_8bit(pixels.astype(np.float64), *percentile_range(pixels))
+    return to_levels(pixels.astype(np.float64), *percentile_range(pixels), bits)

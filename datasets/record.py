@@ -31,6 +31,7 @@ class Conversion(TypedDict, total=False):
         hilum: the version that wrote it.
         source: name of what was converted.
         class_names: of what is looked for, in the order of their ids; those of the challenge where missing.
+        rendering: how pictures were written, such as `bits`.
         images: labelled ones.
         patients_known: whether it was said whose the images are.
         images_without_patient: how many of them are of nobody known.
@@ -46,6 +47,7 @@ class Conversion(TypedDict, total=False):
     hilum: str
     source: str
     class_names: Annotated[list[str], AfterValidator(_checked)]
+    rendering: dict[str, Any]
     images: Count
     patients_known: bool
     images_without_patient: Count

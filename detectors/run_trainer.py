@@ -41,6 +41,7 @@ class RunTrainer(CompetitionTrainer):
         config = read_config(self._run, YOLOConfig)
         self.interpolation, self.negatives = config.interpolation, config.train.negatives
         self.select, self._size, self._class_names = config.train.select, config.image_size, config.class_names
+        self._loggers = config.train.loggers
         self._log: EpochLog | None = None
         self._meter: Meter | None = None
         self._steps = 0
@@ -52,9 +53,12 @@ class RunTrainer(CompetitionTrainer):
         """Train; hilum's own log tells how it goes."""
         try:
             with quietly():
-                return super().train()
+                trained = super().train()
         finally:
             self._close()
+        if self._log is not None:
+            self._log.close()
+        return trained
 
     def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> nn.Module:  # noqa: ARG002
         """The run's architecture, with the weights to start from where there are some."""
@@ -85,7 +89,7 @@ class RunTrainer(CompetitionTrainer):
                 criterion.update()
             network.criterion = criterion
         if RANK in {-1, 0}:
-            self._log = EpochLog(self._run, self.epochs, done=self.start_epoch)
+            self._log = EpochLog(self._run, self.epochs, done=self.start_epoch, loggers=self._loggers)
             images = len(self.train_loader.dataset), len(self.test_loader.dataset)
             steps = self.epochs, len(self.train_loader)
             tell_start(self._run.name, _bare(self.model), self.device, images, steps)

@@ -12,6 +12,7 @@ from hilum.datasets.augmentation import draw, vary_boxes_with_classes, vary_pict
 from hilum.datasets.cache import Squares
 from hilum.datasets.folder import Split
 from hilum.datasets.letterbox import Letterbox
+from hilum.datasets.picture_tensors import as_tensor
 from hilum.detections import Detections
 from hilum.errors import HilumError
 from hilum.network_backend import NetworkBackend
@@ -27,7 +28,7 @@ class Batch:
     """What a detector learns from.
 
     Attributes:
-        squares: (N, size, size) uint8.
+        squares: (N, size, size) uint8, or int32 where the backend `reads_16_bits`.
         boxes_xyxy: N tensors (boxes, 4), float32, in pixels of the square; (0, 4) where there is no opacity.
         class_ids: N tensors (boxes,), int64, from 0 on; all 0 where left out.
     """
@@ -63,17 +64,16 @@ class SquareDetector(NetworkBackend):
     def load_batch(self, squares: Squares, split: Split, epoch: int, numbers: Numbers) -> tuple[Batch]:
         """Pictures with their boxes: the network takes the truth with them."""
         config = self._config
-        pictures = np.empty((len(numbers), config.image_size, config.image_size), np.uint8)
-        boxes, class_ids = [], []
-        for at, number in enumerate(numbers):
+        pictures, boxes, class_ids = [], [], []
+        for number in numbers:
             rng = np.random.default_rng([config.seed, epoch, 1 + number])
             variation = draw(config.augmentation, config.image_size, rng)
-            pictures[at] = vary_picture(torch.from_numpy(np.array(squares[number])), variation).numpy()
+            pictures.append(vary_picture(as_tensor(np.array(squares[number])), variation))
             in_square = split.boxes_in_square(number, config.image_size)
             varied, ids = vary_boxes_with_classes(in_square, split.class_ids[number], variation, config.image_size)
             boxes.append(torch.from_numpy(varied).float())
             class_ids.append(torch.from_numpy(ids))
-        return (Batch(torch.from_numpy(pictures), tuple(boxes), tuple(class_ids)),)
+        return (Batch(torch.stack(pictures), tuple(boxes), tuple(class_ids)),)
 
     def loss(self, output: Any, *_: Any) -> Tensor:
         """The network's output in training is its loss."""

@@ -14,6 +14,7 @@ class TorchvisionDetector(SquareDetector):
     """Detects with a network of torchvision."""
 
     Config = TorchvisionConfig
+    reads_16_bits = True
     _network: DetectionNetwork
 
     def frozen(self) -> list[nn.Module]:

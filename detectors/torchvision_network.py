@@ -22,6 +22,7 @@ from torchvision.models.detection.ssdlite import SSDLiteFeatureExtractorMobileNe
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
 
 from hilum.datasets.folder import Split
+from hilum.datasets.picture_tensors import white
 from hilum.detectors.anchors import fit_anchors
 from hilum.detectors.torchvision_names import BACKBONES, Architecture
 from hilum.training.pretrained import GREY_MEAN, GREY_STD
@@ -88,8 +89,8 @@ class SquareInput(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
 
     def forward(self, squares: Tensor, targets: Any = None) -> tuple[Any, Any]:
-        """(N, size, size) uint8 to an ImageList of (N, channels, size, size)."""
-        pictures = (squares[:, None].float() / 255 - self.mean) / self.std
+        """(N, size, size) uint8 or of 16 bits int32 to an ImageList of (N, channels, size, size)."""
+        pictures = (squares[:, None].float() / white(squares) - self.mean) / self.std
         return ImageList(pictures, [tuple(pictures.shape[-2:])] * len(pictures)), targets
 
     def postprocess(self, found: Any, *_: Any) -> Any:

@@ -8,6 +8,7 @@ from pydantic.config import JsonDict
 
 from hilum.config import ExperimentConfig, Table, builds
 from hilum.datasets.letterbox import Interpolation
+from hilum.training.settings import Told
 
 # ultralytics' keys that hilum sets itself, and where they are said here.
 _OURS: Final = {
@@ -50,7 +51,7 @@ def _theirs(schema: JsonDict) -> None:
     schema["properties"] = {name: {} for name in sorted(vars(get_cfg()).keys() - _OURS.keys() - _REFUSED.keys())}
 
 
-class Training(Table):
+class Training(Told):
     """How long, and in which steps.
 
     Attributes:

@@ -262,6 +262,11 @@ def numbers(header: Header, tag: int) -> list[float]:
     return values if all(map(math.isfinite, values)) else []
 
 
+def has_more_than_8_bits(header: Header) -> bool:
+    """Whether a file says so of its stored values."""
+    return max(numbers(header, BITS_STORED), default=0) > 8
+
+
 def _age_years(text: str) -> int | None:
     match = re.fullmatch(r"(\d{1,3})([DWMY]?)", text)
     if not match:

@@ -267,9 +267,10 @@ def percentile_range(values: NDArray[Any], counts: NDArray[np.int64] | None = No
     return (float(low), float(high)) if high > low else (float(ordered[0]), float(ordered[-1]))
 
 
-def to_8bit(values: NDArray[np.floating], low: float, high: float) -> NDArray[np.uint8]:
-    """Scale linearly so that `low` is 0 and `high` is 255; values beyond are clipped."""
-    return np.asarray(np.rint(_spread(values, low, high) * 255), np.uint8)
+def to_levels(values: NDArray[np.floating], low: float, high: float, bits: int = 8) -> NDArray[Any]:
+    """Scale linearly so that `low` is 0 and `high` the highest level, 255 of 8 bits; values beyond are clipped."""
+    levels = np.rint(_spread(values, low, high) * ((1 << bits) - 1))
+    return np.asarray(levels, np.uint8 if bits == 8 else np.uint16)
 
 
 def has_black_bones(picture: NDArray[Any]) -> bool:

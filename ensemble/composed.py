@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from hilum.backend import Backend
 from hilum.config import ExperimentConfig, read_config
+from hilum.datasets.bits import as_bits
 from hilum.datasets.folder import Dataset, Split
 from hilum.datasets.fusion import Boxes
 from hilum.detections import Detections
@@ -41,7 +42,7 @@ from hilum.training.validation import truth_by_class
 
 COMPOSITION = "composition"
 # Of a run, what only training needs, and may be large, stays where it is.
-_LEFT_BEHIND = shutil.ignore_patterns("checkpoint.pt", "ultralytics", "tensorboard", ".*")
+_LEFT_BEHIND = shutil.ignore_patterns("checkpoint.pt", "ultralytics", "tensorboard", "mlflow", ".*")
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,8 @@ class MemberView:
 
     def predict_batch(self, images: list[NDArray[np.uint8]]) -> list[tuple[Boxes, float]]:
         """What its view shows of each class of each image, in its pixels, and how likely the image shows it."""
-        found = self.backend.predict_batch([self.view.show(image) for image in images])
+        bits = getattr(self.backend, "bits", 8)
+        found = self.backend.predict_batch([self.view.show(as_bits(image, bits)) for image in images])
         return [
             (self.view.bring_back(boxes_of(each), (image.shape[1], image.shape[0])), image_probability(each))
             for one, image in zip(found, images, strict=True)
@@ -104,6 +106,11 @@ class Composed(Backend):
         self._members = [view for view in views if view.member != GATE]
         self._gates = [view for view in views if view.member == GATE]
         self._classes = len(config.class_names)
+
+    @property
+    def bits(self) -> int:
+        """The most that a part sees."""
+        return max(part.backend.bits for part in (*self._members, *self._gates))
 
     @classmethod
     def check_start(cls, config: ComposedConfig, data: Dataset) -> None:
@@ -204,7 +211,7 @@ class Composed(Backend):
         Raises:
             HilumError: pictures that cannot be read, a line each.
         """
-        return self._predict(read_batches(split.paths))
+        return self._predict(read_batches(split.paths, bits=self.bits))
 
     def _predict(self, batches: Iterable[list[NDArray[np.uint8]]]) -> MemberPredictions:
         found: list[tuple[Boxes, ...]] = []

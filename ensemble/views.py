@@ -1,6 +1,7 @@
 """Test-time augmentation: the same image seen mirrored, from further away or closer, and boxes brought back."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +22,11 @@ class View:
     mirrored: bool = False
     scale: float = 1.0
 
-    def show(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def show(self, image: NDArray[Any]) -> NDArray[Any]:
         """(H, W) to the view, of the size (H / scale, W / scale), rounded."""
         height, width = image.shape
         left, top = self._margin(width), self._margin(height)
-        shown = np.zeros((self._side(height), self._side(width)), np.uint8)
+        shown = np.zeros((self._side(height), self._side(width)), image.dtype)
         cut = image[max(-top, 0) : len(shown) - top, max(-left, 0) : shown.shape[1] - left]
         shown[max(top, 0) :, max(left, 0) :][: cut.shape[0], : cut.shape[1]] = cut
         return np.ascontiguousarray(shown[:, ::-1]) if self.mirrored else shown

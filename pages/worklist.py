@@ -13,13 +13,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from hilum.class_names import ONE_CLASS, Confidence, confidence_words
+from hilum.datasets.bits import as_bits
 from hilum.datasets.boxes import xyxy_to_xywh
 from hilum.errors import HilumError
 from hilum.eval.calibration import Calibration
@@ -76,14 +77,14 @@ class Pictures:
         """Where a picture lies, from the page on."""
         return f"{_FOLDER}/{self.of_images}/{number:05d}.jpg"
 
-    def write(self, number: int, pixels: NDArray[np.uint8]) -> None:
-        """Write a picture, (H, W), at most 2,048 px long.
+    def write(self, number: int, pixels: NDArray[Any]) -> None:
+        """Write a picture, (H, W) of 8 or 16 bits, at most 2,048 px long.
 
         Raises:
             HilumError, OSError: it cannot be written.
         """
         own_folder(self.out, _FOLDER, self.of_images)
-        write_atomically(self.out / self.link(number), _jpeg(shrunk(pixels, _LONGEST_PX), 85))
+        write_atomically(self.out / self.link(number), _jpeg(shrunk(as_bits(pixels, 8), _LONGEST_PX), 85))
 
     def small(self, number: int, side: int, size_wh: tuple[int, int]) -> NDArray[np.uint8] | None:
         """A picture with a longer side of so many pixels; None where it is not there, or no picture.

@@ -10,6 +10,7 @@ from hilum.datasets.augmentation import Variation, draw, vary_boxes_with_classes
 from hilum.datasets.cache import Squares
 from hilum.datasets.folder import Split
 from hilum.datasets.masks import boxes_to_mask, paint_masks, pixel_edges
+from hilum.datasets.picture_tensors import as_tensor, to_unit
 from hilum.segmenters.segmenter_config import SegmenterConfig
 
 
@@ -21,8 +22,9 @@ def load_batch(
     Each image has random numbers of its own, so that it is the same in whichever batch and process it falls.
 
     Returns:
-        The pictures as they are, (N, size, size) uint8; the edges of their boxes after the variation, as `paint_masks`
-        takes them of each picture and, in it, of each class; and how each picture is to be varied.
+        The pictures as they are, (N, size, size) uint8 or of 16 bits int32; the edges of their boxes after the
+        variation, as `paint_masks` takes them of each picture and, in it, of each class; and how each picture is to be
+        varied.
     """
     size, classes = config.image_size, len(config.class_names)
     variations, edges = [], []
@@ -32,21 +34,16 @@ def load_batch(
         boxes, class_ids = vary_boxes_with_classes(in_square, class_ids, variations[-1], size)
         of_classes = [boxes[class_ids == class_id] for class_id in range(classes)]
         edges += [torch.from_numpy(pixel_edges(each, (size, size))) for each in of_classes]
-    return torch.from_numpy(squares[numbers]), pad_sequence(edges, batch_first=True), variations
+    return as_tensor(squares[numbers]), pad_sequence(edges, batch_first=True), variations
 
 
 def prepare_batch(pictures: Tensor, edges: Tensor, variations: list[Variation]) -> tuple[Tensor, Tensor]:
     """What `load_batch` gives, on any device, as the network's input and its target (N, classes, size, size), there."""
     varied = [vary_picture(picture, variation) for picture, variation in zip(pictures, variations, strict=True)]
     size = pictures.shape[-1]
-    return to_input(torch.stack(varied)), paint_masks(edges, size).view(len(pictures), -1, size, size)
+    return to_unit(torch.stack(varied)), paint_masks(edges, size).view(len(pictures), -1, size, size)
 
 
 def mask_of(split: Split, number: int, size: int) -> NDArray[np.uint8]:
     """The mask (size, size) of an image as it is, of all its boxes."""
     return boxes_to_mask(split.boxes_in_square(number, size), (size, size))
-
-
-def to_input(squares: Tensor) -> Tensor:
-    """(N, size, size) uint8 to (N, 1, size, size) float32 in 0..1."""
-    return squares[:, None].float().div_(255)

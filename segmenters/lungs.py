@@ -15,6 +15,7 @@ from torch import nn
 
 from hilum.backend import Backend
 from hilum.config import read_config
+from hilum.datasets.bits import as_bits
 from hilum.datasets.folder import Dataset, Split
 from hilum.datasets.letterbox import Letterbox
 from hilum.datasets.masks import share_inside
@@ -84,7 +85,7 @@ class AnatomyLungs(Backend):
         device = next(self._network.parameters()).device
         for image in images:  # one at a time: in a batch its pyramid pooling would gain little, and take much memory
             place = Letterbox.fit((image.shape[1], image.shape[0]), SIDE)
-            grey = torch.from_numpy(place.apply(image)).float() / 255
+            grey = torch.from_numpy(place.apply(as_bits(image, 8))).float() / 255
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message=".*upsample.* is deprecated")  # torchxrayvision's affair
                 logits = self._network(((grey - _MEAN) / _STD)[None].to(device))[0, list(_LUNGS)]

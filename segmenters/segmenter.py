@@ -36,6 +36,7 @@ class Segmenter(NetworkBackend):
 
     Config: ClassVar[type[NetworkConfig]]
     draws_maps = True
+    reads_16_bits = True
     # Four pictures of 320 px: more at once takes memory, and no less time.
     cpu_pixels = 4 * 320 * 320
     _config: SegmenterConfig
@@ -100,13 +101,13 @@ class Segmenter(NetworkBackend):
     def probability_maps(self, images: list[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
         if not images:
             return []
-        places, squares = letterbox_batch(images, self._config.image_size)
+        places, squares = letterbox_batch(images, self._config.image_size, bits=self.bits)
         maps: NDArray[np.float32] = self.see(squares)[0].amax(1).numpy()
         return [place.crop(map_) for place, map_ in zip(places, maps, strict=True)]
 
     def tune(self, data: Dataset, progress: Callable[[int, int], None] | None = None) -> list[OperatingPoint]:
         val, size = data.split("val"), self._config.image_size
-        squares = square_pictures(data, "val", size)
+        squares = square_pictures(data, "val", size, self.bits)
 
         def maps() -> Iterator[tuple[NDArray[np.float32], tuple[int, int]]]:
             for start in range(0, len(val), 16):

@@ -59,9 +59,9 @@ def measure(name: str, paths: list[Path], rounds: int) -> None:
 
     from hilum.config import load_config
     from hilum.datasets.letterbox import Letterbox
+    from hilum.datasets.picture_tensors import to_unit
     from hilum.datasets.pictures import read_picture
     from hilum.predict import Predictor
-    from hilum.segmenters.batches import to_input
     from hilum.segmenters.segmenter import Segmenter
     from hilum.training.device import pick_device
     from hilum.training.memory import keep_freed_memory
@@ -75,7 +75,7 @@ def measure(name: str, paths: list[Path], rounds: int) -> None:
     squares = np.stack([Letterbox.fit(picture.shape[::-1], config.image_size).apply(picture) for picture in pictures])
     find_something(network, segmenter, squares)
     batches = [
-        to_input(torch.from_numpy(part)).to(device) for part in np.array_split(squares, -(-len(squares) // BATCH))
+        to_unit(torch.from_numpy(part)).to(device) for part in np.array_split(squares, -(-len(squares) // BATCH))
     ]
     results: list[Any] = []
 

@@ -37,7 +37,8 @@ ORDER = (
     "pages pacs",
     "commands",
     "cli",
-    "__main__ testing",
+    "__main__ pretended_gpu",
+    "testing",
 )
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms.split()}
 FOLDERS = sorted(path.name for path in SOURCE.iterdir() if path.is_dir() and any(path.glob("*.py")))

@@ -21,7 +21,8 @@ from hilum.pages.explore import explore
 from hilum.run import MEMBERS, OUTPUTS
 from hilum.sample.challenge import write_sample
 from hilum.train import train
-from hilum.training.log import LOG, TENSORBOARD, EpochLog
+from hilum.training.log import LOG, EpochLog
+from hilum.training.loggers import MLFLOW, TENSORBOARD
 
 RESNET = check_config(
     {
@@ -127,7 +128,10 @@ def test_the_cache_follows_no_link(data, elsewhere, tmp_path, capsys):
     assert "cache/ is a link" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", [MEMBERS, OUTPUTS, TENSORBOARD, f"{OUTPUTS}/weights", f"{MEMBERS}/resnet", "cache"])
+NAMES = [MEMBERS, MLFLOW, OUTPUTS, TENSORBOARD, f"{OUTPUTS}/weights", f"{MEMBERS}/resnet", "cache"]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_training_follows_no_link(dataset, elsewhere, tmp_path, name):
     link = plant(tmp_path / "run" / name, elsewhere)
     with pytest.raises(HilumError, match=f"^{link}: is a link"):

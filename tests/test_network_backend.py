@@ -40,11 +40,11 @@ def values(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 def test_all_settings_are_everybodys(values: dict[str, Any], dataset: Path, tmp_path: Path) -> None:
     settings = {"ema": 0.9, "precision": "bfloat16", "weight_decay": 0.1, "patience": 1, "schedule": "constant"}
-    settings["tensorboard"] = find_spec("tensorboard") is not None
+    settings["loggers"] = ["tensorboard"] if find_spec("tensorboard") else []
     config = check_config({**values, "train": {"epochs": 1, "batch_size": 16, **settings}}, "test")
     train(config, Dataset.open(dataset), tmp_path / "run")
     assert np.isfinite(read_log(tmp_path / "run")[0]["train_loss"])
-    assert (tmp_path / "run" / "tensorboard").is_dir() == settings["tensorboard"]
+    assert (tmp_path / "run" / "tensorboard").is_dir() == bool(settings["loggers"])
     stored = load_config(str(tmp_path / "run" / "config.yaml")).train
     assert isinstance(stored, TrainSettings)
     assert stored == config.train

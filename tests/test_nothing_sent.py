@@ -210,9 +210,9 @@ with LocalCluster(1, threads_per_worker=1, **here) as cluster:
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["benchmark", "explore"])
 def test_commands(command: str, dataset: Path, tmp_path: Path) -> None:
-    """With COCO's metric, by faster-coco-eval where that is installed, and all pages; and TensorBoard's log."""
-    tensorboard = " train.tensorboard=true" if find_spec("tensorboard") else ""
-    script = TRAIN.format(config=SMALL["unet"] + tensorboard, data=str(dataset), out=str(tmp_path))
+    """With COCO's metric, by faster-coco-eval where that is installed, and all pages; and loggers of a training."""
+    loggers = ",".join(name for name in ("tensorboard", "mlflow") if find_spec(name))
+    script = TRAIN.format(config=SMALL["unet"] + f" train.loggers=[{loggers}]", data=str(dataset), out=str(tmp_path))
     benchmark = ["benchmark", str(dataset), str(tmp_path / "run"), "--out", str(tmp_path / "benchmark")]
     words = benchmark if command == "benchmark" else ["explore", str(dataset)]
     script += f"\nimport sys\nfrom hilum.__main__ import main\nsys.argv = ['hilum', *{words!r}]\nmain()\n"
@@ -224,7 +224,7 @@ def test_importing_everything(tmp_path: Path) -> None:
     """Also what is imported at a distance, and what comes with an extra."""
     modules = "imagecodecs faster_coco_eval pycocotools distributed segmentation_models_pytorch timm huggingface_hub "
     modules += "onnx onnxscript onnxruntime torchxrayvision supervision torchvision torch.utils.tensorboard rich "
-    modules += "safetensors.torch pandas cv2 matplotlib.pyplot pydicom transformers.models.d_fine.modeling_d_fine"
+    modules += "mlflow safetensors.torch pandas cv2 matplotlib.pyplot pydicom transformers.models.d_fine.modeling_d_fine"
     found = [name for name in modules.split() if find_spec(name.split(".", maxsplit=1)[0])]
     if find_spec("ultralytics"):
         found.append("hilum.detectors.private_ultralytics")

@@ -76,7 +76,7 @@ def test_files_are_decoded_while_the_network_runs(monkeypatch: pytest.MonkeyPatc
     """The network waits here until the next batch's first picture has been decoded by another thread."""
     decoded, main = [Event() for _ in range(32)], get_ident()
 
-    def decode(image: np.ndarray) -> Radiograph:
+    def decode(image: np.ndarray, _: int) -> Radiograph:
         assert get_ident() != main
         decoded[int(image[0, 0])].set()
         return Radiograph(image)
@@ -93,7 +93,7 @@ def test_files_are_decoded_while_the_network_runs(monkeypatch: pytest.MonkeyPatc
 
 
 def test_one_picture_alone_waits_for_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    def decode(image: np.ndarray) -> Radiograph:
+    def decode(image: np.ndarray, _: int) -> Radiograph:
         assert get_ident() == main
         return Radiograph(image)
 

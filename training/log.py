@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,12 +10,11 @@ from pydantic import Field, TypeAdapter, with_config
 from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
 
 from hilum.documents import RECORD, Count, Figure, read_json_lines
-from hilum.errors import HilumError
 from hilum.files import naming, open_to_append, write_atomically
 from hilum.talk import log
+from hilum.training.loggers import Loggers
 
 LOG = "log.jsonl"
-TENSORBOARD = "tensorboard"
 _MAX_LOG_BYTES = 1 << 26
 
 
@@ -34,11 +34,11 @@ _EPOCH = TypeAdapter(Epoch)
 class EpochLog:
     """Appends epochs to a run's log; on resume it drops those after the checkpoint, so none is told twice."""
 
-    def __init__(self, run: Path, epochs: int, *, done: int = 0, tensorboard: bool = False) -> None:
+    def __init__(self, run: Path, epochs: int, *, done: int = 0, loggers: Sequence[str] = ()) -> None:
         """Open the log of a run with so many epochs, of which the checkpoint holds `done`; later lines are dropped.
 
         Raises:
-            HilumError: TensorBoard is asked for and not installed.
+            HilumError: one of the loggers, which are told too, is not installed.
         """
         self._path = run / LOG
         self._epochs = epochs
@@ -46,8 +46,7 @@ class EpochLog:
         write_atomically(self._path, "".join(json.dumps(line) + "\n" for line in kept))
         self._best = max((line["val_score"] for line in kept if line["val_score"] is not None), default=float("-inf"))
         self._since = time.monotonic()
-        # TensorBoard leaves out what an interrupted run wrote after its checkpoint.
-        self._board = _summary_writer()(str(run / TENSORBOARD), purge_step=done + 1) if tensorboard else None
+        self._loggers = Loggers(loggers, run, len(kept))
 
     def epoch(self, number: int, *, train_loss: float, val_score: float | None, **more: Any) -> None:
         """Write an epoch, numbered from 1; `val_score` is None where it was not measured, `more` are other figures."""
@@ -56,11 +55,7 @@ class EpochLog:
         line = {"epoch": number, "train_loss": train_loss, "val_score": val_score, "seconds": round(seconds, 3), **more}
         with naming(self._path), open_to_append(self._path) as file:
             file.write(json.dumps(line).encode() + b"\n")
-        if self._board is not None:
-            for name, value in line.items():
-                if isinstance(value, int | float) and name != "epoch":
-                    self._board.add_scalar(name, value, number)
-            self._board.flush()
+        self._loggers.figures(number, line)
         score = "" if val_score is None else f"  val score {val_score:.4f}"
         if val_score is not None and val_score > self._best:
             self._best = val_score
@@ -73,16 +68,7 @@ class EpochLog:
 
     def close(self) -> None:
         """Close what is open beside the log."""
-        if self._board is not None:
-            self._board.close()
-
-
-def _summary_writer() -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise HilumError('train.tensorboard: TensorBoard is not installed: pip install "hilum[tensorboard]"') from error
-    return SummaryWriter
+        self._loggers.close()
 
 
 def read_log(run: Path) -> list[dict[str, Any]]:

@@ -116,7 +116,7 @@ def fit(
     else:
         # The quickest algorithm for a size is looked for once, if any will do.
         torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()
-    log = EpochLog(run, epochs, done=done, tensorboard=settings.tensorboard) if is_rank_zero() else None
+    log = EpochLog(run, epochs, done=done, loggers=settings.loggers) if is_rank_zero() else None
     if is_rank_zero() and best_epoch == done > 0:
         save_weights(judged, run)  # the kill may have come between this epoch's checkpoint and its weights
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from hilum.config import ExperimentConfig, Table
 from hilum.datasets.augmentation_config import Augmentation
@@ -16,7 +16,27 @@ if TYPE_CHECKING:
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
-class TrainSettings(Table):
+class Told(Table):
+    """Who is told how a training goes.
+
+    Attributes:
+        loggers: Trackers beside the log, such as `tensorboard` and `mlflow`; of other packages, by their names among
+            the entry points `hilum.loggers`.
+    """
+
+    loggers: tuple[str, ...] = Field(default=(), exclude_if=lambda names: not names)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_old_key(cls, table: Any) -> Any:
+        """Runs and configs of before have `tensorboard: true` or `false`."""
+        if not isinstance(table, dict) or not isinstance(table.get("tensorboard"), bool):
+            return table
+        rest = {key: value for key, value in table.items() if key != "tensorboard"}
+        return {"loggers": ["tensorboard"], **rest} if table["tensorboard"] else rest
+
+
+class TrainSettings(Told):
     """How a network is trained.
 
     Attributes:
@@ -38,7 +58,6 @@ class TrainSettings(Table):
     freeze_batchnorm: bool = Field(default=False, description="leave BatchNorm's statistics as they are")
     precision: Precision = "auto"
     compile: bool = Field(default=False, description="torch.compile: a slow first step, then faster ones")
-    tensorboard: bool = False
     device: str = Field(
         default="auto",
         pattern=r"^(auto|cpu|mps|cuda(:[0-9]{1,3})?)$",
@@ -52,11 +71,13 @@ class NetworkConfig(ExperimentConfig):
 
     Attributes:
         image_size: Side in pixels of the square that a picture is shown in.
+        bits: Of the pictures that the network sees. Training takes them from the data, and the run keeps them.
         train: How it is trained.
         augmentation: How training pictures are varied.
     """
 
     image_size: int = Field(ge=16, le=2048)
+    bits: Literal[8, 16] = Field(default=8, exclude_if=lambda bits: bits == 8)
     train: TrainSettings
     augmentation: Augmentation = Augmentation()
 

@@ -30,6 +30,7 @@ class Backend(ABC):
         learns: whether it learns from opacities; then data whose train split shows none is refused.
         tunable: whether `hilum tune` has anything to choose; False where `choose` chooses all.
         draws_maps: whether it has `probability_maps`.
+        reads_16_bits: whether its config has `bits`, and its network sees so many.
         val_score: what its epochs are chosen by, for the learning curves, unless `train.select` says another metric.
     """
 
@@ -38,7 +39,13 @@ class Backend(ABC):
     learns: ClassVar[bool] = True
     tunable: ClassVar[bool] = True
     draws_maps: ClassVar[bool] = False
+    reads_16_bits: ClassVar[bool] = False
     val_score: ClassVar[str] = "competition score"
+
+    @property
+    def bits(self) -> int:
+        """8 or 16: of the pictures that `predict_batch` is given."""
+        return 8
 
     @classmethod
     def check_start(cls, config: Any, data: Dataset) -> None:
@@ -76,7 +83,7 @@ class Backend(ABC):
         """Find opacities: every box above a low floor, by falling confidence.
 
         Args:
-            images: H x W each, any sizes, white bones.
+            images: H x W each, any sizes, white bones; uint16 where `bits` are 16.
 
         Returns:
             One Detections an image: xyxy in float pixels of that image, confidence 0..1, class_id the place in the

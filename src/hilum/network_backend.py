@@ -16,6 +16,7 @@ from hilum.config import read_config
 from hilum.datasets.cache import Squares, square_pictures
 from hilum.datasets.folder import Dataset, Split, SplitName
 from hilum.datasets.letterbox import Letterbox, letterbox_batch
+from hilum.datasets.picture_tensors import as_tensor, to_unit
 from hilum.detections import Detections
 from hilum.errors import HilumError
 from hilum.eval.metrics import metric_named
@@ -55,6 +56,10 @@ class NetworkBackend(Backend):
         self._network = network.eval()
         self._config = config
 
+    @property
+    def bits(self) -> int:
+        return int(self._config.bits)
+
     @abstractmethod
     def load_batch(self, squares: Squares, split: Split, epoch: int, numbers: Numbers) -> tuple[Any, ...]:
         """What `prepare` takes of some images: the network's input, and what `loss` takes beside its output.
@@ -87,8 +92,11 @@ class NetworkBackend(Backend):
         """
 
     def to_input(self, squares: Tensor) -> Tensor:
-        """Squares (N, size, size) uint8, on the device, as the network takes them: (N, 1, size, size) in 0..1."""
-        return squares[:, None].float().div_(255)
+        """Squares (N, size, size), on the device, as the network takes them: (N, 1, size, size) in 0..1.
+
+        They are uint8, or of 16 bits int32, which only a backend gets that `reads_16_bits`.
+        """
+        return to_unit(squares)
 
     def read_output(self, output: Any) -> Any:
         """The network's output of some pictures on the CPU: a tensor, several, or a list with an entry a picture."""
@@ -145,7 +153,7 @@ class NetworkBackend(Backend):
             # What a checkpoint holds need not be had again.
             network = config.network() if (run / CHECKPOINT).is_file() else config.first_network(train)
             names: tuple[SplitName, ...] = ("train", "val")
-            squares = {name: square_pictures(data, name, config.image_size) for name in names}
+            squares = {name: square_pictures(data, name, config.image_size, config.bits) for name in names}
         backend = cls(network.to(pick_device()), config)
 
         def batches(epoch: int) -> Iterator[Numbers]:
@@ -186,7 +194,7 @@ class NetworkBackend(Backend):
     def predict_batch(self, images: list[NDArray[np.uint8]]) -> list[Detections]:
         if not images:
             return []
-        places, squares = letterbox_batch(images, self._config.image_size)
+        places, squares = letterbox_batch(images, self._config.image_size, bits=self.bits)
         return self.detections(self.see(squares), places)
 
     def network_to_export(self) -> nn.Module | None:
@@ -200,7 +208,7 @@ class NetworkBackend(Backend):
             places = [split.letterbox(number, self._config.image_size) for number in numbers]
             yield numbers, output, self.detections(output, places)
 
-    def see(self, squares: NDArray[np.uint8]) -> Any:
+    def see(self, squares: NDArray[Any]) -> Any:
         """The network's output of (N, size, size) squares, N >= 1, as `read_output` gives it.
 
         Raises:
@@ -212,7 +220,7 @@ class NetworkBackend(Backend):
         at_once = max(1, self.cpu_pixels // squares[0].size) if in_parts and self.cpu_pixels else len(squares)
         parts = []
         with torch.inference_mode(), few_threads(self._network):
-            for part in torch.split(torch.from_numpy(squares), at_once):
+            for part in torch.split(as_tensor(squares), at_once):
                 with torch.autocast(device.type, torch.bfloat16, enabled=fast):
                     output = self._network(self.to_input(part.to(device)))
                 parts.append(self.read_output(output))

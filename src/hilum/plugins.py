@@ -1,7 +1,8 @@
 """Backends are found by name through the entry points `hilum.backends`, where ours are declared like anybody's.
 
 Who declares the backend's `Config` among `hilum.configs` too has configs read without importing the backend. Metrics of
-others (`hilum.eval.metrics`) are found through `hilum.metrics`.
+others (`hilum.eval.metrics`) are found through `hilum.metrics`, trackers of a training
+(`hilum.training.loggers`) through `hilum.loggers`.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,8 @@ from hilum.errors import HilumError, first_line
 GROUP = "hilum.backends"
 CONFIGS = "hilum.configs"
 METRICS = "hilum.metrics"
-_WHAT = {GROUP: "backend", CONFIGS: "backend", METRICS: "metric"}
+LOGGERS = "hilum.loggers"
+_WHAT = {GROUP: "backend", CONFIGS: "backend", METRICS: "metric", LOGGERS: "logger"}
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,15 @@ def declared_metric(name: str, ours: Sequence[str]) -> Any:
         HilumError: no such metric, or it cannot be imported.
     """
     return _usable(_declared(name, METRICS, entry_points(name=name), ours))
+
+
+def declared_logger(name: str) -> Any:
+    """Return what is declared under `name` among loggers, a class as `hilum.training.loggers.Logger` is.
+
+    Raises:
+        HilumError: no such logger, or it cannot be imported.
+    """
+    return _usable(_declared(name, LOGGERS, entry_points(name=name)))
 
 
 def config_class(name: str) -> type[Any]:

@@ -79,7 +79,8 @@ class Predictor:
         )
         inputs = cast("Iterable[Image]", [images] if one else images)
         least = self.confidence if confidence is None else confidence
-        for batch in _batches(_decoded(inputs, 0 if one else 2 * batch_size, look), batch_size):
+        decoded = _decoded(inputs, 0 if one else 2 * batch_size, look, getattr(self.backend, "bits", 8))
+        for batch in _batches(decoded, batch_size):
             read = [image.pixels for _, image in batch if isinstance(image, Radiograph)]
             found = iter(self.backend.predict_batch(read))
             for image_id, image in batch:
@@ -126,7 +127,7 @@ def find_all(backend: Backend, paths: Sequence[Path]) -> list[Detections]:
     Raises:
         HilumError: pictures that cannot be read, a line each.
     """
-    return [found for images in read_batches(paths) for found in backend.predict_batch(images)]
+    return [found for images in read_batches(paths, bits=backend.bits) for found in backend.predict_batch(images)]
 
 
 def operating_point(backend: Backend, val: Split) -> dict[str, Any]:
@@ -147,14 +148,14 @@ def operating_point(backend: Backend, val: Split) -> dict[str, Any]:
     return chosen | (calibrated(val, found, chosen["confidence"])[0] if backend.learns else {})
 
 
-def read_batches(paths: Sequence[Path], batch_size: int = 16) -> Iterator[list[NDArray[np.uint8]]]:
-    """All pictures, decoded ahead of who takes them.
+def read_batches(paths: Sequence[Path], batch_size: int = 16, bits: int = 8) -> Iterator[list[NDArray[Any]]]:
+    """All pictures in so many bits, decoded ahead of who takes them.
 
     Raises:
         HilumError: pictures that cannot be read, a line each, once the others have been given.
     """
     bad = []
-    read = _decoded(paths, 2 * batch_size)
+    read = _decoded(paths, 2 * batch_size, bits=bits)
     for batch in _batches(((str(path), image) for path, (_, image) in zip(paths, read, strict=True)), batch_size):
         bad += [f"{name}: {image}" for name, image in batch if isinstance(image, HilumError)]
         if not bad:
@@ -204,9 +205,9 @@ def _in_input(detections: Detections, scale_xy: tuple[float, float]) -> Detectio
     return Detections(xyxy=xyxy, confidence=detections.confidence, class_id=detections.class_id)
 
 
-def _decode(image: Image) -> Radiograph | HilumError:
+def _decode(image: Image, bits: int) -> Radiograph | HilumError:
     try:
-        return read_radiograph(image)
+        return read_radiograph(image, bits)
     except HilumError as error:
         return error
     except MemoryError:
@@ -222,13 +223,13 @@ def _name(image: Image, number: int) -> str:
 
 
 def _decoded(
-    images: Iterable[Image], ahead: int, look: Look | None = None
+    images: Iterable[Image], ahead: int, look: Look | None = None, bits: int = 8
 ) -> Iterator[tuple[str, Radiograph | HilumError]]:
     """Decoded in threads, so many ahead of what is asked for; here, where nothing is."""
 
     def read(item: tuple[int, Image]) -> Radiograph | HilumError:
         number, image = item
-        decoded = _decode(image)
+        decoded = _decode(image, bits)
         if look and isinstance(decoded, Radiograph):
             look(number, decoded)
         return decoded

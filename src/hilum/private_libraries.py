@@ -28,6 +28,7 @@ _ENVIRONMENT: Final = {
     "ORT_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "OPENCV_LOG_LEVEL": "SILENT",  # what is wrong with a picture is told in one line, and by hilum
+    "MLFLOW_DISABLE_TELEMETRY": "true",  # it reports that it was imported, and looks up a host
     "NO_ALBUMENTATIONS_UPDATE": "1",  # ultralytics imports albumentations where it is installed
 }
 _Around = Callable[[ModuleType], AbstractContextManager[None]]

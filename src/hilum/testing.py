@@ -258,6 +258,17 @@ class BackendContract:
     def test_a_run_holds_no_pickle(self, run: Path) -> None:
         assert {path.suffix for path in run.rglob("*") if path.is_file()} <= self.suffixes
 
+    def test_on_a_gpu_no_tensor_is_left_on_the_cpu(self, data: Path) -> None:
+        from hilum.backend import backend_named
+        from hilum.datasets.folder import Dataset
+        from hilum.network_backend import NetworkBackend
+        from hilum.pretended_gpu import check_on_gpu
+
+        kind = backend_named(self.values["backend"])
+        if not issubclass(kind, NetworkBackend):
+            pytest.skip("not a NetworkBackend: it moves its tensors itself")
+        check_on_gpu(kind, self.values, Dataset.open(data))
+
     def test_an_incomplete_run_is_named(self, run: Path, tmp_path: Path) -> None:
         for name in ("config.yaml", "operating_point.json"):
             (tmp_path / name).write_bytes((run / name).read_bytes())

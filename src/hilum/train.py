@@ -8,6 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import cv2
+
 from hilum import __version__
 from hilum.backend import Backend, backend_named, epochs_chosen_by
 from hilum.calibration import read_calibration
@@ -41,11 +43,13 @@ from hilum.training.checkpoint import CHECKPOINT
 from hilum.training.curves import draw_curves
 from hilum.training.device import on_device, pick_device
 from hilum.training.distributed import broadcast, is_rank_zero, processes, wait, world_size
-from hilum.training.log import LOG, TENSORBOARD, read_log
+from hilum.training.examples import draw_examples, examples
+from hilum.training.log import LOG, read_log
+from hilum.training.loggers import MLFLOW, TENSORBOARD, Loggers, check_loggers, flat
 
 _HALF_WRITTEN = re.compile(rf"\..+\.[0-9a-f]{{8}}{re.escape(PARTIAL)}")  # as `write_atomically` names its own files
 # What may lie in a run before its first epoch ends; the log is empty then.
-_BEFORE_LEARNING = {CACHE, CONFIG, ENVIRONMENT, LOG, MEMBERS, MODEL, OUTPUTS, SPLITS, START, TENSORBOARD}
+_BEFORE_LEARNING = {CACHE, CONFIG, ENVIRONMENT, LOG, MEMBERS, MLFLOW, MODEL, OUTPUTS, SPLITS, START, TENSORBOARD}
 _DEVICE = "train.device"
 _VERSIONS = ("numpy", "opencv-python", "segmentation-models-pytorch", "timm", "torch", "torchvision", "ultralytics")
 
@@ -64,7 +68,7 @@ def train(config: ExperimentConfig, data: Dataset, run: Path) -> Predictor:
     Raises:
         HilumError: the folder holds something else, or what `check_start` finds.
     """
-    config = config.with_classes(data.class_names)
+    config = _of_data(config, data)
     with on_device(str(getattr(getattr(config, "train", None), "device", "auto"))), processes():
         return _train(config, data, run)
 
@@ -77,7 +81,13 @@ def check_start(config: ExperimentConfig, data: Dataset) -> None:
             processes, and the backend does not share its batches among them; or the backend cannot have what it starts
             with.
     """
-    _trainable(config, data).check_start(config.with_classes(data.class_names), data)
+    _trainable(config, data).check_start(_of_data(config, data), data)
+
+
+def _of_data(config: ExperimentConfig, data: Dataset) -> ExperimentConfig:
+    """What a config is on some data: with their classes, and with their bits where the backend reads them."""
+    bits = {"bits": data.bits} if data.bits > 8 and backend_named(config.backend).reads_16_bits else {}
+    return config.with_classes(data.class_names).model_copy(update=bits)
 
 
 def _trainable(config: ExperimentConfig, data: Dataset) -> type[Backend]:
@@ -87,6 +97,7 @@ def _trainable(config: ExperimentConfig, data: Dataset) -> type[Backend]:
         if not len(data.split(name)):
             raise HilumError(f"{data.path}: the {name} split has no image; convert more images")
     kind = backend_named(config.backend)
+    check_loggers(_loggers(config))
     if kind.learns and not data.split("train").shows_opacity:
         raise HilumError(
             f"{data.path}: no image of the train split shows opacity, so there is nothing to learn; convert images "
@@ -117,11 +128,29 @@ def _train(config: ExperimentConfig, data: Dataset, run: Path) -> Predictor:
             # Makes the run whole, so it comes last.
             write_operating_point(Predictor(backend, 0.0, data.class_names), data, run)
             (run / CHECKPOINT).unlink(missing_ok=True)
+            if names := _loggers(config):
+                _show(Predictor(backend, operating_confidence(run), data.class_names), data, run, names)
             if data.scratch == run:
                 remove(run / CACHE)
         wait()
     names = data.class_names
     return Predictor(backend, operating_confidence(run), names, read_calibration(run, len(names)))
+
+
+def _loggers(config: ExperimentConfig) -> tuple[str, ...]:
+    return tuple(getattr(getattr(config, "train", None), "loggers", ()))
+
+
+def _show(predictor: Predictor, data: Dataset, run: Path, names: tuple[str, ...]) -> None:
+    """Hand the learning curves, and what is found in a few pictures of val, to the run's loggers."""
+    val = data.split("val")
+    numbers = examples(val)
+    found = list(predictor.predict([val.paths[number] for number in numbers]))
+    loggers = Loggers(names, run, len(read_log(run)))
+    if (run / "curves.png").is_file():
+        loggers.picture("curves", cv2.cvtColor(cv2.imread(str(run / "curves.png")), cv2.COLOR_BGR2RGB))
+    loggers.picture("val", draw_examples(val, numbers, found))
+    loggers.close()
 
 
 def _warn(kind: type[Backend], config: ExperimentConfig, data: Dataset, start: StartedFrom) -> None:
@@ -140,6 +169,8 @@ def _warn(kind: type[Backend], config: ExperimentConfig, data: Dataset, start: S
             for name, its in data.split(split).by_class().items():
                 if not its.shows_opacity:
                     log.warning(f"{data.path}: no image of the {split} split shows {name}: {so}")
+    if data.bits > 8 and kind.learns and not kind.reads_16_bits and hasattr(config, "train"):
+        log.warning(f"{data.path}: has pictures of 16 bits, and backend '{config.backend}' reads 8 of them")
     if config.starts_from is not None:
         theirs, ours = (", ".join(names) for names in (run_config(config.starts_from).class_names, data.class_names))
         if theirs != ours:
@@ -173,7 +204,7 @@ def same_experiment(run: Path, config: ExperimentConfig, data: Dataset) -> bool:
         stored = run_config(run)  # read, not compared as text: the order of its keys says nothing
     except HilumError:
         return False
-    config = config.with_classes(data.class_names)
+    config = _of_data(config, data)
     return (
         _counted(stored) == _counted(config)
         and environment.get("data_fingerprint") == data.fingerprint
@@ -194,16 +225,7 @@ def _differing(run: Path, config: ExperimentConfig) -> list[str]:
 
 def _counted(config: ExperimentConfig) -> dict[str, Any]:
     """What tells one experiment from another, its keys with dots: all but the device, for one may go on elsewhere."""
-    return {key: value for key, value in _flat(config.model_dump(mode="json")).items() if not key.endswith(_DEVICE)}
-
-
-def _flat(table: dict[str, Any]) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in table.items():
-        flat |= (
-            {f"{key}.{inner}": of for inner, of in _flat(value).items()} if isinstance(value, dict) else {key: value}
-        )
-    return flat
+    return {key: value for key, value in flat(config.model_dump(mode="json")).items() if not key.endswith(_DEVICE)}
 
 
 def has_learned(run: Path) -> bool:
@@ -249,7 +271,7 @@ def _claim(run: Path, config: ExperimentConfig, data: Dataset) -> None:
         if not same:
             for name in (LOG, MODEL, START):  # of a training that learned nothing
                 (run / name).unlink(missing_ok=True)
-            for name in (MEMBERS, OUTPUTS, TENSORBOARD):
+            for name in (MEMBERS, MLFLOW, OUTPUTS, TENSORBOARD):
                 remove(run / name)
             environment = _environment(config, data)
             write_json(run / ENVIRONMENT, environment)

@@ -79,7 +79,7 @@ def test_built_once_and_its_size_is_said_before(data, monkeypatch, capsys):
     said = capsys.readouterr().err.split()
     assert " ".join(said[1:]) == f"decoding 48 pictures once, to {SIZE} px; it takes 0.0 MB of disk"
     read = []
-    monkeypatch.setattr(cache, "read_picture", lambda path: read.append(path) or read_picture(path))
+    monkeypatch.setattr(cache, "read_picture", lambda path, _: read.append(path) or read_picture(path))
     square_pictures(data, "val", SIZE)
     assert len(set(read)) == 8  # to see that the file is these pictures'
     assert capsys.readouterr().err == ""
@@ -117,7 +117,7 @@ def test_an_interruption_is_gone_on_from(data, monkeypatch, capsys):
     monkeypatch.setattr(cache, "_AT_ONCE", 10)
     reads = []
 
-    def read(picture):
+    def read(picture, _):
         reads.append(picture)
         if len(reads) == 35:
             raise KeyboardInterrupt
@@ -131,7 +131,7 @@ def test_an_interruption_is_gone_on_from(data, monkeypatch, capsys):
         file.write(b"half a row")
     capsys.readouterr()
     reads = []
-    monkeypatch.setattr(cache, "read_picture", lambda picture: reads.append(picture) or read_picture(picture))
+    monkeypatch.setattr(cache, "read_picture", lambda picture, _: reads.append(picture) or read_picture(picture))
     assert (square_pictures(data, "train", SIZE)[:] == expected[:]).all()
     assert len(reads) == 48 - 30
     assert "30 are there" in capsys.readouterr().err
@@ -146,7 +146,7 @@ from hilum.datasets import cache
 from hilum.datasets.folder import Dataset
 cache._AT_ONCE = 2
 read = cache.read_picture
-cache.read_picture = lambda picture: time.sleep(0.02) or read(picture)
+cache.read_picture = lambda picture, _: time.sleep(0.02) or read(picture)
 cache.square_pictures(Dataset.open(Path(sys.argv[1])), "train", 24)
 """
 

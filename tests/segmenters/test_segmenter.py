@@ -8,11 +8,12 @@ from torch import nn
 from hilum.config import check_config
 from hilum.datasets.cache import Squares, square_pictures
 from hilum.datasets.folder import Dataset, Split
+from hilum.datasets.picture_tensors import to_unit
 from hilum.datasets.pictures import read_picture
 from hilum.errors import HilumError
 from hilum.eval.baselines import empty_mask
 from hilum.predict import load
-from hilum.segmenters.batches import load_batch, mask_of, prepare_batch, to_input
+from hilum.segmenters.batches import load_batch, mask_of, prepare_batch
 from hilum.segmenters.keras_conventions import count_parameters
 from hilum.segmenters.losses import bce_loss
 from hilum.segmenters.unet import UNetSegmenter
@@ -145,7 +146,7 @@ def test_masks_are_painted_from_the_boxes_that_are_left(dataset):
     numbers = np.arange(len(split))
     plain = check_config(_with(augmentation={"flip": 0}), "test")
     pictures, masks = prepare_batch(*load_batch(squares, split, plain, 0, numbers))
-    assert torch.equal(pictures, to_input(torch.from_numpy(squares[:])))
+    assert torch.equal(pictures, to_unit(torch.from_numpy(squares[:])))
     assert torch.equal(masks[:, 0], torch.from_numpy(np.stack([mask_of(split, number, 32) for number in numbers])))
     far = check_config(_with(augmentation={"flip": 0, "translate": 0.5}), "test")
     moved = prepare_batch(*load_batch(squares, split, far, 0, numbers))[1]

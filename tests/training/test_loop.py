@@ -259,9 +259,9 @@ def test_what_is_prepared_is_what_the_network_gets(tmp_path: Path) -> None:
 
 def test_tensorboard_holds_the_log_and_nothing_twice(tmp_path: Path) -> None:
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    run_fit(tmp_path / "run", counting(1, 2), epochs=2, tensorboard=True)
+    run_fit(tmp_path / "run", counting(1, 2), epochs=2, loggers=["tensorboard"])
     (tmp_path / "run" / CHECKPOINT).unlink()  # as if killed in the first epoch
-    run_fit(tmp_path / "run", counting(1, 2, 3), epochs=3, tensorboard=True)
+    run_fit(tmp_path / "run", counting(1, 2, 3), epochs=3, loggers=["tensorboard"])
     events = accumulator.EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
     log = read_log(tmp_path / "run")
     assert set(events.Tags()["scalars"]) == set(log[0]) - {"epoch"}
@@ -272,8 +272,9 @@ def test_tensorboard_holds_the_log_and_nothing_twice(tmp_path: Path) -> None:
 
 def test_without_tensorboard_one_line_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(HilumError, match=r'^train\.tensorboard: .*pip install "hilum\[tensorboard\]"$'):
-        run_fit(tmp_path / "run", counting(), tensorboard=True)
+    monkeypatch.delitem(sys.modules, "hilum.training.tensorboard_logger", raising=False)
+    with pytest.raises(HilumError, match=r'^train\.loggers: .*pip install "hilum\[tensorboard\]"$'):
+        run_fit(tmp_path / "run", counting(), loggers=["tensorboard"])
 
 
 def _weights(run: Path) -> bytes:
