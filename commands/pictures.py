@@ -6,17 +6,17 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from hilum.commands.terminal import complain
 from hilum.errors import HilumError
 from hilum.printable import as_text
+from hilum.system import STANDARD_INPUT
 from hilum.walk import HIDDEN, files_below
 
 if TYPE_CHECKING:  # `hilum --help` is to be quick
     from hilum.datasets.pictures import PackedPicture
 
-STANDARD_INPUT: Final = Path("/dev/stdin")
 """What the word `-` on the command line stands for."""
 
 _MAX_LIST_BYTES = 1 << 28  # some million paths

@@ -14,7 +14,6 @@ from hilum.class_names import said_of_classes
 from hilum.commands.arguments import IMAGES, NEW_PREDICTIONS, RUN, check_order
 from hilum.commands.options import Positive, Share, Split
 from hilum.commands.pictures import (
-    STANDARD_INPUT,
     is_zip,
     packed_pictures,
     picture_names,
@@ -24,6 +23,7 @@ from hilum.commands.pictures import (
 from hilum.commands.terminal import bar, complain, say
 from hilum.errors import HilumError
 from hilum.printable import as_text
+from hilum.system import STANDARD_INPUT
 
 if TYPE_CHECKING:  # `hilum --help` is to be quick
     from hilum.datasets.pictures import PackedPicture

@@ -17,8 +17,8 @@ def process_pool(workers: int | None, items: int | None, module: str) -> Iterato
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
-    from hilum.converters.workers import end_with_parent
     from hilum.private_libraries import environment_variable
+    from hilum.system import end_with_parent
 
     with (
         # Python would look for modules in the folder that the command is given in, which may have come from anybody.

@@ -25,6 +25,7 @@ from hilum.documents import Count, Figure, FigureOrNaN
 from hilum.errors import HilumError
 from hilum.predict import Image, Predictor
 from hilum.run import parameter_count, weights_files
+from hilum.system import memory_bytes
 from hilum.train import training_seconds
 
 BATCH_SIZE = 16
@@ -155,7 +156,7 @@ def describe_machine() -> dict[str, Any]:
     return {
         "cpu": _cpu_name(),
         "cpu_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "memory_gib": round((memory_bytes() or 0) / 2**30, 1),
         "gpus": [torch.cuda.get_device_name(device) for device in range(torch.cuda.device_count())],
         "system": f"{system}, {platform.machine()}",
         "python": platform.python_version(),

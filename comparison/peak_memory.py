@@ -5,13 +5,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from signal import SIGKILL
 
 from hilum.documents import Count, FigureOrNaN
 from hilum.errors import HilumError
+from hilum.system import KILLED, peak_resident_bytes
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ def peak_memory(run: Path, files: Sequence[Path]) -> PeakMemory:
         errors="replace",
         check=False,
     )
-    if child.returncode == -SIGKILL:
+    if child.returncode == KILLED:
         raise HilumError(f"{run}: the process that measures peak memory was killed, most likely for want of memory")
     try:
         if child.returncode:
@@ -53,17 +52,6 @@ def peak_memory(run: Path, files: Sequence[Path]) -> PeakMemory:
         raise HilumError(
             f"{run}: the process that measures peak memory failed (exit status {child.returncode}): {said[-1].strip()}"
         ) from error
-
-
-def _peak_resident_bytes() -> int:
-    # Not ru_maxrss where it can be helped: in Linux a child starts with its parent's.
-    with suppress(OSError):
-        for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    from resource import RUSAGE_SELF, getrusage
-
-    return getrusage(RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _predict_and_tell() -> None:
@@ -82,7 +70,7 @@ def _predict_and_tell() -> None:
     devices = range(torch.cuda.device_count() if torch.cuda.is_initialized() else 0)  # type: ignore[no-untyped-call]
     gpu = sum(torch.cuda.max_memory_allocated(device) for device in devices) if devices else float("nan")
     with os.fdopen(answer, "w") as file:
-        json.dump({"resident_bytes": _peak_resident_bytes(), "gpu_bytes": gpu}, file)
+        json.dump({"resident_bytes": peak_resident_bytes() or 0, "gpu_bytes": gpu}, file)
 
 
 if __name__ == "__main__":

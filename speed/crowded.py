@@ -93,8 +93,8 @@ def serve(options: argparse.Namespace) -> None:
     from hilum.config import load_config
     from hilum.segmenters.keras_conventions import KerasAdam
     from hilum.segmenters.losses import with_image_loss
+    from hilum.system import keep_freed_memory
     from hilum.training.loop import step
-    from hilum.training.memory import keep_freed_memory
 
     torch.set_num_threads(options.threads)
     keep_freed_memory()

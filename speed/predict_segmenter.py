@@ -63,8 +63,8 @@ def measure(name: str, paths: list[Path], rounds: int) -> None:
     from hilum.datasets.pictures import read_picture
     from hilum.predict import Predictor
     from hilum.segmenters.segmenter import Segmenter
+    from hilum.system import keep_freed_memory
     from hilum.training.device import pick_device
-    from hilum.training.memory import keep_freed_memory
 
     keep_freed_memory()  # as `hilum.load` does, for the bare network too
     config, device = load_config(name), pick_device()

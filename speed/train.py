@@ -218,8 +218,8 @@ def hilum_step(attempt: str, name: str, options: argparse.Namespace) -> tuple[Ca
     from torch.utils.flop_counter import FlopCounterMode
 
     from hilum.segmenters.keras_conventions import KerasAdam
+    from hilum.system import keep_freed_memory
     from hilum.training.loop import step
-    from hilum.training.memory import keep_freed_memory
 
     torch.set_num_threads(options.threads)
     keep_freed_memory()  # as the loop does

@@ -11,7 +11,7 @@ import hilum
 SOURCE = Path(hilum.__file__).parent
 # From the bottom up, as CONTRIBUTING.md draws it. Rooms of one line do not import each other.
 ORDER = (
-    "printable private_libraries",
+    "printable private_libraries system",
     "errors talk",
     "class_names detections files yaml_loader progress walk source_digest",
     "documents sealed_lines kinds pseudonyms",

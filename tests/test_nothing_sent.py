@@ -224,7 +224,9 @@ def test_importing_everything(tmp_path: Path) -> None:
     """Also what is imported at a distance, and what comes with an extra."""
     modules = "imagecodecs faster_coco_eval pycocotools distributed segmentation_models_pytorch timm huggingface_hub "
     modules += "onnx onnxscript onnxruntime torchxrayvision supervision torchvision torch.utils.tensorboard rich "
-    modules += "mlflow safetensors.torch pandas cv2 matplotlib.pyplot pydicom transformers.models.d_fine.modeling_d_fine"
+    modules += (
+        "mlflow safetensors.torch pandas cv2 matplotlib.pyplot pydicom transformers.models.d_fine.modeling_d_fine"
+    )
     found = [name for name in modules.split() if find_spec(name.split(".", maxsplit=1)[0])]
     if find_spec("ultralytics"):
         found.append("hilum.detectors.private_ultralytics")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hilum.errors import HilumError
+from hilum.system import keep_freed_memory
 from hilum.training.average import MovingAverage
 from hilum.training.checkpoint import load_checkpoint, save_checkpoint, save_weights, take_up
 from hilum.training.distributed import (
@@ -26,7 +27,6 @@ from hilum.training.distributed import (
     world_size,
 )
 from hilum.training.log import EpochLog
-from hilum.training.memory import keep_freed_memory
 from hilum.training.meter import Meter
 from hilum.training.precision import computes_in_bfloat16
 from hilum.training.prefetch import loaded_ahead, pinned, workers_for

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from hilum.predict import Predictor, load
     from hilum.result import Result
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["Predictor", "Result", "__version__", "load"]
 
 keep_private()

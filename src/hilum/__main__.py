@@ -7,6 +7,8 @@ import traceback
 from contextlib import suppress
 from typing import Any
 
+from hilum.system import STANDARD_INPUT, default_in_children
+
 _ended_by: list[int] = []
 WAITING = {"GOMP_SPINCOUNT": "10000"}
 """How often OpenMP's threads look for work before they sleep: torch is slow beside busy processes if they look on."""
@@ -20,14 +22,16 @@ def main() -> None:
     if not {"OMP_WAIT_POLICY", *WAITING} & os.environ.keys():  # read once, when torch is imported
         os.environ.update(WAITING)
     signal.signal(signal.SIGTERM, _interrupt)
-    os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+    default_in_children(signal.SIGTERM)
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError):  # another object stands in for it
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # a terminal of few characters
     try:
         from hilum.cli import run
 
-        words = ["/dev/stdin" if word == "-" else word for word in sys.argv[1:]]  # else it would be an unknown option
+        words = [
+            str(STANDARD_INPUT) if word == "-" else word for word in sys.argv[1:]
+        ]  # else it would be an unknown option
         run(words)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - each is told by a line
         sys.exit(_tell(error))

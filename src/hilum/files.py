@@ -7,18 +7,18 @@ The named folder itself may be a link. Whoever swaps a folder for a link meanwhi
 
 import csv
 import errno
-import fcntl
 import io
 import os
 import secrets
 import shutil
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from hilum.errors import HilumError
+from hilum.system import flush, holding
 
 PARTIAL = ".part"
 NOT_WRITABLE = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
@@ -106,11 +106,7 @@ def make_durable(path: Path) -> None:
         OSError: the disk does not take it.
     """
     with naming(path):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        flush(path)
 
 
 @contextmanager
@@ -246,16 +242,12 @@ def locked(folder: Path, *, busy: str | None) -> Iterator[None]:
     Raises:
         HilumError: `busy`.
     """
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # a file system without locks
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | (0 if busy is None else fcntl.LOCK_NB))
-            except BlockingIOError as error:
-                raise HilumError(f"{folder}: {busy}") from error
+    with ExitStack() as held:
+        try:
+            held.enter_context(holding(folder, wait=busy is None))
+        except BlockingIOError as error:
+            raise HilumError(f"{folder}: {busy}") from error
         yield
-    finally:
-        os.close(handle)
 
 
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

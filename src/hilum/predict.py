@@ -21,8 +21,8 @@ from hilum.findings.finding import Algorithm
 from hilum.printable import as_text
 from hilum.result import IMAGE_PROBABILITY, Result, at_or_above, class_probabilities, image_probability, no_detections
 from hilum.run import check_run, operating_confidence, run_config, run_digest
+from hilum.system import keep_freed_memory
 from hilum.training.calibrating import calibrated
-from hilum.training.memory import keep_freed_memory
 from hilum.training.validation import best_operating_point
 
 Image = Path | str | PackedPicture | NDArray[Any]
@@ -167,7 +167,7 @@ def read_batches(paths: Sequence[Path], batch_size: int = 16, bits: int = 8) -> 
 def load(run: str | Path) -> Predictor:
     """Load a trained run, of whatever backend.
 
-    On Linux this process keeps from now on what memory it frees, for the next batch: see `training.memory`.
+    On Linux this process keeps from now on what memory it frees, for the next batch: see `system.keep_freed_memory`.
 
     Raises:
         HilumError: the folder is not a finished run, or its backend is not installed.

@@ -7,7 +7,6 @@ What a file says that it needs can be forged, so it is not believed but seen.
 import hashlib
 import math
 import os
-import resource
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ import numpy as np
 
 from hilum.errors import HilumError
 from hilum.sessions import first_line, session
+from hilum.system import limit_this_process, memory_bytes
 
 USUAL_SIZE: Final = 1024
 """Side in pixels of the squares of a network whose config does not say it."""
@@ -44,7 +44,7 @@ def try_out(kind: str, contents: Sequence[bytes], size: int) -> None:
             network for such squares may take.
     """
     memory = _RUNTIME + _PER_BYTE * sum(map(len, contents)) + _PER_PIXEL * size**2
-    memory = min(memory, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
+    memory = min(memory, (memory_bytes() or 2 * memory) // 2)
     seconds = int(_SECONDS + _SECONDS_PER_PIXEL * size**2)
     name = hashlib.sha256(b"".join([f"{kind} {size} ".encode(), *contents])).hexdigest()
     if name in _passed:
@@ -94,9 +94,7 @@ def main() -> int:
     """The other process: its limits, and sizes of the files that come as its input, are its arguments."""
     kind, *numbers = sys.argv[1:]
     size, memory, seconds, *lengths = map(int, numbers)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+    limit_this_process(memory_bytes=memory, cpu_seconds=seconds)
     status, told = 0, ""
     try:
         call, shape = session(kind, [sys.stdin.buffer.read(length) for length in lengths], threads=1)

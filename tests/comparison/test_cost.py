@@ -315,7 +315,7 @@ def test_peak_memory_of_a_process_that_predicts(run: Path, dataset: Path) -> Non
 
 
 def test_peak_memory_is_not_that_of_the_parent() -> None:
-    program = "from hilum.comparison.peak_memory import _peak_resident_bytes as peak; print(peak())"
+    program = "from hilum.system import peak_resident_bytes as peak; print(peak())"
     grow = "a = bytearray(b'x' * 200_000_000); del a; "
 
     def peak(code: str) -> int:
