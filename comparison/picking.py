@@ -19,7 +19,7 @@ from hilum.detections import Detections
 from hilum.ensemble.composed import Composed
 from hilum.errors import HilumError
 from hilum.predict import Predictor, read_batches
-from hilum.result import class_probabilities
+from hilum.result import at_or_above, class_probabilities
 
 By = Literal["mixed", "uncertainty", "disagreement", "diversity", "random"]
 _SIDE: Final = 16  # pixels of a small copy
@@ -58,13 +58,16 @@ def look_at(
     members: list[NDArray[np.float64]] = []
     looks: list[NDArray[np.float64]] = []
     for images in read_batches(paths):
-        found += backend.predict_batch(images)
+        some = backend.predict_batch(images)
+        found += some if predictor.calibration is None else map(predictor.calibration.apply, some)
         looks += [_look(image) for image in images]
         if isinstance(backend, Composed):
             members.append(backend.member_probabilities(images).std(axis=0).max(axis=1))
         if progress:
             progress(len(found), len(paths))
-    probability = np.array([class_probabilities(each, classes) for each in found]).reshape(-1, classes)
+    # What a map says of the whole image is in other units than the operating point, which is one of boxes.
+    judged = [at_or_above(each, 0.0) for each in found] if backend.draws_maps else found
+    probability = np.array([class_probabilities(each, classes) for each in judged]).reshape(-1, classes)
     below = probability / np.maximum(least, 1e-9)
     above = (1 - probability) / np.maximum(1 - least, 1e-9)
     unsure = np.minimum(below, above).clip(0, 1).max(axis=1)

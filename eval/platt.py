@@ -13,8 +13,6 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize
-from scipy.special import expit, logit
 
 _EDGE: Final = 1e-9  # 0 and 1 have no logit
 _LEAST_OF_EACH: Final = 10
@@ -31,13 +29,13 @@ class Platt(NamedTuple):
         """Calibrated probabilities, of any shape, in the same order."""
         if self == UNCHANGED:
             return np.asarray(probability, np.float64)
-        return np.asarray(expit(self.slope * _logits(probability) + self.intercept), np.float64)
+        return _sigmoid(self.slope * _logits(probability) + self.intercept)
 
     def undo(self, calibrated: ArrayLike) -> NDArray[np.float64]:
         """What calibrated probabilities were before, to rounding."""
         if self == UNCHANGED:
             return np.asarray(calibrated, np.float64)
-        return np.asarray(expit((_logits(calibrated) - self.intercept) / self.slope), np.float64)
+        return _sigmoid((_logits(calibrated) - self.intercept) / self.slope)
 
 
 UNCHANGED: Final = Platt(1.0, 0.0)
@@ -53,6 +51,8 @@ def fit_platt(positive: ArrayLike, probability: ArrayLike) -> Platt:
     Raises:
         ValueError: the shapes differ.
     """
+    from scipy.optimize import minimize  # predicting needs none of it
+
     shows, logits = np.asarray(positive, np.bool_), _logits(probability)
     if shows.shape != logits.shape:
         raise ValueError(f"positive: expected the shape {logits.shape}, as of probability, got {shows.shape}")
@@ -61,7 +61,7 @@ def fit_platt(positive: ArrayLike, probability: ArrayLike) -> Platt:
 
     def loss(parameters: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         said = parameters[0] * logits + parameters[1]
-        off = expit(said) - shows
+        off = _sigmoid(said) - shows
         return float(np.mean(np.logaddexp(0, said) - shows * said)), np.array([np.mean(off * logits), np.mean(off)])
 
     found = minimize(loss, np.array(UNCHANGED), jac=True, method="L-BFGS-B", bounds=[_SLOPES, (None, None)])
@@ -104,4 +104,9 @@ def _brier(shows: NDArray[np.bool_], probability: NDArray[np.float64]) -> NDArra
 
 
 def _logits(probability: ArrayLike) -> NDArray[np.float64]:
-    return np.asarray(logit(np.clip(np.asarray(probability, np.float64), _EDGE, 1 - _EDGE)), np.float64)
+    inside = np.clip(np.asarray(probability, np.float64), _EDGE, 1 - _EDGE)
+    return np.asarray(np.log(inside) - np.log1p(-inside), np.float64)
+
+
+def _sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(np.exp(-np.logaddexp(0, -logits)), np.float64)

@@ -139,13 +139,15 @@ def operating_point(backend: Backend, val: Split) -> dict[str, Any]:
         HilumError: pictures that cannot be read, a line each.
     """
     chosen = backend.choose(val)
-    if chosen is not None and not backend.learns:
+    # Whoever names a figure of its own has chosen a threshold on whole images, which is in their units.
+    calibrates = backend.learns and "figure" not in (chosen or {})
+    if chosen is not None and not calibrates:
         return chosen
     found = find_all(backend, val.paths)
     if chosen is None:
         confidence, score = best_operating_point(val, found)
         chosen = {"confidence": confidence, "val_score": score}
-    return chosen | (calibrated(val, found, chosen["confidence"])[0] if backend.learns else {})
+    return chosen | (calibrated(val, found, chosen["confidence"])[0] if calibrates else {})
 
 
 def read_batches(paths: Sequence[Path], batch_size: int = 16, bits: int = 8) -> Iterator[list[NDArray[Any]]]:

@@ -98,6 +98,7 @@ def check_on_gpu(kind: type[NetworkBackend], values: dict[str, Any], data: Datas
     config: Any = check_config({**values, "augmentation": _EVERY_KIND}, "test").with_classes(data.class_names)
     train, numbers = data.split("train"), np.arange(4)
     squares = square_pictures(data, "train", config.image_size, config.bits)
+    torch.manual_seed(0)
     network = config.first_network(train)
     backend = kind(network, config)
     loaded = backend.load_batch(squares, train, 0, numbers)

@@ -13,6 +13,7 @@ from hilum.eval.challenges import class_aps, found_rows, truth_rows
 from hilum.eval.layouts import SIIM, VINBIGDATA
 from hilum.eval.submission import read_rows, rows_text
 from hilum.predict import Predictor, load, predict_all
+from hilum.result import IMAGE_PROBABILITY
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +81,8 @@ def test_evaluate_tells_the_score_and_each_class_of_a_run(tiny_run, dataset, hol
     out = tmp_path / "e.json"
     said = hilum("evaluate", tiny_run, dataset, "--metric", "siim", "--metric", "froc", "--json", out).stdout
     results = predict_all(Predictor(load(tiny_run).backend, 0.0), holdout.paths)
+    for result in results:
+        result.detections.metadata[IMAGE_PROBABILITY] = result.image_probability
     rows = found_rows(holdout.image_ids, [r.detections for r in results], holdout.class_names, SIIM)
     aps = class_aps(truth_rows(holdout, SIIM), rows, iou=0.5)
     assert list(aps) == ["opacity", "none"] or list(aps) == ["none", "opacity"]

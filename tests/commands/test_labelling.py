@@ -89,9 +89,7 @@ def test_members_of_a_composed_run_disagree_by_what_each_says(tiny_run, dataset)
     composed = Composed(views, config, Parameters(weights={"a": 1.0, "b": 1.0}))
     paths = Dataset.open(dataset).unlabelled()
     seen = look_at(Predictor(composed, 0.5), paths)
-    said = [
-        [of.confidence.max(initial=0) for of, _ in view.predict_batch([grey(path) for path in paths])] for view in views
-    ]
+    said = [[probability for _, probability in view.predict_batch([grey(path) for path in paths])] for view in views]
     np.testing.assert_allclose(seen.disagreement, np.std(said, axis=0), atol=1e-4)
     assert max(seen.disagreement) > 0
     assert look_at(predictor, paths).disagreement is None
