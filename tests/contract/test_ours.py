@@ -102,7 +102,7 @@ class TestDFine(BackendContract):
     }
 
     @pytest.mark.skip(reason="SciPy's matching meets values there that are no numbers; not yet looked into")
-    def test_on_a_gpu_no_tensor_is_left_on_the_cpu(self, data: Path) -> None: ...
+    def test_on_a_gpu_no_tensor_is_left_on_the_cpu(self): ...
 
 
 class TestYOLO(BackendContract):
