@@ -113,13 +113,14 @@ def check_on_gpu(kind: type[NetworkBackend], values: dict[str, Any], data: Datas
         patch.object(FakeTensor, "numpy", _to_numpy, create=True),
     ):
         _move(network)
+        # First what finds: learning leaves statistics behind that mean nothing here.
+        network.eval()
+        places = [train.letterbox(number, config.image_size) for number in range(2)]
+        backend.detections(backend.see(squares[:2]), places)
         batch, *target = backend.prepare(*(part.to(_GPU) if hasattr(part, "to") else part for part in loaded))
         loss = backend.loss(network.train()(batch), *target)
         if loss.device.type != _GPU.type:
             raise AssertionError(f"the loss is on {loss.device}, and the network on {_GPU}")
-        network.eval()
-        places = [train.letterbox(number, config.image_size) for number in range(2)]
-        backend.detections(backend.see(squares[:2]), places)
 
 
 def _move(network: nn.Module) -> None:
