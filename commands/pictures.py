@@ -17,8 +17,6 @@ from hilum.walk import HIDDEN, files_below
 if TYPE_CHECKING:  # `hilum --help` is to be quick
     from hilum.datasets.pictures import PackedPicture
 
-"""What the word `-` on the command line stands for."""
-
 _MAX_LIST_BYTES = 1 << 28  # some million paths
 _MOST_KINDS = 8  # of files that are passed over, by name
 

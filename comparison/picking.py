@@ -58,8 +58,7 @@ def look_at(
     members: list[NDArray[np.float64]] = []
     looks: list[NDArray[np.float64]] = []
     for images in read_batches(paths):
-        some = backend.predict_batch(images)
-        found += some if predictor.calibration is None else map(predictor.calibration.apply, some)
+        found += predictor.find(images)
         looks += [_look(image) for image in images]
         if isinstance(backend, Composed):
             members.append(backend.member_probabilities(images).std(axis=0).max(axis=1))

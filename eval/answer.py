@@ -120,7 +120,7 @@ def image_thresholds(split: Split, answer: Answer) -> dict[str, Threshold]:
 def cross_fitted_thresholds(split: Split, answer: Answer) -> dict[str, Threshold]:
     """The same where the split is the only labelled one: for each fifth of the patients chosen on the others."""
     positive, probability = split.positive, answer.probabilities()
-    fold = _folds(split)
+    fold = folds_by_patient(split)
     if fold is None:
         return {AT_SENSITIVITY: float("nan"), YOUDEN: float("nan")}
     return {
@@ -136,14 +136,14 @@ def with_chosen_confidence(answer: Answer, split: Split, on: tuple[Split, Answer
     if on is not None:
         other, its = on
         return replace(answer, least=choose_confidence(other.boxes_xywh, its.boxes_xywh, its.confidence)[0])
-    fold = _folds(split)
+    fold = folds_by_patient(split)
     if fold is None:
         return answer
     return replace(answer, least=cross_fit_confidence(split.boxes_xywh, answer.boxes_xywh, answer.confidence, fold))
 
 
-def _folds(split: Split) -> NDArray[np.int64] | None:
-    """Folds by patient; None where there are not two of them."""
+def folds_by_patient(split: Split) -> NDArray[np.int64] | None:
+    """The fold of each image, (images,), of five by patient; None where there are not two of them."""
     folds = min(_FOLDS, len(set(split.patients)))
     return deal_folds(split.patients, split.positive, folds=folds) if folds > 1 else None
 

@@ -97,3 +97,23 @@ def tiny_run(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("tiny") / "run"
     train(check_config(values, "test"), Dataset.open(dataset), run)
     return run
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """What puts a package of one module on the path: its name, code, and the names that it declares in a group."""
+    put = []
+
+    def a_package(module, code, group, names):
+        about = tmp_path / f"{module}-0.1.dist-info"
+        about.mkdir()
+        (tmp_path / f"{module}.py").write_text(code)
+        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module.replace('_', '-')}\nVersion: 0.1\n")
+        points = "".join(f"{name.lower()} = {module}:{name}\n" for name in names)
+        (about / "entry_points.txt").write_text(f"[{group}]\n{points}")
+        monkeypatch.syspath_prepend(str(tmp_path))
+        put.append(module)
+
+    yield a_package
+    for module in put:
+        sys.modules.pop(module, None)

@@ -1,11 +1,10 @@
 """Fit a run's calibration on val, and choose operating points by what is wished of them."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hilum.calibration import Calibration
 from hilum.class_names import Confidence
@@ -13,14 +12,13 @@ from hilum.datasets.boxes import xyxy_to_xywh
 from hilum.datasets.folder import Split
 from hilum.detections import Detections
 from hilum.errors import HilumError
+from hilum.eval.answer import Answer, Boxes, folds_by_patient
 from hilum.eval.competition import competition_score
-from hilum.eval.crossfit import deal_folds
-from hilum.eval.froc import RankedBoxes, froc_curve, rank_boxes
+from hilum.eval.froc import froc_curve, rank_boxes
 from hilum.eval.platt import Platt, fit_where_it_helps
-from hilum.result import at_or_above, by_class, class_probabilities
+from hilum.result import by_class, class_probabilities
 from hilum.run import CalibrationRecord
 
-_FOLDS: Final = 5
 _WISH = re.compile(r"(sensitivity|fp_per_image)=([0-9]*\.?[0-9]+)")
 WISHES: Final = "sensitivity=SHARE or fp_per_image=NUMBER"
 
@@ -64,16 +62,16 @@ def fit_calibration(val: Split, found: Sequence[Detections]) -> tuple[Calibratio
         The calibration, and what a run stores of it: with its numbers the Brier scores on val before, and after it was
         fitted on other patients than it is judged on.
     """
-    of_classes = list(val.by_class().values())
-    probability = np.stack([class_probabilities(each, len(of_classes)) for each in found])
     parts: dict[str, list[Platt]] = {"boxes": [], "images": []}
     briers: dict[str, list[tuple[float, float]]] = {"boxes": [], "images": []}
-    for class_id, (its, ranked) in enumerate(zip(of_classes, _ranked(val, found), strict=True)):
-        folds = min(_FOLDS, len(set(its.patients)))
-        fold = deal_folds(its.patients, its.positive, folds=folds) if folds > 1 else np.zeros(len(its), np.int64)
+    probability = np.stack([class_probabilities(each, len(val.class_names)) for each in found])
+    for (its, boxes_xywh, confidence), likely in zip(_of_classes(val, found), probability.T, strict=True):
+        ranked = rank_boxes(its.boxes_xywh, boxes_xywh, confidence)
+        fold = folds_by_patient(its)
+        fold = np.zeros(len(its), np.int64) if fold is None else fold
         for name, fitted in [
             ("boxes", fit_where_it_helps(ranked.hit, ranked.confidence, fold[ranked.image])),
-            ("images", fit_where_it_helps(its.positive, probability[:, class_id], fold)),
+            ("images", fit_where_it_helps(its.positive, likely, fold)),
         ]:
             parts[name].append(fitted[0])
             briers[name].append(fitted[1])
@@ -93,9 +91,8 @@ def confidence_at(val: Split, found: Sequence[Detections], wish: Wish) -> tuple[
         HilumError: none gives the sensitivity, with what all boxes give; or val shows nothing of a class.
     """
     chosen, scores = [], []
-    separate = [by_class(each, len(val.class_names)) for each in found]
-    for name, its, ranked in zip(val.class_names, val.by_class().values(), _ranked(val, found), strict=True):
-        curve = froc_curve(ranked)
+    for name, (its, boxes_xywh, confidence) in zip(val.class_names, _of_classes(val, found), strict=True):
+        curve = froc_curve(rank_boxes(its.boxes_xywh, boxes_xywh, confidence))
         if wish.name == "sensitivity":
             reached = float(curve.sensitivity[-1]) if len(curve.sensitivity) else 0.0
             if not reached >= wish.value:
@@ -109,23 +106,14 @@ def confidence_at(val: Split, found: Sequence[Detections], wish: Wish) -> tuple[
             # Above the surest box there is none, and no false positive.
             chosen.append(float(curve.confidence[fine[-1]]) if len(fine) else 1.0)
         if its.shows_opacity:
-            scores.append(_score(its, separate, len(chosen) - 1, chosen[-1]))
+            scores.append(competition_score(its.boxes_xywh, *Answer(boxes_xywh, confidence, chosen[-1]).kept()))
     score = float(np.mean(scores)) if scores else 0.0
     return (chosen[0] if len(chosen) == 1 else tuple(chosen)), score
 
 
-def _score(its: Split, found: Sequence[Sequence[Detections]], class_id: int, least: float) -> float:
-    return competition_score(its.boxes_xywh, *_boxes([at_or_above(each[class_id], least) for each in found]))
-
-
-def _ranked(val: Split, found: Sequence[Detections]) -> list[RankedBoxes]:
-    classes = list(val.by_class().values())
-    separate = [by_class(each, len(classes)) for each in found]
-    return [
-        rank_boxes(its.boxes_xywh, *_boxes([each[class_id] for each in separate]))
-        for class_id, its in enumerate(classes)
-    ]
-
-
-def _boxes(found: Sequence[Detections]) -> tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]]:
-    return [xyxy_to_xywh(each.xyxy) for each in found], [np.asarray(each.confidence, np.float64) for each in found]
+def _of_classes(val: Split, found: Sequence[Detections]) -> Iterator[tuple[Split, Boxes, Boxes]]:
+    """The truth of each class, and the boxes that were found of it, with their confidences."""
+    separate = zip(*(by_class(each, len(val.class_names)) for each in found), strict=True)
+    for its, of_images in zip(val.by_class().values(), separate, strict=True):
+        confidence = [np.asarray(each.confidence, np.float64) for each in of_images]
+        yield its, [xyxy_to_xywh(each.xyxy) for each in of_images], confidence

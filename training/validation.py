@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from hilum.class_names import Confidence
 from hilum.datasets.boxes import xyxy_to_xywh
-from hilum.datasets.folder import Split
+from hilum.datasets.folder import Dataset, Split
 from hilum.detections import Detections
+from hilum.errors import HilumError
 from hilum.eval.competition import choose_confidence
 from hilum.eval.metrics import metric_value
 from hilum.result import by_class
@@ -47,6 +48,20 @@ def epoch_score(select: str, split: Split, detections: Sequence[Detections]) -> 
     """
     value = metric_value(select, split, detections)
     return 0.0 if math.isnan(value) else value
+
+
+def split_to_choose_on(data: Dataset) -> Split:
+    """The val split.
+
+    Raises:
+        HilumError: it has no image, or none with opacity, so that nothing can be chosen on it.
+    """
+    val = data.split("val")
+    if not len(val):
+        raise HilumError(f"{data.path}: the val split has no image; convert more images")
+    if not val.shows_opacity:
+        raise HilumError(f"{data.path}: no image of the val split shows opacity, so nothing can be chosen on it")
+    return val
 
 
 def best_operating_point(split: Split, detections: Sequence[Detections]) -> tuple[Confidence, float]:

@@ -82,7 +82,7 @@ class Predictor:
         decoded = _decoded(inputs, 0 if one else 2 * batch_size, look, getattr(self.backend, "bits", 8))
         for batch in _batches(decoded, batch_size):
             read = [image.pixels for _, image in batch if isinstance(image, Radiograph)]
-            found = iter(self.backend.predict_batch(read))
+            found = iter(self.find(read))
             for image_id, image in batch:
                 if raise_passing and isinstance(image, PassingError):
                     raise image
@@ -90,12 +90,20 @@ class Predictor:
                     yield Result(image_id, no_detections(), float("nan"), str(image), class_names=self.class_names)
                     continue
                 every = next(found)
-                self._check_classes(every)
-                if self.calibration is not None:
-                    every = self.calibration.apply(every)
                 kept = _in_input(at_or_above(every, least), image.scale_xy)
                 said = image.warning, image.description, image.size_wh, self.class_names, self._of_classes(every)
                 yield Result(image_id, kept, image_probability(every), None, *said)
+
+    def find(self, images: list[NDArray[Any]]) -> list[Detections]:
+        """All that is found in decoded pictures, as of `Backend.predict_batch`, calibrated.
+
+        Raises:
+            HilumError: the backend gives a class that the run does not have.
+        """
+        found = self.backend.predict_batch(images)
+        for each in found:
+            self._check_classes(each)
+        return found if self.calibration is None else [self.calibration.apply(each) for each in found]
 
     def _check_classes(self, found: Detections) -> None:
         count, said = len(self.class_names), np.size(found.metadata.get(IMAGE_PROBABILITY, 0.0))
@@ -178,8 +186,16 @@ def load(run: str | Path) -> Predictor:
     check_run(folder)
     keep_freed_memory()
     config = run_config(folder)
-    backend, names = backend_named(config.backend).load(folder), config.class_names
-    return Predictor(backend, operating_confidence(folder), names, read_calibration(folder, len(names)))
+    return at_operating_point(backend_named(config.backend).load(folder), folder, config.class_names)
+
+
+def at_operating_point(backend: Backend, run: Path, class_names: tuple[str, ...]) -> Predictor:
+    """A run's backend as its operating point says.
+
+    Raises:
+        HilumError: the record is missing or damaged.
+    """
+    return Predictor(backend, operating_confidence(run), class_names, read_calibration(run, len(class_names)))
 
 
 def algorithm_of(run: str | Path, confidence: float | None = None) -> Algorithm:

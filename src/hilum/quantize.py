@@ -36,6 +36,7 @@ from hilum.run import (
 )
 from hilum.runtimes import digest, load_exported
 from hilum.sessions import import_nncf, import_openvino
+from hilum.training.validation import split_to_choose_on
 
 _PICTURES: Final = 128
 _ROUNDS, _WARM_UP = 24, 2
@@ -95,11 +96,10 @@ def quantize(run: Path, data: Dataset) -> Quantization:
     Raises:
         HilumError: NNCF is not installed, cannot quantize this network, or a picture cannot be read.
     """
-    train, val = data.split("train"), data.split("val")
-    if not len(train) or not len(val):
-        raise HilumError(f"{data.path}: the {'val' if len(train) else 'train'} split has no image; convert more images")
-    if not val.shows_opacity:
-        raise HilumError(f"{data.path}: no image of the val split shows opacity, so nothing can be chosen on it")
+    train = data.split("train")
+    if not len(train):
+        raise HilumError(f"{data.path}: the train split has no image; convert more images")
+    val = split_to_choose_on(data)
     paths = [train.paths[at] for at in np.linspace(0, len(train) - 1, min(_PICTURES, len(train))).astype(int)]
     before = load(run)
     check_same_classes(before.class_names, data.class_names, "--int8")

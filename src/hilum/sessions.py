@@ -9,6 +9,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from types import ModuleType
 from typing import Any, Final, cast
 
@@ -53,11 +54,7 @@ def import_onnx() -> ModuleType:
     Raises:
         HilumError: it is not installed.
     """
-    try:
-        import onnx
-    except ImportError as error:
-        raise HilumError('onnx (Apache-2.0) is missing: pip install "hilum[onnx]"') from error
-    return cast("ModuleType", onnx)
+    return _imported("onnx", "Apache-2.0", "onnx")
 
 
 def import_openvino() -> ModuleType:
@@ -69,11 +66,7 @@ def import_openvino() -> ModuleType:
         HilumError: it is not installed.
     """
     sys.modules.setdefault("openvino.tools.ovc", cast("ModuleType", None))
-    try:
-        import openvino
-    except ImportError as error:
-        raise HilumError('openvino (Apache-2.0) is missing: pip install "hilum[openvino]"') from error
-    return cast("ModuleType", openvino)
+    return _imported("openvino", "Apache-2.0", "openvino")
 
 
 def import_nncf() -> ModuleType:
@@ -83,11 +76,14 @@ def import_nncf() -> ModuleType:
         HilumError: it is not installed.
     """
     sys.modules.setdefault("openvino_telemetry", cast("ModuleType", None))
+    return _imported("nncf", "Apache-2.0", "int8")
+
+
+def _imported(package: str, licence: str, extra: str) -> ModuleType:
     try:
-        import nncf
+        return import_module(package)
     except ImportError as error:
-        raise HilumError('nncf (Apache-2.0) is missing: pip install "hilum[int8]"') from error
-    return cast("ModuleType", nncf)
+        raise HilumError(f'{package} ({licence}) is missing: pip install "hilum[{extra}]"') from error
 
 
 def check_onnx(content: bytes) -> None:
@@ -105,10 +101,7 @@ def check_onnx(content: bytes) -> None:
 
 def _onnx(content: bytes, threads: int) -> tuple[Call, list[int | None]]:
     check_onnx(content)
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise HilumError('onnxruntime (MIT) is missing: pip install "hilum[onnx]"') from error
+    onnxruntime = _imported("onnxruntime", "MIT", "onnx")
     onnxruntime.disable_telemetry_events()  # in case that somebody imported it before hilum: see `private_libraries`
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads

@@ -24,6 +24,7 @@ except ImportError:  # Windows
 KILLED: Final = -9
 """The exit status, as `subprocess` tells it, of a process that the system ended."""
 STANDARD_INPUT: Final = Path("/dev/stdin")
+"""What the word `-` on the command line stands for."""
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2), Linux
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # mallopt(3), glibc
 _GRACE_SECONDS: Final = 5
@@ -73,9 +74,10 @@ def flush(path: Path) -> None:
     Raises:
         OSError: the disk does not take it.
     """
-    if os.name == "nt" and path.is_dir():
+    windows = os.name == "nt"
+    if windows and path.is_dir():
         return
-    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    handle = os.open(path, os.O_RDWR if windows else os.O_RDONLY)  # Windows flushes only what may be written to
     try:
         os.fsync(handle)
     finally:

@@ -12,14 +12,13 @@ import cv2
 
 from hilum import __version__
 from hilum.backend import Backend, backend_named, epochs_chosen_by
-from hilum.calibration import read_calibration
 from hilum.config import ExperimentConfig, dump_config
 from hilum.datasets.derived import CACHE, SPLITS
 from hilum.datasets.folder import Dataset, SplitName
 from hilum.datasets.record import PARENT
 from hilum.errors import HilumError
 from hilum.files import PARTIAL, locked, refuse_any_link, remove, write_atomically
-from hilum.predict import Predictor, operating_point
+from hilum.predict import Predictor, at_operating_point, operating_point
 from hilum.run import (
     CONFIG,
     ENVIRONMENT,
@@ -30,7 +29,6 @@ from hilum.run import (
     START,
     StartedFrom,
     is_complete,
-    operating_confidence,
     read_environment,
     run_config,
     started_from,
@@ -126,15 +124,14 @@ def _train(config: ExperimentConfig, data: Dataset, run: Path) -> Predictor:
                 title = f"{run.name}: {config.backend}"
                 draw_curves(log, run / "curves.png", title=title, score=epochs_chosen_by(config))
             # Makes the run whole, so it comes last.
-            write_operating_point(Predictor(backend, 0.0, data.class_names), data, run)
+            write_operating_point(backend, data, run)
             (run / CHECKPOINT).unlink(missing_ok=True)
             if names := _loggers(config):
-                _show(Predictor(backend, operating_confidence(run), data.class_names), data, run, names)
+                _show(at_operating_point(backend, run, data.class_names), data, run, names)
             if data.scratch == run:
                 remove(run / CACHE)
         wait()
-    names = data.class_names
-    return Predictor(backend, operating_confidence(run), names, read_calibration(run, len(names)))
+    return at_operating_point(backend, run, data.class_names)
 
 
 def _loggers(config: ExperimentConfig) -> tuple[str, ...]:
@@ -183,11 +180,10 @@ def _warn(kind: type[Backend], config: ExperimentConfig, data: Dataset, start: S
         )
 
 
-def write_operating_point(predictor: Predictor, data: Dataset, run: Path) -> None:
+def write_operating_point(backend: Backend, data: Dataset, run: Path) -> None:
     """Choose on val the confidence from which on boxes are kept, and what else the backend leaves to val; store it."""
     val = data.split("val")
-    chosen = operating_point(predictor.backend, val)
-    write_json(run / OPERATING_POINT, {**chosen, "chosen_on": "val", "val_images": len(val)})
+    write_json(run / OPERATING_POINT, {**operating_point(backend, val), "chosen_on": "val", "val_images": len(val)})
 
 
 def training_seconds(run: Path) -> float:

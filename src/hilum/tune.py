@@ -11,7 +11,7 @@ from hilum.files import write_atomically
 from hilum.predict import find_all, load
 from hilum.run import OPERATING_POINT, read_environment, read_operating_point, write_json
 from hilum.training.calibrating import Wish, calibrated, confidence_at
-from hilum.training.validation import OperatingPoint, best_operating_point
+from hilum.training.validation import OperatingPoint, best_operating_point, split_to_choose_on
 
 _ROUNDING = 1e-12  # two different scores lie further apart
 
@@ -65,18 +65,14 @@ def tune(
         HilumError: not a finished run, val shows no opacity, the backend chose on val while it was trained and there is
             no wish, or the wish cannot be fulfilled.
     """
-    val = data.split("val")
-    if not len(val):
-        raise HilumError(f"{data.path}: the val split has no image; convert more images")
-    if not val.shows_opacity:
-        raise HilumError(f"{data.path}: no image of the val split shows opacity, so nothing can be chosen on it")
+    val = split_to_choose_on(data)
     predictor = load(run)
     data = data if data.scratch else replace(data, scratch=run)
     if not predictor.backend.tunable and wish is None:
         raise HilumError(f"{run}: all that its backend leaves to val was chosen when it was trained; nothing to tune")
     points = predictor.backend.tune(data, progress) if predictor.backend.tunable else []
-    if not points:
-        points = [OperatingPoint({}, *best_operating_point(val, find_all(predictor.backend, val.paths)))]
+    found = [] if points else find_all(predictor.backend, val.paths)
+    points = points or [OperatingPoint({}, *best_operating_point(val, found))]
     untuned = points[0]
     highest = max(point.score for point in points) - _ROUNDING
     chosen = min(
@@ -97,7 +93,7 @@ def tune(
     }
     write_json(run / OPERATING_POINT, values)
     try:
-        found = find_all(load(run).backend, val.paths)  # with the boxes that were chosen
+        found = found or find_all(load(run).backend, val.paths)  # with the boxes that were chosen
         if wish is not None:
             confidence, score = confidence_at(val, found, wish)
             chosen = chosen._replace(confidence=confidence, score=score)

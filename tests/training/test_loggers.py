@@ -1,7 +1,6 @@
 """Trackers of a training: what they are told, and that none of them can stop it."""
 
 import logging
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -52,18 +51,11 @@ YOLO = {
 
 
 @pytest.fixture
-def told(tmp_path, monkeypatch):
-    about = tmp_path / "keeping_logger-0.1.dist-info"
-    about.mkdir()
-    (tmp_path / "keeping_logger.py").write_text(PLUG_IN)
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: keeping-logger\nVersion: 0.1\n")
-    points = "".join(f"{name.lower()} = keeping_logger:{name}\n" for name in ("Keeping", "Failing", "Closed"))
-    (about / "entry_points.txt").write_text(f"[hilum.loggers]\n{points}")
-    monkeypatch.syspath_prepend(str(tmp_path))
+def told(install):
+    install("keeping_logger", PLUG_IN, "hilum.loggers", ["Keeping", "Failing", "Closed"])
     import keeping_logger
 
-    yield keeping_logger.told
-    sys.modules.pop("keeping_logger", None)
+    return keeping_logger.told
 
 
 def config(loggers, values=UNET, epochs=2):

@@ -44,15 +44,9 @@ def falling(split, found):
 
 
 @pytest.fixture
-def falling(tmp_path, monkeypatch):
-    about = tmp_path / "falling_metric-0.1.dist-info"
-    about.mkdir()
-    (tmp_path / "falling_metric.py").write_text(FALLING)
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: falling-metric\nVersion: 0.1\n")
-    (about / "entry_points.txt").write_text("[hilum.metrics]\nfalling = falling_metric:falling\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    yield lambda: sys.modules["falling_metric"].seen
-    sys.modules.pop("falling_metric", None)
+def falling(install):
+    install("falling_metric", FALLING, "hilum.metrics", ["falling"])
+    return lambda: sys.modules["falling_metric"].seen
 
 
 def config(values, **changes):
