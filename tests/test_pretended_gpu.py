@@ -2,13 +2,16 @@
 
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 
 from hilum.datasets.folder import Dataset
 from hilum.detectors.torchvision import TorchvisionDetector
-from hilum.pretended_gpu import PretendedGPU, check_on_gpu
+from hilum.pretended_gpu import PretendedGPU, _to_numpy, check_on_gpu
 from hilum.segmenters.unet import UNetSegmenter
 
 UNET = {
@@ -105,3 +108,10 @@ def test_values_are_those_of_the_cpu_also_where_shapes_depend_on_them() -> None:
     assert shown.device.type == "cuda"
     assert torch.equal(shown.value, expected)
     assert given.equal(torch.linspace(0, 1, 8))
+
+
+def test_an_array_holds_the_values_that_were_computed() -> None:
+    given = torch.linspace(0, 1, 1024)
+    with PretendedGPU(), patch.object(FakeTensor, "numpy", _to_numpy, create=True):
+        array = (given.to("cuda") * 2).cpu().numpy()
+    np.testing.assert_array_equal(array, (given * 2).numpy())

@@ -101,9 +101,6 @@ class TestDFine(BackendContract):
         "train": {"epochs": 1, "batch_size": 8, "learning_rate": 0.001},
     }
 
-    @pytest.mark.skip(reason="SciPy's matching meets values there that are no numbers; not yet looked into")
-    def test_on_a_gpu_no_tensor_is_left_on_the_cpu(self): ...
-
 
 class TestYOLO(BackendContract):
     values: ClassVar = {
