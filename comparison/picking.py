@@ -57,7 +57,7 @@ def look_at(
     found: list[Detections] = []
     members: list[NDArray[np.float64]] = []
     looks: list[NDArray[np.float64]] = []
-    for images in read_batches(paths):
+    for images in read_batches(paths, bits=backend.bits):
         found += predictor.find(images)
         looks += [_look(image) for image in images]
         if isinstance(backend, Composed):

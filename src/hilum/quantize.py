@@ -103,7 +103,7 @@ def quantize(run: Path, data: Dataset) -> Quantization:
     paths = [train.paths[at] for at in np.linspace(0, len(train) - 1, min(_PICTURES, len(train))).astype(int)]
     before = load(run)
     check_same_classes(before.class_names, data.class_names, "--int8")
-    inputs = [network_input(before.backend, read_picture(path)) for path in paths]
+    inputs = [network_input(before.backend, read_picture(path, before.backend.bits)) for path in paths]
     score, size, network = operating_point(before.backend, val)["val_score"], _megabytes(run), load_exported(run)
     _write(_in_8_bits(run, inputs), run)
     environment = read_environment(run)
@@ -115,7 +115,7 @@ def quantize(run: Path, data: Dataset) -> Quantization:
     after = load(run)
     chosen = {**operating_point(after.backend, val), "val_images": len(val), "data_fingerprint": data.fingerprint}
     write_json(run / OPERATING_POINT, {**read_operating_point(run), **chosen})
-    picture = read_picture(val.paths[0])
+    picture = read_picture(val.paths[0], before.backend.bits)
     whole = [partial(backend.predict_batch, [picture]) for backend in (before.backend, after.backend)]
     times = _times_ms([*whole, *(partial(each, inputs[0]) for each in (network, load_exported(run)))])
     problems = []

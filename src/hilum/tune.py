@@ -68,7 +68,8 @@ def tune(
     val = split_to_choose_on(data)
     predictor = load(run)
     data = data if data.scratch else replace(data, scratch=run)
-    if not predictor.backend.tunable and wish is None:
+    trained = read_operating_point(run)
+    if not predictor.backend.tunable and (wish is None or "figure" in trained):  # that of a gate is of no boxes
         raise HilumError(f"{run}: all that its backend leaves to val was chosen when it was trained; nothing to tune")
     points = predictor.backend.tune(data, progress) if predictor.backend.tunable else []
     found = [] if points else find_all(predictor.backend, val.paths)
@@ -80,7 +81,7 @@ def tune(
         key=lambda point: sum(value != untuned.parameters[name] for name, value in point.parameters.items()),
     )
     before = (run / OPERATING_POINT).read_bytes()
-    kept = {"composition": its} if (its := read_operating_point(run).get("composition")) else {}
+    kept = {"composition": its} if (its := trained.get("composition")) else {}
     values = {
         "confidence": chosen.confidence,
         **({"boxes": chosen.parameters} if chosen.parameters else {}),

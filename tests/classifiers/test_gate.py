@@ -17,9 +17,11 @@ from hilum.datasets.folder import Dataset
 from hilum.errors import HilumError
 from hilum.eval.image_level import auroc
 from hilum.train import train
+from hilum.training.calibrating import Wish
 from hilum.training.checkpoint import save_weights
 from hilum.training.log import read_log
 from hilum.training.pretrained import start_encoder
+from hilum.tune import tune
 
 GATE = {
     "backend": "gate",
@@ -90,6 +92,14 @@ def test_an_image_has_one_probability_alone_and_in_company(run, data):
     assert len(set(together.round(6))) == 5
     np.testing.assert_allclose([probability([image])[0] for image in images], together, atol=1e-5)
     assert backend.predict_batch([]) == []
+
+
+@pytest.mark.parametrize("wish", [None, Wish("fp_per_image", 0.25)])
+def test_what_has_no_boxes_has_no_operating_point_of_boxes(run, data, wish):
+    before = (run / "operating_point.json").read_bytes()
+    with pytest.raises(HilumError, match="nothing to tune"):
+        tune(run, data, wish=wish)
+    assert (run / "operating_point.json").read_bytes() == before
 
 
 def test_its_results_have_no_box_and_a_probability(run, data):
