@@ -5,7 +5,7 @@ BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 # Debian's names of the libraries that opencv-python needs and pip cannot install.
 LIBRARIES := libGL.so.1:libgl1 libgthread-2.0.so.0:libglib2.0-0
 
-.PHONY: demo demo-pacs test test-slow test-gpu test-all wheel lint format clean
+.PHONY: demo demo-pacs test test-slow test-gpu test-all docs wheel lint format clean
 
 demo: $(VENV)/.installed  ## generate data, convert, train three backends, benchmark them: everything below demo/
 	@test -e demo/kaggle/stage_2_train_labels.csv || { rm -rf demo/kaggle; $(BIN)/hilum sample demo/kaggle --images 1200 --seed 0 --opacity-share 0.35; }
@@ -33,6 +33,9 @@ test-gpu: $(VENV)/.installed  ## those that need a CUDA device, and skip where t
 test-all: $(VENV)/.installed  ## the tests on each Python from 3.11 to 3.14 that is here, each in an environment of its own
 	$(BIN)/python -m nox --sessions tests
 
+docs: $(VENV)/.installed  ## site/: what docs/ holds, and the reference out of the code
+	$(BIN)/python -m mkdocs build --strict --quiet
+
 wheel: $(VENV)/.installed  ## dist/: the wheel and the source distribution
 	$(BIN)/python -m build
 
@@ -51,8 +54,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@missing=""; for pair in $(LIBRARIES); do $(PYTHON) -c "import ctypes; ctypes.CDLL('$${pair%%:*}')" 2>/dev/null || missing="$$missing $${pair##*:}"; done; \
 	  test -z "$$missing" || { echo "opencv-python needs system libraries; on Debian: apt-get install$$missing"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all,dev,docs]'
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .nox build dist *.egg-info src/*.egg-info demo
+	rm -rf $(VENV) .nox build dist site *.egg-info src/*.egg-info demo

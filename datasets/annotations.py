@@ -30,7 +30,14 @@ _Box = Annotated[list[float], Field(min_length=4, max_length=4)]
 
 @with_config(RECORD)
 class CocoImage(TypedDict):
-    """A picture of the split; its sides in pixels."""
+    """A picture of the split; its sides in pixels.
+
+    Attributes:
+        id: Its number, which boxes name.
+        file_name: In `images/`.
+        width: In pixels.
+        height: In pixels.
+    """
 
     id: _Id
     file_name: Annotated[str, AfterValidator(_in_the_folder)]
@@ -40,7 +47,14 @@ class CocoImage(TypedDict):
 
 @with_config(RECORD)
 class CocoBox(TypedDict):
-    """An opacity; `bbox` is left, top, width, height in pixels. Keys in the order in which they are written."""
+    """An opacity; `bbox` is left, top, width, height in pixels. Keys in the order in which they are written.
+
+    Attributes:
+        id: Its number.
+        image_id: That of its picture.
+        category_id: That of its class, from 1 on.
+        bbox: Left, top, width, height in pixels of the picture; (0, 0) is the outer corner of the first pixel.
+    """
 
     id: NotRequired[int]
     image_id: _Id

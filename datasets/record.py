@@ -38,7 +38,9 @@ class Conversion(TypedDict, total=False):
         parent_fingerprint: of the data that a further split was made from.
         parent_path: where these data lie, of a further split that does not lie in them; absolute.
         relabelled_from: fingerprint of the data whose pictures were labelled anew.
-        kind, seed, options: how a further split was made.
+        kind: how a further split was made, such as `random` or `folds`.
+        seed: of the splits.
+        options: of a further split, as they were given.
         patients_on_both_sides: of a further split, by pair of splits: "train-val"; None where no patient is known.
         left_out: how many were left out, by what or why.
     """

@@ -59,7 +59,8 @@ class Training(Told):
         batch_size: Images a batch; ultralytics collects gradients until `ultralytics.nbs` images are seen.
         negatives: The share of the images without opacity that are trained on. Stock recipes leave them out, which
             is 0; then nothing teaches the detector to stay silent.
-        select: What the epoch that is kept is chosen by, on val: see `hilum.training.settings.TrainSettings`.
+        select: What the epoch that is kept is chosen by, on val: `competition`, `ap`, `froc`, `auroc`, `siim`,
+            `vinbigdata`, or a metric of a plug-in (`hilum.eval.metrics`).
     """
 
     epochs: int = Field(gt=0)

@@ -2,10 +2,13 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, SerializeAsAny, ValidationInfo, field_validator, model_validator
+from pydantic import Field, GetCoreSchemaHandler, SerializeAsAny, ValidationInfo, field_validator, model_validator
+from pydantic_core import CoreSchema
+from pydantic_core.core_schema import no_info_after_validator_function
 
 from hilum.config import ExperimentConfig, Table, nested_config
 from hilum.config_problems import ConfigError, Problem
@@ -20,13 +23,21 @@ OnVal = Literal["val"]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 
 
-def _within(low: float, high: float, what: str = "a number") -> AfterValidator:
-    def check(value: float | OnVal) -> float | OnVal:
-        if value != "val" and not low <= value <= high:
-            raise ValueError(f"expected {what} from {low} to {high}, or val")
-        return value
+@dataclass(frozen=True)
+class _Within:
+    """Limits of a number, which the reference of the docs reads too; `val` is beyond them."""
 
-    return AfterValidator(check)
+    ge: float
+    le: float
+    what: str = "a number"
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return no_info_after_validator_function(self._check, handler(source))
+
+    def _check(self, value: float | OnVal) -> float | OnVal:
+        if value != "val" and not self.ge <= value <= self.le:
+            raise ValueError(f"expected {self.what} from {self.ge} to {self.le}, or val")
+        return value
 
 
 class Part(Table):
@@ -62,16 +73,26 @@ class Part(Table):
 
 
 class Member(Part):
-    """A detector or segmenter. Its folds and views share its weight."""
+    """A detector or segmenter.
+
+    Attributes:
+        weight: Of its answers in the fusion, shared by its folds and views.
+    """
 
     weight: float = Field(default=1.0, gt=0)
 
 
 class Gate(Part):
-    """A backend whose probability of the image decides with; a classifier as a rule. See `adjustments.gate`."""
+    """A backend whose probability of the image decides with; a classifier as a rule. See `adjustments.gate`.
+
+    Attributes:
+        mode: `threshold` leaves boxes of images that pass as they are, `multiply` lowers their confidences by the
+            probability too.
+        threshold: An image of a lower probability gets no box.
+    """
 
     mode: GateMode | OnVal = "val"
-    threshold: Annotated[float | OnVal, _within(0, 1, "a probability")] = "val"
+    threshold: Annotated[float | OnVal, _Within(0, 1, "a probability")] = "val"
 
 
 class Lungs(Part):
@@ -83,7 +104,7 @@ class Lungs(Part):
         outside: Factor on the confidence of a box outside the lungs.
     """
 
-    outside: Annotated[float | OnVal, _within(0, 1, "a factor")] = "val"
+    outside: Annotated[float | OnVal, _Within(0, 1, "a factor")] = "val"
 
     @model_validator(mode="after")
     def _not_of_opacities(self) -> Self:
@@ -98,7 +119,12 @@ class Lungs(Part):
 
 
 class Views(Table):
-    """Test-time augmentation: every member, and the gate, sees each image at every scale, mirrored too if `flip`."""
+    """Test-time augmentation: every member, and the gate, sees each image at every scale, mirrored too if `flip`.
+
+    Attributes:
+        flip: Whether each is seen mirrored, too, which doubles the time.
+        scales: Factors of the picture's size, from 0.5 to 2, one look each.
+    """
 
     flip: bool = False
     scales: tuple[float, ...] = Field(default=(1.0,), min_length=1)
@@ -119,7 +145,8 @@ class Fusion(Table):
     """How several answers become one; see `fusion`. An answer that is alone is left as it is.
 
     Attributes:
-        method: `weighted_boxes`, `soft_nms` or `votes`.
+        method: `weighted_boxes` averages boxes that overlap, `soft_nms` lowers the less sure of them, `votes` averages
+            those that enough answers agree on.
         iou: From which overlap on two boxes are one; `soft_nms` asks for none.
         votes: With `votes`, from how many answers on a result counts.
         floor: Boxes of lower confidence take no part.
@@ -147,8 +174,8 @@ class ComposedConfig(ExperimentConfig):
 
     Attributes:
         members: By name, in the order in which the ablation adds them.
-        lungs: Where boxes keep their confidence; None for everywhere. They are looked for in the plain image alone.
-        gate: None for none.
+        lungs: Where boxes keep their confidence; without it everywhere. They are looked for in the plain image alone.
+        gate: Which images get boxes; without it all.
         views: What each of them sees.
         fusion: Of all that they find.
         top_share: Answer only images as likely as this share of the images of val; 1 answers all.
@@ -161,9 +188,9 @@ class ComposedConfig(ExperimentConfig):
     gate: Gate | None = None
     views: Views = Views()
     fusion: Fusion = Fusion()
-    top_share: Annotated[float | OnVal, _within(0.001, 1)] = 1.0
-    relative: Annotated[float | OnVal, _within(0, 1)] = 0.0
-    shrink: Annotated[float | OnVal, _within(0.5, 1.5)] = 1.0
+    top_share: Annotated[float | OnVal, _Within(0.001, 1)] = 1.0
+    relative: Annotated[float | OnVal, _Within(0, 1)] = 0.0
+    shrink: Annotated[float | OnVal, _Within(0.5, 1.5)] = 1.0
 
     @property
     def parts(self) -> dict[str, Part]:

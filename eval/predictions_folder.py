@@ -32,7 +32,19 @@ _COLUMNS = (
 
 @with_config(RECORD)
 class About(TypedDict, total=False):
-    """What `about.json` says of predictions; see `write_predictions`. Any of it may be missing or null."""
+    """What `about.json` says of predictions; see `write_predictions`. Any of it may be missing or null.
+
+    Attributes:
+        run: Name of the run.
+        hilum: The version that predicted.
+        class_names: Of what was looked for, where that is not opacity alone.
+        confidence: The operating point, from which on boxes count; of several classes a list.
+        floor: Below which no box was written.
+        split: Of the dataset folder whose images these are.
+        data_fingerprint: Of that folder.
+        of_run: Digest of the run, by which predictions of another one are told.
+        of_images: Digest of the images, likewise.
+    """
 
     run: str | None
     hilum: str | None

@@ -11,7 +11,17 @@ if TYPE_CHECKING:  # a config is read without torch
 
 
 class ResNetModel(StartedModel):
-    """The network; the defaults are the report's base. See `resnet_network.ResNet`."""
+    """The network; the defaults are the report's base. See `resnet_network.ResNet`.
+
+    Attributes:
+        channels: Of the first convolution; the stages have 2, 4, 8, ... times as many.
+        blocks: Residual blocks a stage.
+        depth: Stages, each of which halves height and width.
+        head: `transposed` is that of the report's base; `plain`, one convolution on the deepest map, that of its tries 2
+            to 4.
+        momentum: Weight of the newest batch in BatchNorm's running statistics outside the head.
+        head_momentum: The same in the head; try 2 of the report has 0.0001, which spoils what a short training predicts.
+    """
 
     channels: int = Field(default=32, gt=0, le=WIDEST)
     blocks: int = Field(default=2, gt=0, le=64)

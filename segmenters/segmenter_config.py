@@ -71,7 +71,15 @@ class Training(TrainSettings):
 
 
 class MasksToBoxes(Table):
-    """How a probability map becomes boxes, until `hilum tune` chooses; see `masks_to_boxes.probability_to_boxes`."""
+    """How a probability map becomes boxes, until `hilum tune` chooses; see `masks_to_boxes.probability_to_boxes`.
+
+    Attributes:
+        threshold: A pixel is foreground if its probability is higher.
+        min_area_px: Components of fewer pixels of the square are left out.
+        connectivity: 8 joins pixels that touch at a corner, 4 only those that share an edge.
+        fill_holes: Count what a component encloses as part of it.
+        confidence: Of a box: the mean of the probability inside, or the highest.
+    """
 
     threshold: float = Field(default=0.5, gt=0, lt=1)
     min_area_px: int = Field(default=1, ge=1)
@@ -100,13 +108,20 @@ class Report(Table):
     """What the capstone report says of an attempt of its own, for a table that shows it beside what hilum measures.
 
     Training reads none of it; but a config is refused whose network has other parameters than `parameters` says.
+
+    Attributes:
+        attempt: Its name there.
+        held_out: Images, drawn at random.
+        parameters: BatchNorm's running statistics included.
+        trainable: Of the parameters.
+        pixel_accuracy: On the images held out.
     """
 
     attempt: str
-    held_out: int = Field(gt=0, description="images, drawn at random")
-    parameters: int = Field(gt=0, description="BatchNorm's running statistics included")
+    held_out: int = Field(gt=0)
+    parameters: int = Field(gt=0)
     trainable: int = Field(gt=0)
-    pixel_accuracy: float = Field(ge=0, le=1, description="on the images held out")
+    pixel_accuracy: float = Field(ge=0, le=1)
 
 
 class SegmenterConfig(NetworkConfig):

@@ -11,7 +11,16 @@ if TYPE_CHECKING:  # a config is read without torch
 
 
 class UNetModel(StartedModel):
-    """The network; the defaults are those of the report's totals. See `unet_network.UNet`."""
+    """The network; the defaults are those of the report's totals. See `unet_network.UNet`.
+
+    Attributes:
+        start_channels: That a block of the first level adds.
+        depth: Levels above the deepest block, each of which halves height and width.
+        growth: Factor of the channels from one level to the next.
+        dropout: Share of whole channels that a block drops in training.
+        momentum: Weight of the newest batch in BatchNorm's running statistics; a training of a few hundred steps needs
+            more than Keras' 0.01.
+    """
 
     start_channels: int = Field(default=32, gt=0, le=WIDEST)
     depth: int = Field(default=4, ge=1, le=6)

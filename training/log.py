@@ -20,7 +20,14 @@ _MAX_LOG_BYTES = 1 << 26
 
 @with_config(RECORD)
 class Epoch(TypedDict):
-    """A line of the log; further figures are kept as they are."""
+    """A line of the log; further figures are kept as they are.
+
+    Attributes:
+        epoch: Its number, from 1 on.
+        train_loss: Mean over the epoch's images.
+        val_score: What epochs are chosen by (`train.select`), on val; null where it was not measured.
+        seconds: Since the epoch before, or since training began.
+    """
 
     epoch: Count
     train_loss: Figure

@@ -40,11 +40,22 @@ class TrainSettings(Told):
     """How a network is trained.
 
     Attributes:
+        epochs: Passes over the train split.
+        batch_size: Images a step; of several processes, of all together. More need more memory.
+        learning_rate: Of the optimizer, at its highest.
+        weight_decay: Of AdamW: how much each step shrinks the weights, in units of the learning rate.
+        schedule: `cosine` lowers the learning rate to 0 by the last epoch; `constant` keeps it.
         precision: What the network computes in: `auto` is bfloat16 on a GPU and float32 on a CPU, where bfloat16 makes
             learning faster too if the CPU has instructions for it. Weights, losses and predictions on a CPU are float32
             anyhow; on a GPU predictions are so with `float32`.
         select: What the epoch that is kept is chosen by, on val: `competition`, `ap`, `froc`, `auroc`, `siim`,
             `vinbigdata`, or a metric of a plug-in (`hilum.eval.metrics`).
+        patience: Stop after so many epochs without a better score; 0: never.
+        ema: Decay of the moving average of the weights, which then is what is kept; 0: none.
+        freeze_batchnorm: Leave BatchNorm's statistics as they are, which small batches would spoil.
+        compile: `torch.compile`: a slow first step, then faster ones.
+        device: `auto` is a GPU where there is one; a command's --device comes first.
+        deterministic: On a GPU, the same digits each time, more slowly.
     """
 
     epochs: int = Field(gt=0)
@@ -53,17 +64,13 @@ class TrainSettings(Told):
     weight_decay: float = Field(default=0.0, ge=0)
     schedule: Literal["cosine", "constant"] = "cosine"
     select: str = Field(default="competition", min_length=1, exclude_if=lambda name: name == "competition")
-    patience: int = Field(default=0, ge=0, description="stop after so many epochs without a better score; 0: never")
-    ema: float = Field(default=0.0, ge=0, lt=1, description="decay of the moving average that is kept; 0: none")
-    freeze_batchnorm: bool = Field(default=False, description="leave BatchNorm's statistics as they are")
+    patience: int = Field(default=0, ge=0)
+    ema: float = Field(default=0.0, ge=0, lt=1)
+    freeze_batchnorm: bool = Field(default=False)
     precision: Precision = "auto"
-    compile: bool = Field(default=False, description="torch.compile: a slow first step, then faster ones")
-    device: str = Field(
-        default="auto",
-        pattern=r"^(auto|cpu|mps|cuda(:[0-9]{1,3})?)$",
-        description="auto is a GPU where there is one; a command's --device comes first",
-    )
-    deterministic: bool = Field(default=False, description="on a GPU, the same digits each time, more slowly")
+    compile: bool = Field(default=False)
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:[0-9]{1,3})?)$")
+    deterministic: bool = Field(default=False)
 
 
 class NetworkConfig(ExperimentConfig):

@@ -42,6 +42,9 @@ class ExperimentConfig(Table):
     """What every experiment says; each backend's config adds its own keys.
 
     Attributes:
+        backend: What is trained; `hilum backends` lists those that are installed.
+        seed: Of all that is random: weights at the start, the order of images, augmentation. Another one shows how far
+            a figure is luck.
         class_names: Of what is looked for, by their ids. Training takes them from the data, and the run keeps them.
     """
 

@@ -63,7 +63,23 @@ class StartedFrom(TypedDict, total=False):
 
 @with_config(RECORD)
 class Environment(TypedDict, total=False):
-    """What `environment.json` holds: what a run was trained with, and on; in the order in which it is written."""
+    """What `environment.json` holds: what a run was trained with, and on; in the order in which it is written.
+
+    Attributes:
+        hilum: The version that trained it.
+        code: Digest of hilum's modules.
+        python: Its version.
+        system: Operating system and processor.
+        device: On which it was trained.
+        versions: Of the libraries that decide what is learned.
+        seed: The config's.
+        data_fingerprint: Of the split that it was trained on.
+        root_fingerprint: Of the dataset folder, where that is a further split of it.
+        patients_known: Whether the data know whose the images are.
+        pretraining: Where the weights come from that it started with; null for random ones.
+        started_from: The run whose weights it started with: its name, its digest, and the fingerprint of its data.
+        exported: Of an exported run: its format, and the digest of each file of the network.
+    """
 
     hilum: str
     code: str
@@ -91,7 +107,20 @@ class CalibrationRecord(TypedDict, total=False):
 
 @with_config(RECORD)
 class OperatingPointRecord(TypedDict, total=False):
-    """What `operating_point.json` holds: what was chosen on val; null stands for a figure that is not finite."""
+    """What `operating_point.json` holds: what was chosen on val; null stands for a figure that is not finite.
+
+    Attributes:
+        confidence: From which on boxes are kept; of several classes a list, one each.
+        boxes: How maps become boxes, where `hilum tune` chose it.
+        composition: What a composed run chose in the place of `val`.
+        calibration: Slope and intercept on logits, of boxes and of images, a class each; and Brier scores on val.
+        at: What was wished of it, such as `fp_per_image=0.25`.
+        figure: What `val_score` is, where it is not the competition score.
+        val_score: On val, at this confidence.
+        val_images: How many that was.
+        untuned_val_score: On val, before `hilum tune`.
+        data_fingerprint: Of the data whose val it was chosen on.
+    """
 
     confidence: Required[Shares]
     boxes: dict[str, Any]
