@@ -17,10 +17,9 @@ class ResNetModel(StartedModel):
         channels: Of the first convolution; the stages have 2, 4, 8, ... times as many.
         blocks: Residual blocks a stage.
         depth: Stages, each of which halves height and width.
-        head: `transposed` is that of the report's base; `plain`, one convolution on the deepest map, that of its tries 2
-            to 4.
+        head: `transposed` is that of the report's base; `plain`, one convolution on the deepest map, of tries 2 to 4.
         momentum: Weight of the newest batch in BatchNorm's running statistics outside the head.
-        head_momentum: The same in the head; try 2 of the report has 0.0001, which spoils what a short training predicts.
+        head_momentum: The same in the head; 0.0001, as in the report's try 2, spoils what a short training predicts.
     """
 
     channels: int = Field(default=32, gt=0, le=WIDEST)

@@ -1,7 +1,7 @@
 """What MkDocs builds beside the pages as they lie in docs/: what is generated, and the files that pages link to.
 
-A page with `<!-- generated: config_keys -->` gets them in that place; so it is with all of `_WRITTEN`. Links that leave docs/, which lead to
-the file where the page is read in the repository, lead to a copy of it on the site.
+A page with `<!-- generated: config_keys -->` gets them in that place; so it is with all of `_WRITTEN`. Links that leave
+docs/, which lead to the file where the page is read in the repository, lead to a copy of it on the site.
 """
 
 import os

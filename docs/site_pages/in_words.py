@@ -17,6 +17,7 @@ _TYPES = {
     NoneType: "null",
     Any: "anything",
 }
+_ENDLESS = 1e15  # a limit beyond which is of JSON, and not of what is meant
 _BOUNDS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<=", "multiple_of": "multiple of"}
 
 
@@ -48,7 +49,7 @@ def limits_in_words(constraints: Any) -> list[str]:
             said += limits_in_words(each.metadata)
             continue
         bounds = ((name, getattr(each, name, None)) for name in _BOUNDS)
-        said += [f"{_BOUNDS[name]} {value:g}" for name, value in bounds if value is not None]
+        said += [f"{_BOUNDS[name]} {value:g}" for name, value in bounds if value is not None and abs(value) < _ENDLESS]
         if pattern := getattr(each, "pattern", None):
             said.append(f"`{pattern}`")
         if getattr(each, "min_length", None) == 1:
