@@ -32,7 +32,15 @@ class Conversion(TypedDict, total=False):
         source: name of what was converted.
         class_names: of what is looked for, in the order of their ids; those of the challenge where missing.
         rendering: how pictures were written, such as `bits`.
+        label_rows: of the table of labels.
         images: labelled ones.
+        boxes: of all of them.
+        positive_images: those with a box.
+        classes: how many images are of each class or kind.
+        class_boxes: of several classes, how many boxes each has in each split.
+        splits: how many images each has, and how many with a box.
+        unlabelled_images: in `unlabelled/images`.
+        untouched_jpeg: pictures whose stream is the source's.
         patients_known: whether it was said whose the images are.
         images_without_patient: how many of them are of nobody known.
         parent_fingerprint: of the data that a further split was made from.
@@ -41,6 +49,7 @@ class Conversion(TypedDict, total=False):
         kind: how a further split was made, such as `random` or `folds`.
         seed: of the splits.
         options: of a further split, as they were given.
+        patients_from: the table that said whose the images of a further split are.
         patients_on_both_sides: of a further split, by pair of splits: "train-val"; None where no patient is known.
         left_out: how many were left out, by what or why.
     """
@@ -50,7 +59,15 @@ class Conversion(TypedDict, total=False):
     source: str
     class_names: Annotated[list[str], AfterValidator(_checked)]
     rendering: dict[str, Any]
+    label_rows: Count
     images: Count
+    boxes: Count
+    positive_images: Count
+    classes: dict[str, Count]
+    class_boxes: dict[str, dict[str, Count]]
+    splits: dict[str, dict[str, Count]]
+    unlabelled_images: Count
+    untouched_jpeg: Count
     patients_known: bool
     images_without_patient: Count
     parent_fingerprint: str
@@ -59,6 +76,7 @@ class Conversion(TypedDict, total=False):
     kind: str
     seed: int
     options: dict[str, Any]
+    patients_from: str
     patients_on_both_sides: dict[str, Count | None]
     left_out: dict[str, Count]
 

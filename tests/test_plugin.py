@@ -97,7 +97,7 @@ class TestTheDocsExample(BackendContract):
     @classmethod
     def importable(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         source = tmp_path_factory.mktemp("detr")
-        text = (PACKAGE.parents[1] / "docs" / "backends.md").read_text(encoding="utf-8")
+        text = (PACKAGE.parents[1] / "docs" / "how-to" / "plug-in.md").read_text(encoding="utf-8")
         for name in ("pyproject.toml", "hilum_detr.py"):
             (block,) = re.findall(rf"```\w+\n# {re.escape(name)}\n(.*?)```", text, re.DOTALL)
             (source / name).write_text(block)

@@ -19,6 +19,6 @@ def commands() -> str:
 
 def _documented(function: Callable[..., Any] | None, name: str = "") -> str:
     """Usage, what the command does and its options, without those of all."""
-    alone = App(name=f"hilum {name}".strip(), version_flags=[], help_flags=[], default_command=function)
+    alone = App(name=name, version_flags=[], help_flags=[], default_command=function)
     text = alone.generate_docs(output_format="markdown", heading_level=2)
-    return re.sub(r"\A## .*\n+", "", text).strip()
+    return re.sub(r"\A## .*\n+```console\n", "```console\nhilum ", text).strip()

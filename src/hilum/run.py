@@ -117,7 +117,8 @@ class OperatingPointRecord(TypedDict, total=False):
         at: What was wished of it, such as `fp_per_image=0.25`.
         figure: What `val_score` is, where it is not the competition score.
         val_score: On val, at this confidence.
-        val_images: How many that was.
+        chosen_on: The split, `val`.
+        val_images: How many images that was.
         untuned_val_score: On val, before `hilum tune`.
         data_fingerprint: Of the data whose val it was chosen on.
     """
@@ -129,6 +130,7 @@ class OperatingPointRecord(TypedDict, total=False):
     at: str
     figure: str
     val_score: float | None
+    chosen_on: str
     val_images: Count
     untuned_val_score: float | None
     data_fingerprint: str

@@ -13,7 +13,7 @@ import hilum.predict as predict_module
 from hilum.detections import Detections
 from hilum.predict import Predictor
 
-DOCS = Path(__file__).parents[1] / "docs" / "hospital.md"
+DOCS = Path(__file__).parents[2] / "docs" / "hospital.md"
 
 
 class OneBox:
