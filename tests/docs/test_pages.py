@@ -87,9 +87,8 @@ def called(words: list[str]) -> tuple[str, dict[str, object]]:
 def written_on(page: Path) -> dict[str, str]:
     """The configs of a page that begin with their name, or are written by `echo`, by name."""
     text = page.read_text("utf-8")
-    named = dict(
-        re.findall(r"^```yaml\n# (?:[^\n]* )?([\w-]+\.yaml)[^\n]*\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    )
+    with_name = r"^```yaml\n# (?:[^\n]* )?([\w-]+\.yaml)[^\n]*\n(.*?)^```$"
+    named = dict(re.findall(with_name, text, re.MULTILINE | re.DOTALL))
     return named | {name: said for said, name in re.findall(r'echo "(.*)" > (\S+\.yaml)', text)}
 
 
