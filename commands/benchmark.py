@@ -105,6 +105,9 @@ def _load(configs: Sequence[str], *, trust: bool) -> "dict[str, ExperimentConfig
     from hilum.config import load_config
 
     runs = {config for config in configs if _is_run(config)}
+    for config in configs:
+        if config not in runs and _holds_run(config):
+            complain(f"{config}: the shipped config is meant; ./{config} would be the run in this folder")
     names = [
         Path(config).absolute().name
         if config in runs
@@ -135,4 +138,8 @@ def _external(given: Sequence[str]) -> dict[str, Path]:
 def _is_run(source: str) -> bool:
     from hilum.config import shipped_configs
 
-    return source not in shipped_configs() and (Path(source) / "config.yaml").is_file()
+    return source not in shipped_configs() and _holds_run(source)
+
+
+def _holds_run(folder: str) -> bool:
+    return (Path(folder) / "config.yaml").is_file()

@@ -239,3 +239,15 @@ def test_nothing_is_written_over_or_into_a_dataset(trained, dataset, tmp_path):
     assert (tmp_path / "labels.csv").read_text() == "mine"
     assert "a folder of its own" in complaint("predict", trained, dataset, dataset)
     assert "RUN" in complaint("train", "resnet", dataset, "train.epochs=1")
+
+
+def test_a_run_in_a_folder_of_a_shipped_configs_name_is_told_of(tmp_path, monkeypatch, capsys):
+    from hilum.commands.benchmark import _load
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "unet").mkdir()
+    (tmp_path / "unet" / "config.yaml").write_text("backend: unet\n")
+    assert not isinstance(_load(["unet"], trust=False)["unet"], Path)
+    assert "./unet would be the run in this folder" in capsys.readouterr().err
+    assert isinstance(_load(["./unet"], trust=False)["unet"], Path)
+    assert capsys.readouterr().err == ""
