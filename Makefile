@@ -5,12 +5,16 @@ BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 # Debian's names of the libraries that opencv-python needs and pip cannot install.
 LIBRARIES := libGL.so.1:libgl1 libgthread-2.0.so.0:libglib2.0-0
 
+# What `make demo` compares; without YOLO nothing under the AGPL is installed: make demo BACKENDS="sample/resnet sample/unet"
+BACKENDS ?= sample/resnet sample/unet sample/yolo
+DEMO := $(VENV)/.installed$(if $(findstring yolo,$(BACKENDS)),,-permissive)
+
 .PHONY: demo demo-pacs test test-slow test-gpu test-all docs wheel lint format clean
 
-demo: $(VENV)/.installed  ## generate data, convert, train three backends, benchmark them: everything below demo/
+demo: $(DEMO)  ## generate data, convert, train three backends, benchmark them: everything below demo/
 	@test -e demo/kaggle/stage_2_train_labels.csv || { rm -rf demo/kaggle; $(BIN)/hilum sample demo/kaggle --images 1200 --seed 0 --opacity-share 0.35; }
 	@grep -qs '"complete": true' demo/data/conversion.json || $(BIN)/hilum convert demo/kaggle demo/data --patients demo/kaggle/patient_map.csv
-	$(BIN)/hilum benchmark demo/data sample/resnet sample/unet sample/yolo --out demo/benchmark --dicom demo/kaggle/stage_2_test_images
+	$(BIN)/hilum benchmark demo/data $(BACKENDS) --out demo/benchmark --dicom demo/kaggle/stage_2_test_images
 
 demo-pacs: $(VENV)/.installed  ## studies come into an Orthanc, and reports of hilum come back to it: everything below demo/pacs/
 	@test -e demo/pacs/kaggle/stage_2_train_labels.csv || { rm -rf demo/pacs/kaggle; $(BIN)/hilum sample demo/pacs/kaggle --images 240 --seed 0 --opacity-share 0.35; }
@@ -48,13 +52,16 @@ format: $(VENV)/.installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+$(VENV)/.installed: EXTRAS := all,dev,docs
+$(VENV)/.installed-permissive: EXTRAS := permissive
+$(VENV)/.installed $(VENV)/.installed-permissive: pyproject.toml constraints.txt
+	@test $(EXTRAS) = permissive || echo 'installs ultralytics (YOLO) too, which is AGPL-3.0; make demo BACKENDS="sample/resnet sample/unet" does without'
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "hilum needs Python 3.11 or later; PYTHON=python3.11 make ... names one"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "Python's venv is missing; on Debian: apt-get install python3-venv"; exit 1; }
 	@missing=""; for pair in $(LIBRARIES); do $(PYTHON) -c "import ctypes; ctypes.CDLL('$${pair%%:*}')" 2>/dev/null || missing="$$missing $${pair##*:}"; done; \
 	  test -z "$$missing" || { echo "opencv-python needs system libraries; on Debian: apt-get install$$missing"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all,dev,docs]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	@touch $@
 
 clean:

@@ -17,9 +17,16 @@ def process_pool(workers: int | None, items: int | None, module: str) -> Iterato
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
+    from hilum.commands.terminal import complain
     from hilum.private_libraries import environment_variable
     from hilum.system import end_with_parent
 
+    try:
+        get_context("spawn").Lock()
+    except OSError as error:  # a lock that processes share lies in /dev/shm, which is not everywhere to be written
+        complain(f"works in one process, for this system lets none share a lock: {error.strerror or error}")
+        yield None
+        return
     with (
         # Python would look for modules in the folder that the command is given in, which may have come from anybody.
         environment_variable("PYTHONSAFEPATH", "1"),

@@ -17,9 +17,9 @@ nothing is written there.
 
 import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from copy import copy
-from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -246,8 +246,8 @@ class LetterboxDataset(YOLODataset):  # type: ignore[misc]
         """
         if self.cache != "ram":
             raise HilumError("ultralytics.cache: 'disk' would write into the dataset folder; use 'ram' or false")
-        with ThreadPool(os.cpu_count()) as pool:
-            loaded = pool.map(self.load_image, range(self.ni))
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            loaded = list(pool.map(self.load_image, range(self.ni)))
         for i, (fitted, original_hw, fitted_hw) in enumerate(loaded):
             self.ims[i], self.im_hw0[i], self.im_hw[i] = fitted, original_hw, fitted_hw
 

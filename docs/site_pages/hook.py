@@ -24,6 +24,12 @@ _MARK = re.compile(r"<!-- generated: (\w+) ?(\S*) -->")
 _BESIDE = "repository"  # where copies lie on the site
 
 
+def on_config(config: Any) -> Any:
+    """Say where the site lies."""
+    config.site_url = urls().get("Documentation")
+    return config
+
+
 def on_files(files: Files, *, config: Any) -> Files:
     """Add the files outside docs/ that its pages link to, and those that these link to."""
     waiting = [(file.src_uri, Path(str(file.abs_src_path))) for file in files.documentation_pages()]
@@ -47,13 +53,16 @@ def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Files) -> 
     return _LINK.sub(lambda link: _on_site(uri, link[1]), markdown)
 
 
+def urls() -> dict[str, str]:
+    """The project's addresses."""
+    found: dict[str, str] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]
+    return found
+
+
 def colab() -> str:
-    """Where the notebook opens in Colab, if pyproject.toml says where the project lies."""
-    urls = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"].get("urls", {})
-    of_github = [re.match(r"https://github\.com/([\w.-]+/[\w.-]+?)(\.git)?/?$", url) for url in urls.values()]
-    for found in filter(None, of_github):
-        return f"[Open it in Colab](https://colab.research.google.com/github/{found[1]}/blob/main/{NOTEBOOK})."
-    return "In Colab, *File*, *Upload notebook* takes it."
+    """A link that opens the notebook in Colab."""
+    repository = urls()["Repository"].removeprefix("https://github.com/")
+    return f"[Open it in Colab](https://colab.research.google.com/github/{repository}/blob/main/{NOTEBOOK})."
 
 
 def _outside(uri: str, markdown: str) -> Iterator[str]:

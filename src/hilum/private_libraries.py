@@ -121,11 +121,14 @@ def _inside(around: _Around, loader: "Loader") -> Callable[[ModuleType], None]:
 
 @contextmanager
 def _matplotlib(module: ModuleType) -> Iterator[None]:
-    """Have no folders made for matplotlib's settings and its list of fonts; a user who has them keeps using them."""
+    """Have no folders made for matplotlib's settings and its list of fonts; a user who has them keeps using them.
+
+    It would make others, among temporary files or here, in the place of some that cannot be written.
+    """
     home = Path("~").expanduser()
     own = [Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config", "matplotlib")]
     own += [Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache", "matplotlib")]
-    if "MPLCONFIGDIR" in os.environ or "MATPLOTLIBRC" in os.environ or any(path.is_dir() for path in own):
+    if "MPLCONFIGDIR" in os.environ or "MATPLOTLIBRC" in os.environ or any(os.access(path, os.W_OK) for path in own):
         yield
         return
     # Its own settings; where it is told which, it makes no folder to look for others.

@@ -122,6 +122,8 @@ def test_the_site_is_built_without_a_warning(tmp_path):
     page = (tmp_path / "site" / "reference" / "config.html").read_text()
     assert "members.NAME.folds" in page
     assert "<!-- generated" not in page
+    start = (tmp_path / "site" / "index.html").read_text()
+    assert "https://colab.research.google.com/github/hilum-project/hilum/blob/main/notebooks/walkthrough.ipynb" in start
     assert (tmp_path / "site" / "repository" / "notebooks" / "walkthrough.ipynb").is_file()
     for built in (tmp_path / "site").rglob("*.html"):
         text = built.read_text()
