@@ -13,7 +13,10 @@ def commands() -> str:
     """A section a command, in the order of `hilum --help`, and one of the options that all of them take."""
     names = [name for name in app if not name.startswith("-")]
     shared = _documented(app.meta.default_command).partition("**Parameters**:")[2]
-    sections = [f"## {name}\n\n{_documented(app[name].default_command, name)}" for name in names]
+    sections = [
+        f"## {name}\n\n{_documented(app[name].default_command, name)}\n\n{app[name].help_epilogue or ''}"
+        for name in names
+    ]
     return "\n\n".join([*sections, f"## Options of all commands\n{shared}"])
 
 

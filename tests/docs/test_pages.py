@@ -21,7 +21,8 @@ from hilum.errors import HilumError
 from hilum.system import STANDARD_INPUT
 
 ROOT = Path(__file__).parents[2]
-PAGES = [*sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("*.md"))]
+_HISTORY = ROOT / "CHANGELOG.md"
+PAGES = [*sorted((ROOT / "docs").rglob("*.md")), *sorted({*ROOT.glob("*.md")} - {_HISTORY})]
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 NOT_RUN = {

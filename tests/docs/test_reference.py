@@ -81,6 +81,7 @@ def test_every_command_is_told_with_its_options():
         for argument in app[name].assemble_argument_collection():
             assert not argument.show or any(said in sections[name] for said in argument.names or (argument.name,))
         assert "--log-file" not in sections[name]
+        assert "\nNext: " in sections[name]
     assert "--log-file" in sections["Options of all commands"]
 
 
