@@ -114,6 +114,7 @@ class _Cluster(Executor):
     ) -> None:
         self._client, self._address, self._shared, self._patience_s = client, address, shared, patience_s
         self._wanted, self._instead = wanted, instead
+        self._asked: set[str] = set()
         self._threads, self._looked, self._seen = 0, float("-inf"), time.monotonic()
 
     def map(
@@ -166,8 +167,9 @@ class _Cluster(Executor):
         if now - self._looked < _LOOK_S:
             return
         with self._told():
-            self._threads = sum(self._client.nthreads().values())
-        self._looked = now
+            threads: dict[str, int] = self._client.nthreads()
+            self._ask(set(threads) - self._asked)
+        self._threads, self._looked = sum(threads.values()), now
         if self._threads:
             self._seen = now
         elif now - self._seen > self._patience_s:
@@ -175,6 +177,19 @@ class _Cluster(Executor):
                 f"{self._address}: no worker for {self._patience_s:.0f} s; start `dask worker {self._address}` "
                 "where hilum is installed, and the same command again goes on"
             )
+
+    def _ask(self, addresses: set[str]) -> None:
+        """Whether new workers are fit: one that cannot even read a task dies of it, as if the files were to blame."""
+        self._asked |= addresses
+        if not addresses:
+            return
+        options = {"workers": list(addresses), "on_error": "return", "callback_timeout": CONNECT_S}
+        with suppress(TimeoutError):  # one that is stopped may go on later; each task asks again
+            for address, said in self._client.run(_unfit, self._wanted, self._shared, **options).items():
+                if isinstance(said, ImportError | AttributeError):
+                    raise HilumError(f"{address}: this worker has another hilum, or none: {first_line(said)}")
+                if isinstance(said, str):
+                    raise HilumError(f"{address}: {said}")
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -192,8 +207,6 @@ class _Cluster(Executor):
             ) from error
         except (OSError, CancelledError) as error:
             raise HilumError(f"{self._address}: the scheduler is gone; the same command again goes on") from error
-        except (ImportError, AttributeError) as error:  # it could not even read the task
-            raise HilumError(f"{self._address}: a worker has another hilum, or none: {first_line(error)}") from error
 
 
 class WorkersDiedError(HilumError):
@@ -223,16 +236,20 @@ def _on_worker(
 ) -> tuple[Any, Exception | None]:
     """The result or the error: Dask would write the arguments of a failed task, names of files, to the worker's log."""
     try:
-        for name, expected in wanted.items():
-            if (there := _version(name)) != expected:
-                here = f"{name} {there}" if there else f"no {name}"
-                raise HilumError(f"{worker_address()}: this worker has {here}, expected {expected or 'none'}")  # noqa: TRY301
-        for path in shared:
-            if not os.path.exists(path):  # noqa: PTH110 - before every task
-                raise HilumError(f"{worker_address()}: this worker does not see {path}; share it under the same path")  # noqa: TRY301
+        if unfit := _unfit(wanted, shared):
+            return None, HilumError(f"{worker_address()}: {unfit}")
         return fn(*arguments), None
     except Exception as error:  # noqa: BLE001 - raised again where it can be told
         return None, error
+
+
+def _unfit(wanted: dict[str, str], shared: Sequence[str]) -> str | None:
+    """Why this worker cannot take part; None where it can."""
+    for name, expected in wanted.items():
+        if (there := _version(name)) != expected:
+            return f"this worker has {f'{name} {there}' if there else f'no {name}'}, expected {expected or 'none'}"
+    unseen = (path for path in shared if not os.path.exists(path))  # noqa: PTH110 - before every task
+    return next((f"this worker does not see {path}; share it under the same path" for path in unseen), None)
 
 
 def worker_address() -> str:
