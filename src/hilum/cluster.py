@@ -186,7 +186,7 @@ class _Cluster(Executor):
         options = {"workers": list(addresses), "on_error": "return", "callback_timeout": CONNECT_S}
         with suppress(TimeoutError):  # one that is stopped may go on later; each task asks again
             for address, said in self._client.run(_unfit, self._wanted, self._shared, **options).items():
-                if isinstance(said, ImportError | AttributeError):
+                if isinstance(said, Exception) and "hilum" in str(said):  # and it is not only that the worker is gone
                     raise HilumError(f"{address}: this worker has another hilum, or none: {first_line(said)}")
                 if isinstance(said, str):
                     raise HilumError(f"{address}: {said}")
