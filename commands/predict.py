@@ -111,17 +111,17 @@ def predict(
         raise HilumError(f"{out}: is a dataset or a run folder; give OUT a folder of its own")
     kinds = kinds_named(dicom, images, identifiers=identifiers)
     with ExitStack() as held:
-        cluster = None
         if dask is not None:  # before files are listed, which takes long where they are many
-            from hilum.commands.shards import workers
+            from hilum.commands.shards import run_of_workers, workers_for
 
-            cluster = held.enter_context(workers(dask, run, [out / JOURNAL] if worklist else []))
+            there = run_of_workers(run)
+            executor = held.enter_context(workers_for(run, dask, [out / JOURNAL] if worklist else []))
         source = held.enter_context(_opened(images, split, out))
         paths, names = source.paths, picture_names(source.paths, images)
         numbers = source.coco_ids or range(1, len(paths) + 1)
         if not identifiers and not source.about:  # hilum named those of a data set
             names = [str(number) for number in numbers]
-        predictor = cluster or load(run)
+        predictor = load(run) if dask is None else there
         least = predictor.confidence if confidence is None else confidence
         name = as_text(run.resolve().name)
         about: dict[str, Any] = {"run": name, "hilum": __version__, "confidence": least, "floor": least}
@@ -147,7 +147,8 @@ def predict(
             look = page.look(journal.done)
             stream = predictor.predict(left, confidence=least, batch_size=batch_size, look=look)
         else:
-            stream = predictor.predict(left, replace(page, numbers=numbers[journal.done :]), least, batch_size)
+            rest = replace(page, numbers=numbers[journal.done :])
+            stream = predictor.predict(executor, left, rest, least, batch_size)
         _write_down(journal, paths, names, stream, identifiers=identifiers)
         places = picture_places(paths, images) if identifiers else None
         at = datetime.now().astimezone()
