@@ -147,6 +147,7 @@ hilum.predict.read_radiograph = poisoned
 """
 
 
+@pytest.mark.slow
 def test_images_that_kill_worker_after_worker_are_given_up_and_the_others_are_not(
     distributed, archive, alone, tiny_run, monkeypatch, capsys, tmp_path
 ):
