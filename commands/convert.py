@@ -79,7 +79,7 @@ def convert(
         Address of a Dask scheduler (tcp://10.0.0.1:8786) whose workers convert, and see SRC and DATA under the same
         paths.
     """
-    from hilum.converters.cluster import cluster
+    from hilum.cluster import cluster
     from hilum.converters.convert import convert as run
     from hilum.converters.journal import JOURNAL
     from hilum.converters.record import Choices

@@ -49,6 +49,7 @@ def predict(
     calibration: Path | None = None,
     identifiers: bool = True,
     overwrite: bool = False,
+    dask: str | None = None,
 ) -> int:
     """Find opacities: COCO results, tables, JSON lines, a worklist to look through, and DICOM objects.
 
@@ -89,15 +90,18 @@ def predict(
         DICOM files. Without them images are named by numbers, in all files, but for those of a dataset folder.
     overwrite
         Replace predictions of another run or of other images, too.
+    dask
+        Address of a Dask scheduler (tcp://10.0.0.1:8786) whose workers predict, and see RUN, IMAGES and OUT under the
+        same paths.
     """
     from hilum.commands.dicom_objects import kinds_named, write_objects
     from hilum.commands.worklist import Worklist
     from hilum.eval.calibration import read_calibration
-    from hilum.eval.prediction_journal import PredictionJournal
+    from hilum.eval.prediction_journal import JOURNAL, PredictionJournal
     from hilum.eval.predictions_folder import write_predictions
     from hilum.findings.finding import Algorithm
     from hilum.pages.worklist import Made, Pictures
-    from hilum.predict import load
+    from hilum.predict import Predictor, load
     from hilum.run import run_digest
     from hilum.source_digest import source_digest
 
@@ -107,12 +111,17 @@ def predict(
         raise HilumError(f"{out}: is a dataset or a run folder; give OUT a folder of its own")
     kinds = kinds_named(dicom, images, identifiers=identifiers)
     with ExitStack() as held:
+        if dask is not None:  # before files are listed, which takes long where they are many
+            from hilum.commands.shards import run_of_workers, workers_for
+
+            there = run_of_workers(run)
+            executor = held.enter_context(workers_for(run, dask, [out / JOURNAL] if worklist else []))
         source = held.enter_context(_opened(images, split, out))
         paths, names = source.paths, picture_names(source.paths, images)
         numbers = source.coco_ids or range(1, len(paths) + 1)
         if not identifiers and not source.about:  # hilum named those of a data set
             names = [str(number) for number in numbers]
-        predictor = load(run)
+        predictor = load(run) if dask is None else there
         least = predictor.confidence if confidence is None else confidence
         name = as_text(run.resolve().name)
         about: dict[str, Any] = {"run": name, "hilum": __version__, "confidence": least, "floor": least}
@@ -133,8 +142,13 @@ def predict(
         journal = held.enter_context(PredictionJournal(out, made_with, names, predictor.class_names))
         if journal.done:
             complain(f"{out}: goes on after {journal.done:,} of {len(paths):,} images")
-        left, look = source.pictures[journal.done :], page.look(journal.done)
-        stream = predictor.predict(left, confidence=confidence, batch_size=batch_size, look=look)
+        left = source.pictures[journal.done :]
+        if isinstance(predictor, Predictor):
+            look = page.look(journal.done)
+            stream = predictor.predict(left, confidence=least, batch_size=batch_size, look=look)
+        else:
+            rest = replace(page, numbers=numbers[journal.done :])
+            stream = predictor.predict(executor, left, rest, least, batch_size)
         _write_down(journal, paths, names, stream, identifiers=identifiers)
         places = picture_places(paths, images) if identifiers else None
         at = datetime.now().astimezone()

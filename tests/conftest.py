@@ -18,7 +18,8 @@ settings.load_profile("quick")
 sys.path.insert(0, str(Path(__file__).parent / "contract"))
 pytest.register_assert_rewrite("commandline")
 
-from dicom_files import (  # noqa: E402 - found through the path above
+from dask_cluster import distributed, own, two_workers  # noqa: E402 - found through the path above
+from dicom_files import (  # noqa: E402
     make_dicom,
     make_jpeg,
     make_picture,
@@ -31,14 +32,17 @@ from dicom_files import (  # noqa: E402 - found through the path above
 )
 
 __all__ = [
+    "distributed",
     "make_dicom",
     "make_jpeg",
     "make_picture",
     "make_segment",
     "make_small_source",
+    "own",
     "planted_name",
     "sample_source",
     "tree_bytes",
+    "two_workers",
     "write_table",
 ]
 

@@ -14,7 +14,7 @@ ORDER = (
     "printable private_libraries system",
     "errors talk",
     "class_names detections files yaml_loader progress walk source_digest",
-    "documents sealed_lines kinds pseudonyms",
+    "documents sealed_lines kinds pseudonyms cluster",
     "plugins config_problems weights_file",
     "config",
     "dicom",

@@ -7,14 +7,13 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from hilum import __version__
-from hilum.converters import cluster as cluster_module
-from hilum.converters.cluster import cluster
+from hilum import cluster as cluster_module
+from hilum.cluster import cluster
 from hilum.converters.convert import convert
 from hilum.converters.journal import JOURNAL
 from hilum.errors import HilumError
@@ -26,91 +25,6 @@ def test_without_dask_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(HilumError, match=r"hilum\[dask\]"), cluster("tcp://127.0.0.1:1"):
         pass
-
-
-@pytest.fixture(scope="module")
-def distributed():
-    return pytest.importorskip("distributed", reason='Dask is missing: pip install "hilum[dask]"')
-
-
-class Cluster:
-    """Processes of a cluster on this machine; workers run in folders of their own, as on other machines."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.processes = folder, []
-        log = self._start("scheduler", "scheduler", "--host", "127.0.0.1", "--port", "0")
-        self.scheduler = self.processes[0]
-        self.address = self._wait(log, "Scheduler at:").split()[-1]
-
-    def worker(self, *options):
-        log = self._start(
-            f"worker-{len(self.processes)}", "worker", self.address, "--host", "127.0.0.1", "--nthreads", "1", *options
-        )
-        self._wait(log, "Registered to:")
-        return self.processes[-1]
-
-    def log(self, process) -> str:
-        return (self.folder / f"{process.name}.log").read_text()
-
-    def close(self):
-        for process in reversed(self.processes):  # workers before their scheduler, which they would look for
-            process.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(5)
-            process.kill()
-            process.wait()
-
-    def _start(self, name, *arguments):
-        here = self.folder / name
-        here.mkdir()
-        log = self.folder / f"{name}.log"
-        script = "import sys; from dask.cli import run_cli; sys.argv[0] = 'dask'; run_cli()"
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-c", script, *arguments, "--no-dashboard"],
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                cwd=here,
-                env=os.environ | {"DASK_LOGGING__DISTRIBUTED": "info", "DASK_TEMPORARY_DIRECTORY": str(here)},
-            )
-        process.name = name
-        self.processes.append(process)
-        return log
-
-    def _wait(self, log, words):
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            for line in log.read_text().splitlines():
-                if words in line:
-                    return line
-            assert self.processes[-1].poll() is None, log.read_text()
-            time.sleep(0.05)
-        raise AssertionError(log.read_text())
-
-
-@contextmanager
-def running(folder):
-    processes = Cluster(folder)
-    try:
-        yield processes
-    finally:
-        processes.close()
-
-
-@pytest.fixture(scope="module")
-def two_workers(distributed, tmp_path_factory):
-    """Not to be killed."""
-    with running(tmp_path_factory.mktemp("cluster")) as processes:
-        processes.worker("--no-nanny")
-        processes.worker("--no-nanny")
-        yield processes
-
-
-@pytest.fixture
-def own(distributed, tmp_path):
-    (tmp_path / "cluster").mkdir()
-    with running(tmp_path / "cluster") as processes:
-        yield processes
 
 
 @pytest.fixture(scope="module")
