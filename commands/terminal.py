@@ -36,7 +36,14 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = 
     from rich.table import Table
     from rich.text import Text
 
-    shown = Table(box=SIMPLE_HEAD, title=Text(printable(title)) if title else None, title_justify="left")
+    shown = Table(
+        box=SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+        title=Text(printable(title)) if title else None,
+        title_justify="left",
+    )
     for number, heading in enumerate(header):
         shown.add_column(Text(printable(heading)), justify="right" if figures and number else "left", overflow="fold")
     for row in rows:
