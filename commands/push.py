@@ -1,5 +1,6 @@
 """`hilum push`: send a run to the Hugging Face hub."""
 
+import re
 from pathlib import Path
 
 from hilum.commands.arguments import RUN, check_order
@@ -22,6 +23,7 @@ def push(run: Path, repository: str, *, public: bool = False, yes: bool = False)
     yes
         Send.
     """
+    from hilum.documents import MAX_YAML_BYTES, read_text
     from hilum.files import write_atomically
     from hilum.hub import CARD, files_to_send
     from hilum.hub import push as send
@@ -35,6 +37,10 @@ def push(run: Path, repository: str, *, public: bool = False, yes: bool = False)
     names = files_to_send(run)
     say(f"{run} to {repository}, {'public' if public else 'private'}:")
     say(*(f"  {name}  {(run / name).stat().st_size:,} bytes" for name in names))
+    for name in (name for name in names if name.endswith(".yaml")):
+        words = read_text(run / name, MAX_YAML_BYTES).split()
+        places = [word for word in words if re.match(r"['\"]?(/|~|\.\.?/|[A-Za-z]:\\)", word)]
+        complain(*(f"{run / name}: names a place of this machine, {place}" for place in places))
     if not yes:
         complain("nothing was sent; read README.md and config.yaml, and say --yes")
         return 1

@@ -1,12 +1,15 @@
-"""A card, as the Hugging Face hub shows it: YAML between two lines, then Markdown that nothing from a file can change."""
+"""A card, as the Hugging Face hub shows it: YAML between two lines, then Markdown that no text of a file can change."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
+from hilum import __version__
+from hilum.comparison.pictures import NOT_A_DEVICE
 from hilum.errors import HilumError
 from hilum.printable import as_text, printable
 
@@ -36,13 +39,27 @@ def points(lines: Iterable[object]) -> str:
     return "\n".join(f"- {plain(line)}" for line in lines)
 
 
-def card_text(folder: Path, front: Mapping[str, Any], sections: Mapping[str, Iterable[str]]) -> str:
-    """The card of a folder, under its name; blocks of a section are Markdown already, "" stands before the others."""
+def name_of(folder: Path) -> str:
+    """What a folder is called, without where it lies."""
+    return as_text(folder.resolve().name)
+
+
+def card_text(
+    template: str, folder: Path, front: Mapping[str, Any], words: Mapping[str, object], blocks: Mapping[str, str]
+) -> str:
+    """A card: the template of this room filled in, after its front matter.
+
+    Args:
+        template: its name.
+        folder: what the card is of; its name is the title.
+        front: the front matter.
+        words: by field of the template, what stands there; of anybody.
+        blocks: likewise, what is Markdown already.
+    """
+    text = files("hilum.pages").joinpath(template).read_text(encoding="utf-8")
+    said = {name: plain(value) for name, value in {"name": name_of(folder), "version": __version__, **words}.items()}
     head = yaml.safe_dump(dict(front), sort_keys=False, width=120)
-    blocks = [f"# {plain(as_text(folder.resolve().name))}"]
-    for heading, its in sections.items():
-        blocks += [f"## {heading}"] * bool(heading) + [block for block in its if block]
-    return f"---\n{head}---\n\n" + "\n\n".join(blocks) + "\n"
+    return f"---\n{head}---\n\n{text.format(**said, **blocks, not_a_device=NOT_A_DEVICE)}"
 
 
 def licence(named: str | None, otherwise: str = "other") -> dict[str, str]:

@@ -3,14 +3,11 @@
 from collections import Counter
 from typing import Any, Final
 
-from hilum import __version__
-from hilum.comparison.pictures import NOT_A_DEVICE
 from hilum.datasets.folder import SPLITS, Dataset
 from hilum.datasets.leaks import check_dataset, leak_warnings
 from hilum.datasets.left_out import read_left_out
 from hilum.eval.strata_labels import age_group
-from hilum.pages.card import NOT_KNOWN, card_text, licence, plain, points, table
-from hilum.printable import as_text
+from hilum.pages.card import NOT_KNOWN, card_text, licence, name_of, points, table
 
 # Of the kinds of source that are a data set which is known (docs/sources.md): what it is, and its terms.
 _SOURCES: Final = {
@@ -22,21 +19,6 @@ _SOURCES: Final = {
     "mdai": ("RSNA's release of its challenge at MD.ai", "RSNA's terms of use"),
 }
 _MOST_REASONS: Final = 30
-_DEIDENTIFIED: Final = (
-    "Of DICOM files an allow-list came along: pixels, sex, age in years (above 89 as 90), view and pixel spacing.",
-    "Ids are the source's own where its tables name pictures by them, else keyed hashes.",
-    "Text in the pixels was not looked for: look at the pictures before you share them.",
-)
-_LIMITS: Final = (
-    "Boxes are what readers of the source drew; how well these agree with others or with a diagnosis is not known here.",
-    "Where no box was drawn may still be something: boxes are of the classes named above alone.",
-    "How patients were chosen, and whom they stand for, is not recorded here; ask the source.",
-    "Pictures are renderings of 8 or 16 bits, not the DICOM files; conversion.json tells how they were made.",
-)
-_LOAD: Final = """\
-`hilum train unet DATA RUN` learns from the folder; `data.yaml` is read by ultralytics' `yolo` (AGPL-3.0),
-`annotations/*.json` by whatever reads COCO, and `croissant.json` by whatever reads
-[Croissant](https://mlcommons.org/croissant)."""
 
 
 def data_card(data: Dataset, named_licence: str | None = None) -> str:
@@ -50,7 +32,7 @@ def data_card(data: Dataset, named_licence: str | None = None) -> str:
     low, high = ("1K", "10K", "100K", "1M", "10M", "100M")[max(len(str(pictures)) - 4, 0) :][:2]
     front = {
         **licence(named_licence),
-        "pretty_name": as_text(data.path.resolve().name),
+        "pretty_name": name_of(data.path),
         "task_categories": ["object-detection"],
         "size_categories": ["n<1K" if pictures < 1000 else f"{low}<n<{high}"],
         "tags": ["hilum", "chest-x-ray", "radiology", "medical", "croissant"],
@@ -60,24 +42,23 @@ def data_card(data: Dataset, named_licence: str | None = None) -> str:
     counts = [(what, value, count) for what, of in told.items() for value, count in sorted(Counter(of).items())]
     left_out = Counter(read_left_out(data.path)).most_common()
     reasons = [f"{count:,} x {what}: {reason}" for (what, reason), count in left_out[:_MOST_REASONS]]
-    more = len(left_out) - len(reasons)
+    reasons += [f"{more:,} reasons more"] if (more := len(left_out) - len(reasons)) else []
     private = [name for name in ("sources.csv", "sources.key") if (data.path / name).exists()]
-    leads_back = (
-        [f"{' and '.join(private)} of this folder lead back to the files: do not share them."] if private else []
-    )
-    return card_text(data.path, front, {
-        "": [
-            f"Chest radiographs, {len(images):,} with labels and {unlabelled:,} without, converted by hilum "
-            f"{plain(data.conversion.get('hilum', NOT_KNOWN))}. Boxes are of: {plain(', '.join(data.class_names))}. "
-            f"Fingerprint {data.fingerprint}. Card by hilum {__version__}. {NOT_A_DEVICE}"
-        ],
-        "Origin and split": [origin(data), f"Licence of this folder: {named_licence or NOT_KNOWN}."],
-        "Composition": [table(["of the images", "", "images"], [(w, v or NOT_KNOWN, f"{n:,}") for w, v, n in counts])],
-        "Left out": [points([*reasons, *([f"and {more:,} reasons more"] if more else [])]) or "Nothing."],
-        "De-identification": [points([*_DEIDENTIFIED, *leads_back])],
-        "Limits": [points(_LIMITS)],
-        "Load it": [_LOAD],
-    })  # fmt: skip
+    words = {
+        "labelled": f"{len(images):,}",
+        "unlabelled": f"{unlabelled:,}",
+        "classes": ", ".join(data.class_names),
+        "hilum": data.conversion.get("hilum", NOT_KNOWN),
+        "fingerprint": data.fingerprint,
+        "licence": named_licence or NOT_KNOWN,
+        "private": ", ".join(private) or "none",
+    }
+    blocks = {
+        "origin": origin(data),
+        "composition": table(["of the images", "", "images"], [(w, v or NOT_KNOWN, f"{n:,}") for w, v, n in counts]),
+        "left_out": points(reasons) or "Nothing.",
+    }
+    return card_text("data_card.md", data.path, front, words, blocks)
 
 
 def origin(data: Dataset) -> str:

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from hilum import __version__
 from hilum.calibration import read_calibration
 from hilum.comparison.pictures import NOT_A_DEVICE
 from hilum.comparison.results import Evaluation
@@ -14,9 +13,8 @@ from hilum.datasets.folder import Dataset
 from hilum.documents import read_json
 from hilum.errors import HilumError
 from hilum.hub import RUN_DIGEST
-from hilum.pages.card import NOT_KNOWN, card_text, licence, plain, points, table
+from hilum.pages.card import NOT_KNOWN, card_text, licence, name_of, plain, points, table
 from hilum.pages.data_card import origin
-from hilum.printable import as_text
 from hilum.run import (
     MEMBERS,
     check_run,
@@ -30,34 +28,9 @@ from hilum.run import (
 )
 
 _ULTRALYTICS: Final = (
-    "ultralytics, which trained it, says that such weights fall under AGPL-3.0 unless it has licensed them otherwise."
+    "ultralytics, which trained it, says that such weights fall under AGPL-3.0 unless it licensed them otherwise. "
 )
-_TERMS: Final = (
-    "hilum's own licence, Apache-2.0, is of the program, and says nothing of these weights.",
-    "The terms of the training data, and of weights that training began with, may hold for them too.",
-)
-_USE: Final = (
-    "For research and teaching: to compare detectors on pictures whose truth is known.",
-    "Not for diagnosis, triage or any other clinical decision.",
-    "Not for lateral views, CT, or other pictures than frontal chest radiographs, where it finds something too.",
-    "Not for patients unlike those that it was trained on: a group may be missing there entirely.",
-)
-_LIMITS: Final = (
-    "What a box means is what the readers of the training data drew.",
-    "The operating point and the calibration are of val of its own data; elsewhere others may be right.",
-)
-_LOAD: Final = """\
-```bash
-pip install "hilum[hub]"
-hilum predict hf://OWNER/NAME@COMMIT FOLDER_OF_DICOM FOUND    # or a folder that holds these files
-```
-
-```python
-import hilum
-
-for result in hilum.load("hf://OWNER/NAME@COMMIT").predict(["a.dcm", "b.jpg"]):
-    print(result.image_id, result.image_probability, result.detections.xyxy, result.error)
-```"""
+_NO_FIGURES: Final = f"How well it does is {NOT_KNOWN} here: no evaluation was given."
 _SETTINGS: Final = ("seed", "image_size", "epochs", "batch_size", "learning_rate", "precision")
 
 
@@ -83,7 +56,7 @@ def run_card(
     found = [_evaluation(path, digest) for path in evaluations]
     members = [path.parent for path in sorted((run / MEMBERS).rglob("config.yaml"))]
     backends = sorted({config.backend, *(run_config(member).backend for member in members)})
-    scores = {"model-index": [{"name": as_text(run.resolve().name), "results": list(map(_scores, found))}]}
+    scores = {"model-index": [{"name": name_of(run), "results": list(map(_scores, found))}]}
     front: dict[str, Any] = {
         **licence(named_licence, "agpl-3.0" if "yolo" in backends else "other"),
         "library_name": "hilum",
@@ -92,27 +65,25 @@ def run_card(
         **(scores if found else {}),
         RUN_DIGEST: digest,
     }
-    named = f"Licence of the weights: {named_licence or NOT_KNOWN}."
-    whose = NOT_KNOWN if known is None else "known" if known else "not known to the data set"
     no_source = f"Source, terms, numbers of images and patients: {NOT_KNOWN} here; a run keeps a fingerprint alone."
-    return card_text(run, front, {
-        "": [
-            f"Finds {plain(', '.join(config.class_names))} on frontal chest radiographs: boxes with a confidence. "
-            f"Made of {plain(', '.join(backends))}, {parameter_count(run):,} values. Run {digest}. "
-            f"Card by hilum {__version__}. {NOT_A_DEVICE}"
-        ],
-        "Use": [points(_USE)],
-        "Load it": [_LOAD],
-        "Licence": [points([named, *([_ULTRALYTICS] if "yolo" in backends else []), *_TERMS])],
-        "Trained on": [
-            points([f"Fingerprint of the data: {fingerprint}.", f"Whose the images are: {whose}."]),
-            origin(data) if data else no_source,
-        ],
-        "How": [table(["", ""], _how(run).items()), "All settings: `config.yaml` beside this card."],
-        "Operating point and calibration": [table(["", *config.class_names], _operating_point(run))],
-        "Figures": [block for each in found for block in _figures(each)] or [f"How well it does: {NOT_KNOWN} here."],
-        "Limits": [points([*_shown_limits(found, patients_known=bool(known)), *_LIMITS])],
-    })  # fmt: skip
+    words = {
+        "classes": ", ".join(config.class_names),
+        "backends": ", ".join(backends),
+        "values": f"{parameter_count(run):,}",
+        "digest": digest,
+        "licence": named_licence or NOT_KNOWN,
+        "fingerprint": fingerprint,
+        "whose": NOT_KNOWN if known is None else "known" if known else "not known to the data set",
+    }
+    blocks = {
+        "ultralytics": _ULTRALYTICS if "yolo" in backends else "",
+        "origin": origin(data) if data else no_source,
+        "how": table(["", ""], _how(run).items()),
+        "operating_point": table(["", *config.class_names], _operating_point(run)),
+        "figures": "\n\n".join(block for each in found for block in _figures(each) if block) or _NO_FIGURES,
+        "limits": points(_limits(found, patients_known=bool(known))),
+    }
+    return card_text("run_card.md", run, front, words, blocks)
 
 
 def _evaluation(path: Path, digest: str) -> Evaluation:
@@ -185,7 +156,7 @@ def _figures(found: Evaluation) -> Iterator[str]:
     yield points(line.removeprefix("- ") for line in [*findings(found), *notes(found)] if NOT_A_DEVICE not in line)
 
 
-def _shown_limits(found: Sequence[Evaluation], *, patients_known: bool) -> Iterator[str]:
+def _limits(found: Sequence[Evaluation], *, patients_known: bool) -> Iterator[str]:
     if not patients_known:
         yield "Whose the images of training are is not known: patients may be on both sides, and figures may flatter."
     if all(each.split != "all" for each in found):

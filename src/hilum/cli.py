@@ -114,9 +114,8 @@ def _with_fetched(words: Sequence[str]) -> Sequence[str]:
     from hilum.hub import fetched
 
     if words[0] not in READ_RUNS:
-        raise HilumError(
-            f"hf://: `hilum {words[0]}` takes a folder; {', '.join(sorted(READ_RUNS))} take runs of the hub"
-        )
+        those = ", ".join(sorted(READ_RUNS))
+        raise HilumError(f"hf://: `hilum {words[0]}` takes a folder of your own; runs of the hub go with {those}")
     return [str(fetched(word)) if word.startswith("hf://") else word for word in words]
 
 

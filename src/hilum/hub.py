@@ -64,7 +64,7 @@ def fetched(address: str | Path) -> Path:
     repository, revision = found.groups()
     with _asking(str(address)) as hub:
         info = hub.HfApi().model_info(repository, revision=revision, files_metadata=True)
-    files = {file.rfilename: file for file in info.siblings or () if most_bytes(file.rfilename)}
+    files: dict[str, Any] = {file.rfilename: file for file in info.siblings or () if most_bytes(file.rfilename)}
     if missing := [name for name in _NEEDED if name not in files]:
         raise HilumError(f"{address}: not a run that can be fetched: {', '.join(missing)} missing")
     if len(files) > _MOST_FILES:
@@ -81,7 +81,7 @@ def fetched(address: str | Path) -> Path:
         with _asking(f"{address}: {name}") as hub:
             path = Path(hub.hf_hub_download(repository, name, revision=info.sha))
         _check(path, file, f"{address}: {name}")
-        folder = path.parents[name.count("/")]
+    folder = path.parents[name.count("/")]
     _check_card(folder, str(address))
     return folder
 
