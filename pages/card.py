@@ -15,7 +15,7 @@ from hilum.printable import as_text, printable
 
 NOT_KNOWN: Final = "not known"
 # Escapes of CommonMark 0.31, 2.4. A colon before slashes, "www." and "@" would become links on GitHub and the hub.
-_MARKUP: Final = re.compile(r"[\\`*_{}\[\]<>()#+!|~&$@^=]|:(?=//)|(?<=www)\.", re.IGNORECASE)
+_MARKUP: Final = re.compile(r"[\\`*_{}\[\]<>()#+!|~&$@^=]|:(?=//)|(?<=www)\.|^-", re.IGNORECASE)
 
 
 def plain(text: object) -> str:

@@ -23,7 +23,7 @@ from hilum.run import run_digest
 # The client's own way to upload.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload raw bytes:DeprecationWarning")
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-SECRET = "hf_secretsecretsecret"
+SECRET = "hf_secretsecretsecret"  # noqa: S105 - of nobody
 NEEDED = ["config.yaml", "environment.json", "operating_point.json", "weights.safetensors"]
 
 
