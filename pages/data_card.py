@@ -1,11 +1,13 @@
 """The card of a dataset folder: what is in it, where it comes from, what may leak, what was left out."""
 
+import re
 from collections import Counter
 from typing import Any, Final
 
 from hilum.datasets.folder import SPLITS, Dataset
 from hilum.datasets.leaks import check_dataset, leak_warnings
 from hilum.datasets.left_out import read_left_out
+from hilum.datasets.record import read_conversion
 from hilum.eval.strata_labels import age_group
 from hilum.pages.card import NOT_KNOWN, card_text, licence, name_of, points, table
 
@@ -33,21 +35,23 @@ def data_card(data: Dataset, named_licence: str | None = None) -> str:
     front = {
         **licence(named_licence),
         "pretty_name": name_of(data.path),
-        "task_categories": ["object-detection"],
+        **({"task_categories": ["object-detection"]} if len(images) else {}),
         "size_categories": ["n<1K" if pictures < 1000 else f"{low}<n<{high}"],
         "tags": ["hilum", "chest-x-ray", "radiology", "medical", "croissant"],
     }
     ages = list(map(age_group, images.ages_years))
     told = {"kind": images.kinds, "view": images.views, "sex": images.sexes, "age": ages}
     counts = [(what, value, count) for what, of in told.items() for value, count in sorted(Counter(of).items())]
-    left_out = Counter(read_left_out(data.path)).most_common()
+    # What stands behind a colon names readers and cells; numbers differ from row to row.
+    kinds = [(what, re.sub(r"[\d,]*\d", "N", reason.split(":")[0])) for what, reason in read_left_out(data.path)]
+    left_out = Counter(kinds).most_common()
     reasons = [f"{count:,} x {what}: {reason}" for (what, reason), count in left_out[:_MOST_REASONS]]
     reasons += [f"{more:,} reasons more"] if (more := len(left_out) - len(reasons)) else []
     private = [name for name in ("sources.csv", "sources.key") if (data.path / name).exists()]
     words = {
         "labelled": f"{len(images):,}",
         "unlabelled": f"{unlabelled:,}",
-        "classes": ", ".join(data.class_names),
+        "classes": ", ".join(data.class_names) if len(images) else "none",
         "hilum": data.conversion.get("hilum", NOT_KNOWN),
         "fingerprint": data.fingerprint,
         "licence": named_licence or NOT_KNOWN,
@@ -55,7 +59,7 @@ def data_card(data: Dataset, named_licence: str | None = None) -> str:
     }
     blocks = {
         "origin": origin(data),
-        "composition": table(["of the images", "", "images"], [(w, v or NOT_KNOWN, f"{n:,}") for w, v, n in counts]),
+        "composition": table(["", "", "images"], [(w, v or NOT_KNOWN, f"{n:,}") for w, v, n in counts]),
         "left_out": points(reasons) or "Nothing.",
     }
     return card_text("data_card.md", data.path, front, words, blocks)
@@ -63,15 +67,17 @@ def data_card(data: Dataset, named_licence: str | None = None) -> str:
 
 def origin(data: Dataset) -> str:
     """Where data come from, and their terms as far as their record tells; images by split; what may leak."""
-    leaks, record = check_dataset(data), dict[str, Any](data.conversion)
+    leaks, record = check_dataset(data), dict[str, Any](read_conversion(data.root))
     kind = str(record.get("read_as") or ("rsna" if record.get("label_rows") else "tree"))
     what, terms = _SOURCES.get(kind, (f"a source of kind {kind}", ""))
+    warnings = [f"{line[:1].upper()}{line[1:]}." for line in leak_warnings(leaks)]
     lines = [
         f"Converted from: {record.get('source', 'not told, for its name may be that of a person')}.",
-        f"Laid out as {what}. Generated data may be laid out alike, which hilum cannot tell.",
+        f"Laid out as {what}{'; generated data may be, too, which hilum cannot tell' if terms else ''}.",
         f"Terms, if it is that: {terms}." if terms else f"Terms: {NOT_KNOWN}; who publishes the data has to say them.",
-        f"Split by {'patient' if leaks['patients_known'] else 'image'}, seed {record.get('seed', NOT_KNOWN)}.",
-        *(leak_warnings(leaks) or ["No patient, and no two files of one checksum, are on two sides of the split."]),
+        *([f"Boxes of several readers: {record['readers']}."] if "readers" in record else []),
+        f"Split by {'patient' if leaks['patients_known'] else 'image'}, seed {data.conversion.get('seed', NOT_KNOWN)}.",
+        *(warnings or ["No patient, and no two files of one checksum, are on two sides of the split."]),
         "Pictures that look alike were not searched for here.",
     ]
     rows = []

@@ -10,6 +10,7 @@ from commandline import complaint, hilum
 from markdown_it import MarkdownIt
 
 from hilum.config import find_config
+from hilum.converters.convert import convert
 from hilum.datasets.folder import Dataset
 from hilum.datasets.leaks import check_dataset
 from hilum.errors import HilumError
@@ -27,9 +28,7 @@ def front(card):
 
 
 def section(card, heading):
-    return re.split(r"^#{2} ", card, flags=re.MULTILINE)[
-        [*map(str.strip, re.findall(r"^## (.+)$", card, re.MULTILINE))].index(heading) + 1
-    ]
+    return card.split(f"\n## {heading}\n")[1].split("\n## ")[0]
 
 
 def rendered(text):
@@ -131,11 +130,8 @@ def test_nothing_that_a_run_says_becomes_markup(run):
     names = ["[a](http://b) <b>", "x: {y} # z"]
     (run / "config.yaml").write_text(yaml.safe_dump(config | {"class_names": names}))
     point = json.loads((run / "operating_point.json").read_text())
-    point |= {
-        "confidence": [0.25, 0.5],
-        "at": HOSTILE,
-        "calibration": {"boxes": [[1, 0], [2, 1]], "images": [[1, 0]] * 2},
-    }
+    calibration = {"boxes": [[1, 0], [2, 1]], "images": [[1, 0]] * 2}
+    point |= {"confidence": [0.25, 0.5], "at": HOSTILE, "calibration": calibration}
     (run / "operating_point.json").write_text(json.dumps(point))
     environment = json.loads((run / "environment.json").read_text())
     environment |= {"device": HOSTILE, "versions": {HOSTILE: "---\n# b"}, "pretraining": HOSTILE}
@@ -160,6 +156,7 @@ def test_several_classes_have_their_own_rows_and_figures(three_classes):
 
 def test_the_card_of_data_tells_composition_terms_leaks_and_what_was_left_out(data):
     table_ = "what,image_id,file,row,reason\n" + "image,i-1,i-1.dcm,,i-1.dcm is <b>damaged</b>\n" * 2
+    table_ += 'note,i-2,,,"readers contradict each other: Dr Example drew boxes, Dr Sample saw nothing"\n'
     (data / "left_out.csv").write_text(table_)
     (data / "sources.key").write_text("key")
     head, text = front(data_card(Dataset.open(data)))
@@ -167,11 +164,23 @@ def test_the_card_of_data_tells_composition_terms_leaks_and_what_was_left_out(da
     assert head["task_categories"] == ["object-detection"]
     views = Dataset.open(data).labelled().views
     assert f"| view | PA | {views.count('PA')} |" in section(text, "Composition")
-    assert r"2 x image: \(name\) is \<b\>damaged\</b\>" in section(text, "Left out")
+    assert r"2 x image: \(name\) is \<b\>damaged\</b\>" in section(text, "Left out, and noted")
+    assert "1 x note: readers contradict each other\n" in section(text, "Left out, and noted") + "\n"
+    assert "Dr " not in text
     assert "Terms, if it is that: the rules of the competition" in section(text, "Origin and split")
     assert "not to be shared: sources.key." in section(text, "De-identification")
     assert text.count("not a medical device") == 1
     assert str(data.parent) not in text
+
+
+def test_a_tree_without_labels_has_a_card_too(sample_folder, tmp_path):
+    tree = shutil.copytree(sample_folder / "stage_2_test_images", tmp_path / "tree")
+    convert(tree, tmp_path / "data")
+    head, text = front(data_card(Dataset.open(tmp_path / "data")))
+    assert "task_categories" not in head
+    assert "Boxes are of: none." in text
+    assert "Converted from: not told" in text
+    assert "sources.csv, sources.key" in section(text, "De-identification")
 
 
 def test_where_no_patient_is_known_both_cards_say_so(data, run):
