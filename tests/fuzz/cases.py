@@ -202,6 +202,7 @@ def dataset(place: Place) -> Words:
         [
             ["evaluate", "run", "data"],
             ["explore", "data"],
+            ["card", "data"],
             ["split", "data", "mine"],
             ["split", "data", "--check"],
             ["predict", "run", "data", "out"],
@@ -250,6 +251,7 @@ def run(place: Place) -> Words:
         [
             ["predict", "run", "tree", "out"],
             ["evaluate", "run", "data"],
+            ["card", "run", "--data", "data"],
             ["tune", "run", "data"],
             ["submit", "run", "tree", "out.csv"],
         ]
@@ -345,7 +347,8 @@ def marks(place: Place) -> Words:
         place.change("marks.csv", mutators.of_csv)
         return ["evaluate", "found", "marks.csv"]
     place.change("figures.json", mutators.of_json)
-    return ["predict", "run", "data", "out", "--calibration", "figures.json"]
+    card = ["card", "run", "--evaluation", "figures.json"]
+    return place.rng.choice([card, ["predict", "run", "data", "out", "--calibration", "figures.json"]])
 
 
 def repredicted(place: Place) -> Words:
