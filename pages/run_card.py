@@ -1,17 +1,19 @@
 """The card of a run: what it is for and not for, what it was trained on and how, what it scores and in whom."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from hilum.calibration import read_calibration
+from hilum.comparison.meeting import meeting_lines
 from hilum.comparison.pictures import NOT_A_DEVICE
 from hilum.comparison.results import Evaluation
 from hilum.comparison.tables import findings, interval_text, notes, number_text, score_table, table_rows
 from hilum.datasets.folder import Dataset
 from hilum.documents import read_json
 from hilum.errors import HilumError
+from hilum.eval.platt import UNCHANGED
 from hilum.hub import RUN_DIGEST
 from hilum.pages.card import NOT_KNOWN, card_text, licence, name_of, plain, points, table
 from hilum.pages.data_card import origin
@@ -25,6 +27,7 @@ from hilum.run import (
     read_operating_point,
     run_config,
     run_digest,
+    seen_fingerprints,
 )
 
 _ULTRALYTICS: Final = (
@@ -51,6 +54,7 @@ def run_card(
     check_run(run)
     config, environment, digest = run_config(run), read_environment(run), run_digest(run)
     fingerprint, known = environment.get("data_fingerprint", NOT_KNOWN), environment.get("patients_known")
+    own = seen_fingerprints(run)
     if data is not None and data.fingerprint not in data_fingerprints(run):
         raise HilumError(f"{data.path}: has fingerprint {data.fingerprint}; the run was trained on data {fingerprint}")
     found = [_evaluation(path, digest) for path in evaluations]
@@ -80,8 +84,8 @@ def run_card(
         "origin": origin(data) if data else no_source,
         "how": table(["", ""], _how(run).items()),
         "operating_point": table(["", *config.class_names], _operating_point(run)),
-        "figures": "\n\n".join(block for each in found for block in _figures(each) if block) or _NO_FIGURES,
-        "limits": points(_limits(found, patients_known=bool(known))),
+        "figures": "\n\n".join(block for each in found for block in _figures(each, own) if block) or _NO_FIGURES,
+        "limits": points(_limits(found, own, patients_known=bool(known))),
     }
     return card_text("run_card.md", run, front, words, blocks)
 
@@ -132,17 +136,22 @@ def _operating_point(run: Path) -> Iterator[list[object]]:
     yield ["boxes are kept at confidence >=", *(number_text(least, 3) for least in each)]
     for what in ("boxes", "images"):
         platts = getattr(calibration, what) if calibration else ()
-        told = [f"slope {platt.slope:.3f}, intercept {platt.intercept:.3f}" for platt in platts]
-        yield [f"calibration of {what}, by Platt's method on val", *(told or ["none"] * classes)]
+        told = [
+            "none" if platt == UNCHANGED else f"slope {platt.slope:.3f}, intercept {platt.intercept:.3f}"
+            for platt in platts or [UNCHANGED] * classes
+        ]
+        yield [f"calibration of {what}, by Platt's method on val", *told]
     score = point.get("val_score")
     about = {"chosen for": point.get("at", "the highest score on val"), "images of val": point.get("val_images")}
     for what, value in {**about, "score on val": None if score is None else number_text(score, 3)}.items():
         yield [what, NOT_KNOWN if value is None else value, *[""] * (classes - 1)]
 
 
-def _figures(found: Evaluation) -> Iterator[str]:
+def _figures(found: Evaluation, own: Container[str | None]) -> Iterator[str]:
     """Figures with intervals, of several classes each and their mean, and in whom it does better or worse."""
-    yield f"### {plain(found.split)} of data {plain(found.data_fingerprint)}"
+    which = "All labelled images" if found.split == "all" else found.split.capitalize()
+    whose = "the data of its training" if found.data_fingerprint in own else "other data than those of its training"
+    yield f"### {plain(which)} of {whose} ({plain(found.data_fingerprint)})"
     for name, each in {"": found, **found.classes}.items():
         yield f"#### {plain(name)}" if name else ""
         yield table(*score_table(table_rows(each)))
@@ -152,15 +161,17 @@ def _figures(found: Evaluation) -> Iterator[str]:
             for gap in each.entries[-1].strata.gaps
         ]  # fmt: skip
         header = ["in whom", "figure", "patients", "there [95%]", "in the others [95%]", "gap, all gaps at once"]
-        yield table(header, rows) if rows else "" if found.classes and not name else f"By view, sex, age: {NOT_KNOWN}."
+        of = f"In whom: {len(rows)} figures by view, sex, age, size and number of boxes, as far as these are known"
+        yield f"<details><summary>{of}</summary>\n\n{table(header, rows)}\n\n</details>" if rows else ""
     yield points(line.removeprefix("- ") for line in [*findings(found), *notes(found)] if NOT_A_DEVICE not in line)
 
 
-def _limits(found: Sequence[Evaluation], *, patients_known: bool) -> Iterator[str]:
+def _limits(found: Sequence[Evaluation], own: Container[str | None], *, patients_known: bool) -> Iterator[str]:
     if not patients_known:
         yield "Whose the images of training are is not known: patients may be on both sides, and figures may flatter."
-    if all(each.split != "all" for each in found):
+    if all(each.data_fingerprint in own for each in found):
         yield "No figures on data of another source are here: whether it holds there is not known."
     for each in found:
-        if each.split in {"train", "val"}:
-            yield f"Figures of {each.split} flatter: it was trained or chosen there."
+        if each.split != "holdout" and each.data_fingerprint in own:
+            yield f"Figures of {each.split} of its own data flatter: it was trained or chosen there."
+        yield from meeting_lines(each.meetings)

@@ -99,6 +99,20 @@ def test_figures_intervals_strata_and_data_come_from_what_is_given(run, dataset,
         assert f"| {name} | {side['images']} | {side['with_opacity']} |" in section(text, "Trained on")
     assert "not known here" not in section(text, "Trained on")
     assert text.count("not a medical device") == 1
+    assert "### Holdout of the data of its training" in figures
+    assert "data of another source" in section(text, "Limits")
+
+
+def test_figures_of_other_data_are_told_as_that_and_those_of_train_as_flattering(run, evaluated, tmp_path):
+    found, paths = json.loads(evaluated.read_text()), []
+    for name, change in {"away": {"split": "all", "data_fingerprint": "0" * 16}, "own": {"split": "train"}}.items():
+        paths.append(tmp_path / f"{name}.json")
+        paths[-1].write_text(json.dumps(found | change))
+    text = front(run_card(run, paths))[1]
+    assert f"### All labelled images of other data than those of its training ({'0' * 16})" in text
+    limits = section(text, "Limits")
+    assert "data of another source" not in limits
+    assert limits.count("Figures of train of its own data flatter") == 1
 
 
 def test_figures_of_another_run_and_other_data_are_refused(run, data, evaluated):
