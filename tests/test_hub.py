@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import shutil
+import sys
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -243,6 +244,12 @@ def test_a_repository_that_is_not_there_and_a_hub_that_is_not_there_are_one_line
     assert SECRET not in str(error.value)
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(HilumError, match="hf://owner/name@"):
+        fetched(f"hf://owner/name@{COMMIT}")
+
+
+def test_without_the_hubs_client_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(HilumError, match=r'pip install "hilum\[hub\]"'):
         fetched(f"hf://owner/name@{COMMIT}")
 
 

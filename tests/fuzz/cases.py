@@ -342,13 +342,15 @@ def labels(place: Place) -> Words:
 
 def marks(place: Place) -> Words:
     """A reader's marks of a worklist, and what was measured with them."""
-    place.take("found", "marks.csv", "figures.json", "run", "data")
+    place.take("found", "marks.csv", "figures.json", "scored.json", "run", "data")
     if place.rng.random() < 0.5:
         place.change("marks.csv", mutators.of_csv)
         return ["evaluate", "found", "marks.csv"]
+    if place.rng.random() < 0.5:
+        place.change("scored.json", mutators.of_json)
+        return ["card", "run", "--evaluation", "scored.json"]
     place.change("figures.json", mutators.of_json)
-    card = ["card", "run", "--evaluation", "figures.json"]
-    return place.rng.choice([card, ["predict", "run", "data", "out", "--calibration", "figures.json"]])
+    return ["predict", "run", "data", "out", "--calibration", "figures.json"]
 
 
 def repredicted(place: Place) -> Words:

@@ -103,6 +103,18 @@ def test_figures_intervals_strata_and_data_come_from_what_is_given(run, dataset,
     assert "data of another source" in section(text, "Limits")
 
 
+def test_the_hubs_own_client_reads_both_front_matters(run, dataset, evaluated):
+    hub = pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed")
+    said = hub.ModelCard(run_card(run, [evaluated])).data
+    assert (said.license, said.library_name, said.pipeline_tag) == ("other", "hilum", "object-detection")
+    score = json.loads(evaluated.read_text())["entries"][-1]["score"]["estimate"]
+    assert (said.eval_results[0].metric_name, said.eval_results[0].metric_value) == (
+        "competition score",
+        round(score, 4),
+    )
+    assert hub.DatasetCard(data_card(Dataset.open(dataset))).data.task_categories == ["object-detection"]
+
+
 def test_figures_of_other_data_are_told_as_that_and_those_of_train_as_flattering(run, evaluated, tmp_path):
     found, paths = json.loads(evaluated.read_text()), []
     for name, change in {"away": {"split": "all", "data_fingerprint": "0" * 16}, "own": {"split": "train"}}.items():
