@@ -21,6 +21,7 @@ ORDER = (
     "findings",
     "datasets",
     "result run",
+    "hub",
     "eval sessions",
     "calibration",
     "trial",

@@ -61,7 +61,7 @@ def test_every_file_that_is_no_module_is_package_data(project):
     there = {path for link in links() for path in link.resolve().rglob("*") if path.is_file()}
     there = {path for path in there if path.suffix != ".py" and "__pycache__" not in path.parts}
     assert matched == there | {SOURCE / "py.typed"}
-    assert {path.suffix for path in there} == {".yaml", ".css", ".js"}
+    assert {path.suffix for path in there} == {".yaml", ".css", ".js", ".md"}
 
 
 def in_wheel(wheel: Path) -> set[str]:

@@ -15,6 +15,7 @@ from hilum import __version__
 from hilum.commands.ablate import ablate
 from hilum.commands.backends import backends
 from hilum.commands.benchmark import benchmark
+from hilum.commands.card import card
 from hilum.commands.config import config
 from hilum.commands.convert import convert
 from hilum.commands.evaluate import evaluate
@@ -23,6 +24,7 @@ from hilum.commands.export import export
 from hilum.commands.pacs import pacs
 from hilum.commands.pick import pick
 from hilum.commands.predict import predict
+from hilum.commands.push import push
 from hilum.commands.relabel import relabel
 from hilum.commands.sample import sample
 from hilum.commands.split import split
@@ -62,8 +64,10 @@ WORK: dict[str, dict[Callable[..., object], str]] = {
         ablate: "hilum export RUN --format openvino",
         submit: "upload the file to Kaggle",
     },
-    "Use": {
+    "Use and publish": {
         export: "hilum predict EXPORTED IMAGES PREDICTIONS",
+        card: "hilum push RUN OWNER/NAME",
+        push: "hilum predict hf://OWNER/NAME@COMMIT IMAGES PREDICTIONS",
         pacs: "hilum explore DATA on what was received, and labels by hilum pick",
     },
 }
@@ -72,6 +76,8 @@ for place, (purpose, commands) in enumerate(WORK.items()):
     for number, (command, following) in enumerate(commands.items()):
         app.command(command, group=group, sort_key=number, help_epilogue=f"Next: {following}.")
 
+# These only read a run, which may then be one of the hub.
+READ_RUNS = {"predict", "evaluate", "benchmark", "ablate", "submit", "pick", "pacs"}
 # Interrupted, the same command again takes up what these had done.
 GOES_ON = {"convert", "train", "predict", "benchmark", "pacs"}
 
@@ -110,8 +116,20 @@ def _with_options(
             # See `hilum.training.device`, which imports torch.
             stack.enter_context(environment_variable("HILUM_DEVICE", device))
         stack.enter_context(talking(verbose=verbose, quiet=quiet, file=log_file))
-        code: int | None = app(words, exit_on_error=False, print_error=False)
+        code: int | None = app(_with_fetched(words), exit_on_error=False, print_error=False)
     return code
+
+
+def _with_fetched(words: Sequence[str]) -> Sequence[str]:
+    """The words with folders in the place of addresses of the hub."""
+    if not any(word.startswith("hf://") for word in words):
+        return words
+    from hilum.hub import fetched
+
+    if words[0] not in READ_RUNS:
+        those = ", ".join(sorted(READ_RUNS))
+        raise HilumError(f"hf://: `hilum {words[0]}` takes a folder of your own; runs of the hub go with {those}")
+    return [str(fetched(word)) if word.startswith("hf://") else word for word in words]
 
 
 def run(words: Sequence[str]) -> None:

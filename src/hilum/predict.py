@@ -18,6 +18,7 @@ from hilum.datasets.pictures import PackedPicture, Radiograph, picture_name, rea
 from hilum.detections import Detections
 from hilum.errors import NO_MEMORY, HilumError, PassingError
 from hilum.findings.finding import Algorithm
+from hilum.hub import fetched, is_address
 from hilum.printable import as_text
 from hilum.result import IMAGE_PROBABILITY, Result, at_or_above, class_probabilities, image_probability, no_detections
 from hilum.run import check_run, operating_confidence, run_config, run_digest
@@ -175,14 +176,14 @@ def read_batches(paths: Sequence[Path], batch_size: int = 16, bits: int = 8) -> 
 
 
 def load(run: str | Path) -> Predictor:
-    """Load a trained run, of whatever backend.
+    """Load a trained run, of whatever backend, out of a folder or of the Hugging Face hub, hf://OWNER/NAME@COMMIT.
 
     On Linux this process keeps from now on what memory it frees, for the next batch: see `system.keep_freed_memory`.
 
     Raises:
         HilumError: the folder is not a finished run, or its backend is not installed.
     """
-    folder = Path(run)
+    folder = fetched(run) if is_address(run) else Path(run)
     check_run(folder)
     keep_freed_memory()
     config = run_config(folder)

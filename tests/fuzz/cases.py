@@ -202,6 +202,7 @@ def dataset(place: Place) -> Words:
         [
             ["evaluate", "run", "data"],
             ["explore", "data"],
+            ["card", "data"],
             ["split", "data", "mine"],
             ["split", "data", "--check"],
             ["predict", "run", "data", "out"],
@@ -250,6 +251,7 @@ def run(place: Place) -> Words:
         [
             ["predict", "run", "tree", "out"],
             ["evaluate", "run", "data"],
+            ["card", "run", "--data", "data"],
             ["tune", "run", "data"],
             ["submit", "run", "tree", "out.csv"],
         ]
@@ -340,10 +342,13 @@ def labels(place: Place) -> Words:
 
 def marks(place: Place) -> Words:
     """A reader's marks of a worklist, and what was measured with them."""
-    place.take("found", "marks.csv", "figures.json", "run", "data")
+    place.take("found", "marks.csv", "figures.json", "scored.json", "run", "data")
     if place.rng.random() < 0.5:
         place.change("marks.csv", mutators.of_csv)
         return ["evaluate", "found", "marks.csv"]
+    if place.rng.random() < 0.5:
+        place.change("scored.json", mutators.of_json)
+        return ["card", "run", "--evaluation", "scored.json"]
     place.change("figures.json", mutators.of_json)
     return ["predict", "run", "data", "out", "--calibration", "figures.json"]
 

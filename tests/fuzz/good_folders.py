@@ -63,6 +63,7 @@ def make(base: Path) -> None:
     command("predict", "run", "data", "found", "--confidence", 0)
     _write_marks(Path("marks.csv"))
     command("evaluate", "found", "marks.csv", "--json", "figures.json")
+    command("evaluate", "run", "data", "--json", "scored.json")
     command("submit", "run", "data", "unlabelled.csv")
     _write_submission(Path("submission.csv"))
     _write_layouts()
