@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import yaml
+from commandline import hilum
 
 from hilum.cli import app
 from hilum.config import load_config, shipped_configs
@@ -36,6 +37,7 @@ NOT_RUN = {
     "# test_detr.py": "of a package of its own",
     "class TestOfThreeClasses": "goes on the block before it",
     "grounded_reports": "run by tests/converters/test_own_labels.py",
+    "hf://OWNER": "run by tests/test_hub.py, against a stand-in of the hub",
     "CompetitionTrainer": "trains; run by tests/detectors/test_competition_trainer.py",
 }
 
@@ -192,11 +194,13 @@ def place(tiny_run: Path, dataset: Path, tmp_path_factory: pytest.TempPathFactor
     shutil.copytree(tiny_run, folder / "RUN")
     shutil.copytree(tiny_run, folder / "runs" / "unet")
     shutil.copytree(dataset, folder / "DATA", ignore=shutil.ignore_patterns("cache", "explore"))
+    hilum("card", folder / "DATA")
     shutil.copy(next((sample_folder / "stage_2_test_images").glob("*.dcm")), folder / "a.dcm")
     cv2.imwrite(str(folder / "b.jpg"), np.full((64, 64), 99, np.uint8))
     return folder
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of mlcroissant
 @pytest.mark.parametrize("block", blocks("python"), ids=str)
 def test_python_runs_as_it_stands(block, place, monkeypatch, capsys):
     tree = ast.parse(block.text)
