@@ -30,7 +30,7 @@ def train(config: str, data: Path, run: Path, *overrides: str, trust: bool = Fal
     from hilum.config import load_config
     from hilum.datasets.folder import Dataset
     from hilum.run import operating_confidence, read_operating_point
-    from hilum.train import train as run_training
+    from hilum.train_run import train as run_training
     from hilum.training.distributed import is_rank_zero, processes
 
     if "=" in run.name:

@@ -25,7 +25,7 @@ def tune(run: Path, data: Path, *, at: str | None = None) -> None:
     """
     from hilum.datasets.folder import Dataset
     from hilum.training.calibrating import read_wish
-    from hilum.tune import tune as run_tuning
+    from hilum.tune_run import tune as run_tuning
 
     check_order("tune", (RUN, run), (DATA, data))
     wish = None if at is None else read_wish(at)

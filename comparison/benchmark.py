@@ -51,7 +51,7 @@ from hilum.run import (
     write_json,
 )
 from hilum.source_digest import source_digest
-from hilum.train import check_start, has_learned, same_experiment, train
+from hilum.train_run import check_start, has_learned, same_experiment, train
 from hilum.training.log import read_log
 
 CHOSEN_ON_VAL = "epochs, operating points and thresholds were chosen on val"

@@ -26,7 +26,7 @@ from hilum.errors import HilumError
 from hilum.predict import Image, Predictor
 from hilum.run import parameter_count, weights_files
 from hilum.system import memory_bytes
-from hilum.train import training_seconds
+from hilum.train_run import training_seconds
 
 BATCH_SIZE = 16
 _DISTINCT = 64  # pictures; they are all held in memory
