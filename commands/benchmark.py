@@ -55,7 +55,7 @@ def benchmark(
     from hilum.comparison.against import compare_benchmarks
     from hilum.comparison.away_tables import travel_notes, travel_table
     from hilum.comparison.benchmark import benchmark as run
-    from hilum.comparison.tables import difference_table, score_table, table_rows
+    from hilum.comparison.tables import difference_table, short_table, table_rows
     from hilum.datasets.folder import Dataset
     from hilum.pages.report import write_report
     from hilum.run import write_json
@@ -78,9 +78,9 @@ def benchmark(
         write_report(out / "report.html", found)
         classes = found.results.classes
         title = f"{data}, holdout{found.results.mean_of}"
-        table(*score_table(table_rows(found.results)), title=title, figures=True)
+        table(*short_table(table_rows(found.results)), title=title, figures=True)
         for name, results in classes.items():
-            table(*score_table(table_rows(results)), title=f"{data}, holdout, {name}", figures=True)
+            table(*short_table(table_rows(results)), title=f"{data}, holdout, {name}", figures=True)
         for name, results in (classes or {"": found.results}).items():
             for away in results.external:
                 which = f", {name}" if name else ""

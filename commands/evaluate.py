@@ -51,7 +51,7 @@ def evaluate(
     from hilum.comparison.away_tables import travel_notes, travel_table
     from hilum.comparison.chosen_metrics import checked_metrics, said_of
     from hilum.comparison.evaluate import evaluate as run
-    from hilum.comparison.tables import findings, notes, score_table, table_rows
+    from hilum.comparison.tables import findings, notes, row_of, score_table, short_table, table_rows
     from hilum.datasets.folder import Dataset
     from hilum.run import write_json
 
@@ -66,9 +66,9 @@ def evaluate(
     dataset, at_home = Dataset.open(data), Dataset.open(home) if home else None
     results, problems = run(predictions, dataset, split, confidence, at_home, metric)
     complain(*problems)
-    table(*score_table(table_rows(results)), title=f"{predictions} on {results.split}{results.mean_of}", figures=True)
-    for name, each in results.classes.items():
-        table(*score_table(table_rows(each)), title=f"{predictions} on {results.split}, {name}", figures=True)
+    for each, which in ((results, results.mean_of), *((each, f", {name}") for name, each in results.classes.items())):
+        table(*short_table(table_rows(each)), title=f"{predictions} on {results.split}{which}", figures=True)
+        table(*score_table([row_of(entry) for entry in each.entries if not entry.is_baseline]), figures=True)
     if results.home_fingerprint:
         for name, each in (results.classes or {"": results}).items():
             which = f", {name}" if name else ""

@@ -288,9 +288,7 @@ def _draw(folder: Path, source: _Source, most: int, results: Iterable["Result"])
             try:
                 image = read_radiograph(picture)
                 boxes_xyxy = result.detections.xyxy * (image.scale_xy * 2)
-                draw_boxes(
-                    image.pixels, boxes_xyxy, result.box_labels(".2f"), folder / drawn_name(number, result.image_id)
-                )
+                draw_boxes(image.pixels, boxes_xyxy, result.box_labels(), folder / drawn_name(number, result.image_id))
             except HilumError as error:  # it was there a moment ago, or no JPEG can hold it
                 complain(f"{path}: not drawn: {error}")
                 failed = True

@@ -31,11 +31,12 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = 
         title: of the table.
         figures: all columns but the first hold figures, which stand at the right.
     """
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    shown = Table(title=Text(printable(title)) if title else None, title_justify="left")
+    shown = Table(box=SIMPLE_HEAD, title=Text(printable(title)) if title else None, title_justify="left")
     for number, heading in enumerate(header):
         shown.add_column(Text(printable(heading)), justify="right" if figures and number else "left", overflow="fold")
     for row in rows:

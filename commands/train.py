@@ -44,6 +44,6 @@ def train(config: str, data: Path, run: Path, *overrides: str, trust: bool = Fal
     score = chosen.get("val_score")
     say(
         f"{run}: {chosen.get('figure', 'competition score')} {'unknown' if score is None else f'{score:.3f}'} on val "
-        f"at confidence >= {confidence_words(operating_confidence(run), 3)}, "
+        f"at confidence >= {confidence_words(operating_confidence(run))}, "
         f"which was chosen there; hilum evaluate {run} {data} tells that of holdout"
     )

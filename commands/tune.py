@@ -35,7 +35,7 @@ def tune(run: Path, data: Path, *, at: str | None = None) -> None:
     untuned, chosen = tuning.untuned, tuning.chosen
     rows = [
         ("competition score", f"{untuned.score:.3f}", f"{chosen.score:.3f}"),
-        ("boxes are kept at confidence >=", *(confidence_words(each.confidence, 3) for each in (untuned, chosen))),
+        ("boxes are kept at confidence >=", *(confidence_words(each.confidence) for each in (untuned, chosen))),
         *((f"boxes.{name}", f"{value}", f"{chosen.parameters[name]}") for name, value in untuned.parameters.items()),
     ]
     table(("on val", "untuned", "tuned"), rows)

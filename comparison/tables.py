@@ -27,6 +27,14 @@ Row = dict[str, str]
 Cells = tuple[list[str], list[list[str]]]
 """A header, and rows as wide as it."""
 MASK_ROW = "all-background mask"
+_SHORT: Mapping[str, str] = {
+    "score [95%]": "competition score [95%]",
+    "sensitivity": "box sensitivity [95%]",
+    "FP/image": "false positives an image [95%]",
+    "AUROC": "image AUROC [95%]",
+    "ms": "latency ms p50 / p95",
+}
+"""What a column of a short table is headed, and the figure that it shows."""
 _SCATTERED = 3
 
 
@@ -251,6 +259,15 @@ def score_table(rows: Sequence[Row]) -> Cells:
     """Header and rows, one row a figure: a column a figure would be wider than most terminals."""
     rows = filled(rows)
     return ["", *(row["name"] for row in rows)], [[key, *(row[key] for row in rows)] for key in list(rows[0])[1:]]
+
+
+def short_table(rows: Sequence[Row]) -> Cells:
+    """Header and rows, one row an entry, of the figures that a terminal of 80 columns has room for."""
+    chosen = [row for row in filled(rows) if row["name"] != MASK_ROW]
+    keys = [key for key in _SHORT.values() if key in chosen[0]]
+    header = ["", *(heading for heading, key in _SHORT.items() if key in keys)]
+    # The first figure keeps its bounds; of others the estimate, or the first of two, is shown.
+    return header, [[row["name"], row[keys[0]], *(row[key].partition(" ")[0] for key in keys[1:])] for row in chosen]
 
 
 def difference_table(changes: Sequence[Change]) -> Cells:

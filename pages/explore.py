@@ -104,10 +104,11 @@ def _write(out: Path, page: Page) -> None:
 def _describe(dataset: Dataset, images: Collection, test: NDArray[np.bool_] | None, progress: Progress) -> Page:
     """The page of what these boxes are."""
     kinds = class_order(shown_classes(images))
+    sheet = partial(pictures.contact_sheet, images, dataset.path.name)
     plan = {
         "The images": [
             partial(pictures.classes, images),
-            *(partial(pictures.contact_sheet, images, number, kind) for number, kind in enumerate(kinds, 1)),
+            *(partial(sheet, number, kind) for number, kind in enumerate(kinds, 1)),
         ],
         "The people": [partial(pictures.view_by_sex, images), partial(pictures.age_by_class, images)],
         "The opacities": [partial(section, images) for section in _about_boxes(images)],

@@ -266,12 +266,13 @@ def paired_dots(rows: Sequence[tuple[str, float, float]], names: tuple[str, str]
         return png()
 
 
-def contact_sheet(tiles: Sequence[tuple[NDArray[np.uint8], NDArray[np.float64], str]]) -> bytes:
+def contact_sheet(title: str, tiles: Sequence[tuple[NDArray[np.uint8], NDArray[np.float64], str]]) -> bytes:
     """Pictures side by side: (pixels, boxes as (boxes, 4) left, top, right, bottom of 0 to 1, caption) each."""
     columns = min(4, len(tiles))
     rows = -(-len(tiles) // columns)
     inch = TILE_PX / DPI
-    with _figure(columns * inch, rows * (inch + 0.11)) as (figure, png):
+    with _figure(columns * inch, rows * (inch + 0.2) + 0.15) as (figure, png):
+        figure.suptitle(title, fontsize=7)
         axes = figure.subplots(rows, columns, squeeze=False, gridspec_kw={"wspace": 0.02, "hspace": 0.02}).ravel()
         for axis in axes:
             axis.set_axis_off()
@@ -282,7 +283,7 @@ def contact_sheet(tiles: Sequence[tuple[NDArray[np.uint8], NDArray[np.float64], 
                 place = {"xy": (left, top), "width": right - left, "height": bottom - top}
                 axis.add_patch(Rectangle(**place, fill=False, edgecolor="black", linewidth=2.2))
                 axis.add_patch(Rectangle(**place, fill=False, edgecolor=BOX, linewidth=1.2))
-            axis.set_title(caption, fontsize=6, pad=2, fontweight="normal")
+            axis.set_title(caption, fontsize=5, pad=2, fontweight="normal")
         return png()
 
 

@@ -38,7 +38,7 @@ def classes(images: Collection) -> Section:
     )
 
 
-def contact_sheet(images: Collection, number: int, kind: str, most: int = 8) -> Section:
+def contact_sheet(images: Collection, name: str, number: int, kind: str, most: int = 8) -> Section:
     """Examples of one class with their boxes, spread evenly over the list of images, not picked by eye."""
     at = np.flatnonzero(shown_classes(images) == kind)
     tiles, boxes, failed = [], 0, 0
@@ -50,7 +50,7 @@ def contact_sheet(images: Collection, number: int, kind: str, most: int = 8) -> 
             continue
         found = images.boxes_xyxy[image] / np.tile(images.sizes_wh[image], 2)
         boxes += len(found)
-        tiles.append((pixels, found, str(images.views[image])))
+        tiles.append((pixels, found, f"{_shortened(images.image_ids[image])}\n{images.views[image]}".strip()))
     title = f"Examples: {kind}"
     unread = [f"{many(failed, 'picture')} could not be read."] if failed else []
     if not tiles:
@@ -59,8 +59,13 @@ def contact_sheet(images: Collection, number: int, kind: str, most: int = 8) -> 
     if boxes:
         how += " The boxes are what the readers drew."
     alt = f"{many(len(tiles), 'radiograph')} of the class {kind}, with {many(boxes, 'box', 'boxes')} drawn on them."
-    picture = Picture(f"contact-{number}", figures.contact_sheet(tiles), alt)
+    picture = Picture(f"contact-{number}", figures.contact_sheet(f"{_shortened(name)}: {kind}", tiles), alt)
     return Section(title, f"{len(tiles)} of {many(len(at), 'image')}", [how, *unread], picture, wide=True)
+
+
+def _shortened(name: str, most: int = 40) -> str:
+    """A name that fits above a picture, with its beginning and its end."""
+    return name if len(name) <= most else f"{name[: most // 2 - 2]}...{name[1 - most // 2 :]}"
 
 
 def view_by_sex(images: Collection) -> Section:

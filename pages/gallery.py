@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from hilum.class_names import confidence_text
 from hilum.datasets.folder import Split
 from hilum.datasets.pictures import read_picture
 from hilum.errors import HilumError
@@ -199,17 +200,16 @@ def _shot(split: Split, sides: Sequence[_Side], image: int, picture: str) -> str
     rows = []
     for side in sides:
         boxes, confidence, config = side.boxes[image], side.confidence[image].tolist(), side.config
-        overlay.append(
-            boxes_svg(config.mark, boxes, [f"{value:.2f}" for value in confidence], (width, height), config.number)
-        )
+        sure = list(map(confidence_text, confidence))
+        overlay.append(boxes_svg(config.mark, boxes, sure, (width, height), config.number))
         mistakes = config.measured[0].measures.mistakes
-        found = [f"{kind} ({value:.2f})" for kind, value in zip(mistakes.boxes[image], confidence, strict=True)]
+        found = [f"{kind} ({value})" for kind, value in zip(mistakes.boxes[image], sure, strict=True)]
         lost = [f"{count} {kind}" for kind, count in Counter(mistakes.truth[image]).items() if kind is not Kind.FOUND]
         score = float(side.scores[image])
         more = [*found] or ["no box"]
         if lost:
             more.append(f"of the truth: {', '.join(lost)}")
-        more.append(f"image probability {side.probability[image]:.2f}")
+        more.append(f"image probability {confidence_text(side.probability[image])}")
         told = "right: no box" if math.isnan(score) else decimal(score)
         rows.append(
             f'<li class="{config.mark}">{line_sample(config.mark)}<b>{escape(config.name)}</b> {told}'

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hilum.class_names import ONE_CLASS, Confidence, confidence_words
+from hilum.class_names import ONE_CLASS, Confidence, confidence_text, confidence_words
 from hilum.datasets.bits import as_bits
 from hilum.datasets.boxes import xyxy_to_xywh
 from hilum.errors import HilumError
@@ -27,7 +27,7 @@ from hilum.eval.calibration import Calibration
 from hilum.files import own_folder, read_regular, refuse_links, replacing, write_atomically
 from hilum.pages.page import Fold, Page, Part, Section, Table, asset, line_sample, page_html
 from hilum.pages.shots import boxes_svg, shrunk, window_html
-from hilum.pages.wording import decimal, many
+from hilum.pages.wording import many
 from hilum.result import Result
 
 PAGE: Final = "worklist.html"
@@ -257,14 +257,14 @@ def _card(number: int, result: Result, pictures: Pictures, side: int, made: Made
         frame, alt = '<span class="unread">picture could not be read</span>', f"image {number}, which could not be read"
     else:
         boxes = many(len(result.detections), "box", "boxes") if len(result.detections) else "no box"
-        lines.append(f'<span class="chance">{decimal(result.image_probability)} &middot; {boxes}</span>')
+        lines.append(f'<span class="chance">{confidence_text(result.image_probability)} &middot; {boxes}</span>')
         if made.calibration and (words := made.calibration.words(result.image_probability)):
             lines.append(f"<span>{escape(words)}</span>")
         if result.warning:
             lines.append(f'<span class="warning" title="{escape(result.warning)}">{escape(result.warning)}</span>')
         data += f' data-p="{result.image_probability:.6f}" data-w="{int(bool(result.warning))}"'
         data += f' data-src="{pictures.link(number)}"'
-        alt = f"Radiograph {number}, probability {decimal(result.image_probability)}, {boxes}"
+        alt = f"Radiograph {number}, probability {confidence_text(result.image_probability)}, {boxes}"
         frame = _frame(number, result, pictures, side, alt)
     return (
         f'<figure class="shot" {data} data-b="{len(result.detections)}"><button type="button" class="open" '
@@ -280,7 +280,7 @@ def _frame(number: int, result: Result, pictures: Pictures, side: int, alt: str)
         return '<span class="unread">picture could not be read</span>'
     jpeg = base64.b64encode(_jpeg(small, _QUALITY)).decode("ascii")
     found = result.detections
-    boxes = boxes_svg("b0", xyxy_to_xywh(found.xyxy), result.box_labels(".2f"), size_wh, 0)
+    boxes = boxes_svg("b0", xyxy_to_xywh(found.xyxy), result.box_labels(), size_wh, 0)
     return (
         f'<img src="data:image/jpeg;base64,{jpeg}" alt="{alt}" width="{small.shape[1]}" height="{small.shape[0]}" '
         f'loading="lazy" decoding="async">'

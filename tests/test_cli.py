@@ -15,6 +15,8 @@ import pytest
 from commandline import complaint, hilum
 
 import hilum.predict as hilum_predict
+from hilum.cli import WORK
+from hilum.config import shipped_configs
 from hilum.datasets.folder import Dataset
 
 TEST_IMAGES = 5  # of `sample_folder`
@@ -147,8 +149,26 @@ def test_as_a_program_of_its_own_it_does_what_it_does_in_this_process(words, cod
 
 def test_backends_and_configs():
     assert "resnet" in hilum("backends").stdout
-    assert "sample/yolo" in hilum("config").stdout
+    listed = hilum("config").stdout
+    assert [name for name in shipped_configs() if f"  {name} " not in listed] == []
+    assert max(map(len, listed.splitlines())) <= 80
     assert "image_size: 96" in hilum("config", "sample/unet", "image_size=96").stdout
+
+
+def test_help_leads_through_the_work_in_its_order():
+    shown = hilum("--help").stdout
+    places = [shown.index(f"\n│ {name} ") for commands in WORK.values() for name in (c.__name__ for c in commands)]
+    assert places == sorted(places)
+    assert shown.index("─ Options ─") > places[-1]
+
+
+@pytest.mark.parametrize("command", [command for commands in WORK.values() for command in commands])
+def test_help_of_a_command_ends_with_what_follows_it(command):
+    name = command.__name__
+    last = " ".join(hilum(name, "--help").stdout.rpartition("\nNext: ")[2].split())
+    known = {command.__name__ for commands in WORK.values() for command in commands}
+    assert last
+    assert set(re.findall(r"hilum ([a-z]+)", last)) <= known - {name}
 
 
 def test_an_empty_source(tmp_path):

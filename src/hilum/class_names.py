@@ -12,6 +12,7 @@ MOST_CLASSES: Final = 64
 Confidence = float | tuple[float, ...]
 """From which on boxes are kept: one for all, or one for each of several classes."""
 _LONGEST = 64  # characters
+_MOST_DECIMALS = 6
 
 
 def check_class_names(names: Sequence[str]) -> tuple[str, ...]:
@@ -55,11 +56,23 @@ def here_is(names: Sequence[str], any_of: str = "") -> str:
     return "" if tuple(names) == ONE_CLASS else f"Here an opacity is{any_of}: {', '.join(names)}. "
 
 
-def confidence_words(confidence: Confidence, decimals: int = 2) -> str:
+def confidence_words(confidence: Confidence) -> str:
     """From which confidence on boxes are kept, for people: "0.35", or of several classes "0.20 to 0.55, by class"."""
     if not isinstance(confidence, tuple):
-        return f"{confidence:.{decimals}f}"
-    return f"{min(confidence):.{decimals}f} to {max(confidence):.{decimals}f}, by class"
+        return confidence_text(confidence)
+    return f"{confidence_text(min(confidence))} to {confidence_text(max(confidence))}, by class"
+
+
+def confidence_text(value: float) -> str:
+    """A confidence or a probability, for people; what is near 0 or 1 does not read as if it were it.
+
+    >>> [confidence_text(value) for value in (0.3512, 0.0042, 0.99962, 0.0, 1.0)]
+    ['0.35', '0.004', '0.9996', '0.00', '1.00']
+    """
+    decimals = 2
+    while decimals < _MOST_DECIMALS and 0 < value < 1 and round(value, decimals) in {0, 1}:
+        decimals += 1
+    return f"{value:.{decimals}f}"
 
 
 def class_names_of(record: Mapping[str, Any]) -> tuple[str, ...]:

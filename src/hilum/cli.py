@@ -4,12 +4,12 @@ Whatever is heavy is imported inside the commands, so that `hilum --help` is qui
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App, Group, Parameter
 
 from hilum import __version__
 from hilum.commands.ablate import ablate
@@ -39,32 +39,45 @@ app = App(
     help="Train and compare detectors of lung opacity on chest radiographs. Research software, not a medical device.",
     suppress_keyboard_interrupt=False,  # main says what to do then
 )
-for command in (
-    sample,
-    convert,
-    split,
-    explore,
-    train,
-    tune,
-    predict,
-    evaluate,
-    benchmark,
-    ablate,
-    submit,
-    pick,
-    relabel,
-    export,
-    pacs,
-    backends,
-    config,
-):
-    app.command(command)
+# The commands in the order of the work, by what they are for; a command's help ends with what follows it.
+WORK: dict[str, dict[Callable[..., object], str]] = {
+    "Data": {
+        sample: "hilum convert OUT DATA",
+        convert: "hilum explore DATA, then hilum train CONFIG DATA RUN",
+        explore: "hilum split DATA NAME, where it says that the split leaks; else hilum train CONFIG DATA RUN",
+        split: "hilum train CONFIG DATA/splits/NAME RUN",
+        pick: "label the pictures in CVAT or Label Studio, then hilum relabel DATA LABELS OUT",
+        relabel: "hilum explore OUT, then hilum train CONFIG OUT RUN",
+    },
+    "Detectors": {
+        backends: "pip install what is missing, then hilum config",
+        config: "hilum train CONFIG DATA RUN",
+        train: "hilum tune RUN DATA, or at once hilum predict RUN DATA PREDICTIONS",
+        tune: "hilum predict RUN DATA PREDICTIONS",
+        predict: "hilum evaluate PREDICTIONS DATA, where there are labels; else look at PREDICTIONS/worklist.html",
+    },
+    "Comparison": {
+        evaluate: "hilum benchmark DATA CONFIG RUN, to put it beside others",
+        benchmark: "hilum ablate RUN DATA for a composed run, hilum export RUN --format openvino for a CPU",
+        ablate: "hilum export RUN --format openvino",
+        submit: "upload the file to Kaggle",
+    },
+    "Use": {
+        export: "hilum predict EXPORTED IMAGES PREDICTIONS",
+        pacs: "hilum explore DATA on what was received, and labels by hilum pick",
+    },
+}
+for place, (purpose, commands) in enumerate(WORK.items()):
+    group = Group(purpose, sort_key=place)
+    for number, (command, following) in enumerate(commands.items()):
+        app.command(command, group=group, sort_key=number, help_epilogue=f"Next: {following}.")
 
 # Interrupted, the same command again takes up what these had done.
 GOES_ON = {"convert", "train", "predict", "benchmark", "pacs"}
 
 
 app.meta.suppress_keyboard_interrupt = False
+app.meta.group_parameters = app["--help"].group = app["--version"].group = Group("Options", sort_key=len(WORK))
 
 
 @app.meta.default

@@ -104,6 +104,12 @@ def shipped_configs() -> list[str]:
     return sorted(path.relative_to(SHIPPED).with_suffix("").as_posix() for path in SHIPPED.rglob("*.yaml"))
 
 
+def title_of(shipped: str) -> str:
+    """What a shipped config is: the sentence that its file begins with."""
+    first = (SHIPPED / f"{shipped}.yaml").read_text(encoding="utf-8").partition("\n")[0]
+    return first.removeprefix("# ").removesuffix(".")
+
+
 def find_config(source: str) -> Path:
     """The file behind a path or the name of a shipped config.
 

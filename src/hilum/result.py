@@ -11,7 +11,7 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 
-from hilum.class_names import ONE_CLASS, Confidence
+from hilum.class_names import ONE_CLASS, Confidence, confidence_text
 from hilum.datasets.letterbox import Letterbox
 from hilum.detections import Detections
 from hilum.dicom.header import NOTHING_SAID, Description
@@ -56,9 +56,9 @@ class Result:
     class_names: tuple[str, ...] = ONE_CLASS
     class_probabilities: tuple[float, ...] = ()
 
-    def box_labels(self, number: str) -> list[str]:
-        """What is written at each box: its confidence, in a format such as ".2f"; its class before it, of several."""
-        sure = [format(value, number) for value in self.detections.confidence.tolist()]
+    def box_labels(self) -> list[str]:
+        """What is written at each box: its confidence; its class before it, of several."""
+        sure = list(map(confidence_text, self.detections.confidence.tolist()))
         return list(map(" ".join, zip(self.box_classes(), sure, strict=True))) if self._several else sure
 
     def box_classes(self) -> list[str]:

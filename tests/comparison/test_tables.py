@@ -7,7 +7,7 @@ import numpy as np
 from hilum.comparison.cost import Cost, Latency, Throughput
 from hilum.comparison.peak_memory import PeakMemory
 from hilum.comparison.results import Entry, MaskFigures, Reported, Results
-from hilum.comparison.tables import findings, pointed_out, reported_on, scattered_latency
+from hilum.comparison.tables import findings, pointed_out, reported_on, scattered_latency, short_table, table_rows
 from hilum.eval.bootstrap import UNKNOWN, Interval
 from hilum.eval.figures import KindCounts
 from hilum.eval.strata import Gap, Strata
@@ -84,3 +84,10 @@ def test_times_of_a_machine_that_had_something_else_to_do_are_told():
     (line,) = scattered_latency(results(*entries))
     assert line.startswith("Latency of disturbed: ")
     assert scattered_latency(results(*entries[:2])) == []
+
+
+def test_the_short_table_fits_a_terminal_with_the_first_figures_bounds_alone():
+    entry = Entry(name="sample-resnet", score=Interval(0.5, 0.25, 0.75), auroc=Interval(0.9, 0.8, 1.0))
+    header, rows = short_table(table_rows(results(Entry(name="nothing predicted", backend=None), entry)))
+    assert header == ["", "score [95%]", "AUROC"]
+    assert rows == [["nothing predicted", "", ""], ["sample-resnet", "0.500 [0.250, 0.750]", "0.900"]]
