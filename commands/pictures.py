@@ -35,7 +35,10 @@ def picture_paths(source: Path) -> list[Path]:
             raise HilumError(f"{source}: more than {_MAX_LIST_BYTES >> 20} MiB; a path a line is expected")
         return _all_listed(Path(), os.fsdecode(content.removeprefix(codecs.BOM_UTF8)), str(source))
     if source.is_dir():
-        return pictures_below(source)
+        try:
+            return pictures_below(source)
+        except HilumError as error:
+            raise error.within(source) from error
     if not source.exists():
         raise HilumError(f"{source}: no such file or folder")
     if source.suffix.lower() != ".txt":

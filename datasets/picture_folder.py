@@ -19,13 +19,13 @@ def pictures_below(source: Path) -> list[Path]:
     else lies there is counted, by kind, in one line of the log.
 
     Raises:
-        HilumError: it has none, is a run, or holds predictions.
+        HilumError: it has none, is a run, or holds predictions; the reason alone.
         OSError: a disk is gone, or too many files are open.
     """
     if (source / "config.yaml").is_file() and (source / "environment.json").is_file():
-        raise HilumError(f"{source}: is a run folder, whose pictures are figures; give a folder of radiographs")
+        raise HilumError("is a run folder, whose pictures are figures; give a folder of radiographs")
     if (source / "images.csv").is_file() and (source / "predictions.json").is_file():
-        raise HilumError(f"{source}: holds predictions, whose pictures are drawn; give a folder of radiographs")
+        raise HilumError("holds predictions, whose pictures are drawn; give a folder of radiographs")
     if source.name == "images" and (source.parent / CONVERSION).is_file():
         log.warning(f"{source}: has all pictures of a dataset folder; give {source.parent} for those of one split")
     paths: list[Path] = []
@@ -46,7 +46,7 @@ def pictures_below(source: Path) -> list[Path]:
     passed_over = f"passed over: {counted(left)}" if left else ""
     if not paths:
         more = f"; {passed_over}" if left else ""
-        raise HilumError(f"{source}: no {', '.join(SUFFIXES)} file in this folder, and no other DICOM file{more}")
+        raise HilumError(f"no {', '.join(SUFFIXES)} file in this folder, and no other DICOM file{more}")
     if left:
         log.warning(f"{source}: {passed_over}")
     return sorted(paths)

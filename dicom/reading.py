@@ -23,7 +23,7 @@ from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGBaseline8Bit
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
 
-from hilum.dicom.display import display_of
+from hilum.dicom.display import LUT_TAGS, display_of
 from hilum.dicom.header import (
     COLUMNS,
     HEADER_TAGS,
@@ -43,7 +43,7 @@ from hilum.dicom.rendering import Display, Rendered, Stored, Window, render, win
 from hilum.errors import NO_MEMORY, HilumError, PassingError
 from hilum.files import open_regular, read_regular
 
-_PIXEL_DATA = 0x7FE00010
+_PIXEL_DATA, _TRANSFER_SYNTAX = 0x7FE00010, 0x00020010
 _NUMBERS = frozenset(  # US or SS
     {0x00280002, 0x00280006, 0x00280010, 0x00280011, *range(0x00280100, 0x00280104), 0x00280120, 0x00280121}
 )
@@ -118,12 +118,58 @@ def read_dicom(source: Path | bytes, more_tags: Collection[int] = ()) -> pydicom
             dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
     if not known:
         raise HilumError("not a DICOM file")
+    return _checked(dataset)
+
+
+def needed_of(parsed: pydicom.Dataset) -> pydicom.Dataset:
+    """What `read_dicom` gives of a file, of one that somebody has parsed; theirs stays as it is.
+
+    Raises:
+        HilumError: as of `read_dicom`.
+    """
+    quiet_pydicom()
+    with _as_reason("a damaged DICOM object"):
+        needed = _only(parsed, HEADER_TAGS)
+        for element in _elements(parsed, [_PIXEL_DATA]):
+            value = element.value or b""
+            if not isinstance(value, bytes) or len(value) > MAX_BYTES:
+                raise HilumError(f"its pixel data (7FE0,0010) is not of bytes, or of more than {MAX_BYTES >> 20} MiB")
+            needed.add(DataElement(_PIXEL_DATA, "OW" if element.VR == "OW" else "OB", value))
+        said = _text(getattr(parsed, "file_meta", None) or pydicom.Dataset(), _TRANSFER_SYNTAX)
+        implicit = parsed.original_encoding[0]
+        needed.file_meta = pydicom.dataset.FileMetaDataset()
+        by_encoding = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+        needed.file_meta.TransferSyntaxUID = UID(said) if said else by_encoding
+    return _checked(needed)
+
+
+def _checked(dataset: pydicom.Dataset) -> pydicom.Dataset:
     _check_kind(header_of(dataset))
     if _PIXEL_DATA not in dataset:  # a file that breaks off is read up to there
         raise HilumError("no pixel data (7FE0,0010): cut short, or not a picture")
     if not dataset.PixelData:
         raise HilumError("its pixel data (7FE0,0010) is empty")
     return dataset
+
+
+def _only(parsed: pydicom.Dataset, tags: Collection[int]) -> pydicom.Dataset:
+    """A data set of these elements, and of their items in sequences, which are look-up tables."""
+    kept = pydicom.Dataset()
+    for element in _elements(parsed, tags):
+        items = element.value if isinstance(element, DataElement) and element.VR == "SQ" else None
+        own = [_only(item, LUT_TAGS) for item in items or []]
+        kept[element.tag] = element if items is None else DataElement(element.tag, "SQ", own)
+    return kept
+
+
+def _elements(parsed: pydicom.Dataset, tags: Collection[int]) -> Iterator[DataElement | RawDataElement]:
+    """Those that are there, none of them converted in its place; a value that was left in the file is read."""
+    for tag in tags:
+        element = parsed.get_item(tag, keep_deferred=True)
+        if isinstance(element, RawDataElement) and element.value is None and element.length:
+            element = parsed.get_item(tag)
+        if element is not None:
+            yield element
 
 
 def _parsed(content: bytes, more_tags: Collection[int], *, force: bool) -> pydicom.FileDataset:
