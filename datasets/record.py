@@ -32,7 +32,11 @@ class Conversion(TypedDict, total=False):
         source: name of what was converted.
         class_names: of what is looked for, in the order of their ids; those of the challenge where missing.
         rendering: how pictures were written, such as `bits`.
-        images: labelled ones.
+        images, positive_images, unlabelled_images: labelled ones, those of them with boxes, and those without labels.
+        boxes, label_rows: in the labelled images, and in the label table.
+        untouched_jpeg: pictures whose JPEG stream was kept as it is.
+        classes: images of each class of the source, or kind.
+        splits: how many `images` and `positive_images` each has.
         patients_known: whether it was said whose the images are.
         images_without_patient: how many of them are of nobody known.
         parent_fingerprint: of the data that a further split was made from.
@@ -49,6 +53,13 @@ class Conversion(TypedDict, total=False):
     class_names: Annotated[list[str], AfterValidator(_checked)]
     rendering: dict[str, Any]
     images: Count
+    positive_images: Count
+    unlabelled_images: Count
+    boxes: Count
+    label_rows: Count
+    untouched_jpeg: Count
+    classes: dict[str, Count]
+    splits: dict[str, dict[str, Count]]
     patients_known: bool
     images_without_patient: Count
     parent_fingerprint: str
