@@ -74,7 +74,7 @@ def convert(
         >>> import hilum
         >>> data = hilum.convert("KAGGLE", "MINE", patients="KAGGLE/patient_map.csv", workers=1)
         >>> data.conversion["images"], data.conversion["left_out"], len(data.split("train"))
-        (24, {}, 17)
+        (24, {}, 21)
     """
     check_values(convert, locals())
     from hilum.converters.cluster import cluster

@@ -43,6 +43,12 @@ class _Unfit(NamedTuple):
 class Predictor:
     """A trained backend at its operating point, calibrated. It keeps nothing between calls.
 
+    Examples:
+        >>> import hilum
+        >>> predictor = hilum.load("RUN")
+        >>> predictor.class_names, 0 <= predictor.confidence <= 1
+        (('opacity',), True)
+
     Attributes:
         backend: whose confidences and probabilities are not calibrated.
         confidence: from which on boxes are kept, in calibrated units.
@@ -84,13 +90,14 @@ class Predictor:
         Raises:
             PassingError: as `raise_passing` says.
 
-        >>> import pydicom, hilum
-        >>> predictor = hilum.load("RUN")
-        >>> of_bytes, of_dataset = predictor.predict([open("a.dcm", "rb").read(), pydicom.dcmread("a.dcm")])
-        >>> of_bytes.image_probability == of_dataset.image_probability
-        True
-        >>> [result.error for result in predictor.predict([b"no picture", "a.dcm"])]
-        ['input 0: not a DICOM file', None]
+        Examples:
+            >>> import hilum
+            >>> import pydicom
+            >>> predictor = hilum.load("RUN")
+            >>> [result.image_id for result in predictor.predict(["a.dcm", pydicom.dcmread("a.dcm"), "STUDIES"])]
+            ['a', '1', 'a', 'b']
+            >>> [result.error for result in predictor.predict([b"no picture", "a.dcm"])]
+            ['input 0: not a DICOM file', None]
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
@@ -195,11 +202,12 @@ def read_batches(paths: Sequence[Path], batch_size: int = 16, bits: int = 8) -> 
 def load(run: str | Path) -> Predictor:
     """Load a trained run, of whatever backend.
 
-    >>> import hilum
-    >>> for result in hilum.load("RUN").predict("STUDIES"):
-    ...     print(result.image_id, 0 <= result.image_probability <= 1, result.error)
-    a True None
-    b True None
+    Examples:
+        >>> import hilum
+        >>> for result in hilum.load("RUN").predict("STUDIES"):
+        ...     print(result.image_id, 0 <= result.image_probability <= 1, result.error)
+        a True None
+        b True None
 
     On Linux this process keeps from now on what memory it frees, for the next batch: see `system.keep_freed_memory`.
 
