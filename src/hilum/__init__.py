@@ -47,8 +47,7 @@ def __getattr__(name: str) -> Any:
     """Import what needs torch and cv2 only when it is asked for, so that `hilum --help` is quick."""
     if name not in __all__:
         raise AttributeError(f"module 'hilum' has no attribute '{name}'")
-    module = import_module(f"hilum.{_ELSEWHERE.get(name, f'commands.{name}')}")
-    return globals().setdefault(name, getattr(module, name))
+    return getattr(import_module(f"hilum.{_ELSEWHERE.get(name, f'commands.{name}')}"), name)
 
 
 def __dir__() -> list[str]:

@@ -85,7 +85,7 @@ class Predictor:
 
         Yields:
             Exactly one Result an input, of a folder one a picture, in order; a bad one gives one with `error`, which
-            names the place of an input without a name of its own, from 0.
+            begins with the place, from 0, where an input of several has no name of its own.
 
         Raises:
             PassingError: as `raise_passing` says.
@@ -312,7 +312,7 @@ def _decoded(
         decoded = _decode(image, bits)
         if look and isinstance(decoded, Radiograph):
             look(number, decoded)
-        if isinstance(decoded, HilumError) and _name(image) is None:
+        if ahead and isinstance(decoded, HilumError) and _name(image) is None:
             kind = PassingError if isinstance(decoded, PassingError) else HilumError
             return kind(f"input {number}: {decoded}")
         return decoded
