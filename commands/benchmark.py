@@ -11,8 +11,9 @@ from cyclopts import Parameter
 from hilum.commands.arguments import CONFIG_OR_RUN, DATA, check_order
 from hilum.commands.options import AnyPath, Positive, check_values, path_of
 from hilum.commands.pictures import picture_paths
-from hilum.commands.terminal import complain, say, table
+from hilum.commands.terminal import say, table
 from hilum.errors import HilumError
+from hilum.talk import log
 
 if TYPE_CHECKING:
     from hilum.comparison.results import Change, Results
@@ -92,7 +93,17 @@ def benchmark(
         options += ["--trust"] if trust else []
         command = shlex.join(["hilum", "benchmark", str(data), *map(str, configs), *options])
         files = picture_paths(dicom) if dicom else []
-        found = run(dataset, loaded, out, seeds=seeds, tell=complain, dicoms=files, command=command, external=elsewhere)
+        found = run(
+            dataset,
+            loaded,
+            out,
+            seeds=seeds,
+            tell=log.info,
+            warn=log.warning,
+            dicoms=files,
+            command=command,
+            external=elsewhere,
+        )
         write_report(out / "report.html", found)
     changes = compare_benchmarks(out, against, dataset) if against else []
     if against:

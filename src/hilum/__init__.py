@@ -21,6 +21,14 @@ if TYPE_CHECKING:
     from hilum.errors import HilumError
     from hilum.predict import Predictor, load
     from hilum.result import Result
+else:
+
+    def __getattr__(name: str) -> Any:
+        """Import what needs torch and cv2 only when it is asked for, so that `hilum --help` is quick."""
+        if name not in __all__:
+            raise AttributeError(f"module 'hilum' has no attribute '{name}'")
+        return getattr(import_module(f"hilum.{_ELSEWHERE.get(name, f'commands.{name}')}"), name)
+
 
 __version__ = "0.2.0"
 __all__ = [
@@ -41,13 +49,6 @@ _ELSEWHERE = {"Detections": "detections", "HilumError": "errors", "Predictor": "
 _ELSEWHERE |= {"load": "predict"}
 
 keep_private()
-
-
-def __getattr__(name: str) -> Any:
-    """Import what needs torch and cv2 only when it is asked for, so that `hilum --help` is quick."""
-    if name not in __all__:
-        raise AttributeError(f"module 'hilum' has no attribute '{name}'")
-    return getattr(import_module(f"hilum.{_ELSEWHERE.get(name, f'commands.{name}')}"), name)
 
 
 def __dir__() -> list[str]:
