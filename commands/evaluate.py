@@ -92,31 +92,26 @@ def show_evaluation(
     **_: object,
 ) -> None:
     """Print the figures, and what is to be known of them."""
+    from hilum.comparison import tables
     from hilum.comparison.away_tables import travel_notes, travel_table
     from hilum.comparison.chosen_metrics import checked_metrics, said_of
     from hilum.comparison.marked import MarkedEvaluation
-    from hilum.comparison.tables import (
-        findings,
-        marked_notes,
-        marked_table,
-        notes,
-        row_of,
-        score_table,
-        short_table,
-        table_rows,
-    )
     from hilum.datasets.folder import Dataset
 
     if isinstance(results, MarkedEvaluation):
-        table(*marked_table(results), title=f"{predictions} as {data} has it", figures=True)
-        say(*marked_notes(results))
+        table(*tables.marked_table(results), title=f"{predictions} as {data} has it", figures=True)
+        say(*tables.marked_notes(results))
         return
     for each, which in ((results, results.mean_of), *((each, f", {name}") for name, each in results.classes.items())):
-        table(*short_table(table_rows(each)), title=f"{predictions} on {results.split}{which}", figures=True)
-        table(*score_table([row_of(entry) for entry in each.entries if not entry.is_baseline]), figures=True)
+        table(
+            *tables.short_table(tables.table_rows(each)), title=f"{predictions} on {results.split}{which}", figures=True
+        )
+        table(
+            *tables.score_table([tables.row_of(entry) for entry in each.entries if not entry.is_baseline]), figures=True
+        )
     if results.home_fingerprint:
         for name, each in (results.classes or {"": results}).items():
             which = f", {name}" if name else ""
             table(*travel_table(each.entries), title=f"{data} beside {home}, holdout{which}", figures=True)
             say(*travel_notes(each.entries))
-    say(*findings(results), *notes(results), *said_of(checked_metrics(metric, Dataset.open(data))))
+    say(*tables.findings(results), *tables.notes(results), *said_of(checked_metrics(metric, Dataset.open(data))))

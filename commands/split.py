@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from annotated_types import Ge, Gt, Lt
 from cyclopts import Parameter, validators
 
 from hilum.commands.arguments import DATA, NAME, check_order
@@ -38,12 +39,12 @@ def split(
     seed: Seed = 0,
     by: Literal["patient", "image"] | None = None,
     shares: Annotated[tuple[float, float, float] | None, Parameter(negative="")] = None,
-    folds: Annotated[int | None, Parameter(validator=validators.Number(gte=3))] = None,
+    folds: Annotated[int, Ge(3), Parameter(validator=validators.Number(gte=3))] | None = None,
     stage1: AnyPath | None = None,
     report: Literal[2560, 5000] | None = None,
     holdout_list: AnyPath | None = None,
     val_list: AnyPath | None = None,
-    val_share: Annotated[float | None, Parameter(validator=validators.Number(gt=0, lt=1))] = None,
+    val_share: Annotated[float, Gt(0), Lt(1), Parameter(validator=validators.Number(gt=0, lt=1))] | None = None,
     keep_shared: Annotated[bool, Parameter(negative="")] = False,
     patients: AnyPath | None = None,
     out: AnyPath | None = None,

@@ -116,7 +116,7 @@ def benchmark(
     refuse_links(out, *(f"predictions/{name}/{folder}" for name, *_ in planned for folder in folders))
     _check_all(planned, configs, data, out)  # before the first is trained
     for place in places:
-        place.look(data, tell, warn or tell)
+        place.look(data, tell, warn)
     sides = [OfClass.begin(class_id, holdout, val, training, places) for class_id in range(len(holdout.class_names))]
     for name, group, config, run in planned:
         kept = out / "predictions" / name

@@ -26,9 +26,6 @@ from hilum.errors import HilumError
 
 _PADDING, _PADDING_LIMIT = 0x00280120, 0x00280121
 _LUT_DESCRIPTOR, _LUT_DATA = 0x00283002, 0x00283006
-LUT_TAGS = (_LUT_DESCRIPTOR, _LUT_DATA)
-"""What is read of a table."""
-
 _MAX_LUT_BYTES = 1 << 20  # 65,536 entries take an eighth of it
 
 

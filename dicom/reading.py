@@ -10,6 +10,7 @@ import warnings
 import zlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from io import BytesIO
 from pathlib import Path
 from typing import Literal
@@ -23,7 +24,7 @@ from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGBaseline8Bit
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
 
-from hilum.dicom.display import LUT_TAGS, display_of
+from hilum.dicom.display import display_of
 from hilum.dicom.header import (
     COLUMNS,
     HEADER_TAGS,
@@ -128,17 +129,21 @@ def needed_of(parsed: pydicom.Dataset) -> pydicom.Dataset:
         HilumError: as of `read_dicom`.
     """
     quiet_pydicom()
+    needed = pydicom.Dataset()
     with _as_reason("a damaged DICOM object"):
-        needed = _only(parsed, HEADER_TAGS)
-        for element in _elements(parsed, [_PIXEL_DATA]):
-            value = element.value or b""
-            if not isinstance(value, bytes) or len(value) > MAX_BYTES:
-                raise HilumError(f"its pixel data (7FE0,0010) is not of bytes, or of more than {MAX_BYTES >> 20} MiB")
-            needed.add(DataElement(_PIXEL_DATA, "OW" if element.VR == "OW" else "OB", value))
+        for tag in (*HEADER_TAGS, _PIXEL_DATA):
+            element = parsed.get_item(tag, keep_deferred=True)  # as it is held, not converted in its place
+            if isinstance(element, RawDataElement) and element.value is None and element.length:
+                element = parsed.get_item(tag)  # that was left in the file
+            if element is not None:
+                needed[tag] = deepcopy(element) if tag in {MODALITY_LUT, VOI_LUT} else element  # items know their place
+        pixels = needed.get_item(_PIXEL_DATA)
+        value = b"" if pixels is None else pixels.value or b""
+        if not isinstance(value, bytes) or len(value) > MAX_BYTES:
+            raise HilumError(f"its pixel data (7FE0,0010) is not of bytes, or of more than {MAX_BYTES >> 20} MiB")
         said = _text(getattr(parsed, "file_meta", None) or pydicom.Dataset(), _TRANSFER_SYNTAX)
-        implicit = parsed.original_encoding[0]
+        by_encoding = ImplicitVRLittleEndian if parsed.original_encoding[0] else ExplicitVRLittleEndian
         needed.file_meta = pydicom.dataset.FileMetaDataset()
-        by_encoding = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
         needed.file_meta.TransferSyntaxUID = UID(said) if said else by_encoding
     return _checked(needed)
 
@@ -150,26 +155,6 @@ def _checked(dataset: pydicom.Dataset) -> pydicom.Dataset:
     if not dataset.PixelData:
         raise HilumError("its pixel data (7FE0,0010) is empty")
     return dataset
-
-
-def _only(parsed: pydicom.Dataset, tags: Collection[int]) -> pydicom.Dataset:
-    """A data set of these elements, and of their items in sequences, which are look-up tables."""
-    kept = pydicom.Dataset()
-    for element in _elements(parsed, tags):
-        items = element.value if isinstance(element, DataElement) and element.VR == "SQ" else None
-        own = [_only(item, LUT_TAGS) for item in items or []]
-        kept[element.tag] = element if items is None else DataElement(element.tag, "SQ", own)
-    return kept
-
-
-def _elements(parsed: pydicom.Dataset, tags: Collection[int]) -> Iterator[DataElement | RawDataElement]:
-    """Those that are there, none of them converted in its place; a value that was left in the file is read."""
-    for tag in tags:
-        element = parsed.get_item(tag, keep_deferred=True)
-        if isinstance(element, RawDataElement) and element.value is None and element.length:
-            element = parsed.get_item(tag)
-        if element is not None:
-            yield element
 
 
 def _parsed(content: bytes, more_tags: Collection[int], *, force: bool) -> pydicom.FileDataset:

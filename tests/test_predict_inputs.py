@@ -123,8 +123,6 @@ def test_a_data_set_stays_as_it_is(content):
 def test_nothing_is_kept_of_a_data_set_but_what_may_leave_it(content, planted_name):
     dataset = pydicom.dcmread(io.BytesIO(content))
     dataset.PatientComments = planted_name
-    if "VOILUTSequence" in dataset:
-        dataset.VOILUTSequence[0].LUTExplanation = planted_name
     assert planted_name in str(dataset)
     kept = needed_of(dataset)
     assert {element.tag for element in kept} <= {*HEADER_TAGS, 0x7FE00010}

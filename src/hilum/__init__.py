@@ -31,22 +31,10 @@ else:
 
 
 __version__ = "0.2.0"
-__all__ = [
-    "Detections",
-    "HilumError",
-    "Predictor",
-    "Result",
-    "__version__",
-    "benchmark",
-    "convert",
-    "evaluate",
-    "load",
-    "split",
-    "train",
-    "tune",
-]
-_ELSEWHERE = {"Detections": "detections", "HilumError": "errors", "Predictor": "predict", "Result": "result"}
-_ELSEWHERE |= {"load": "predict"}
+__all__ = ["Detections", "HilumError", "Predictor", "Result", "__version__", "load"]
+__all__ += ["benchmark", "convert", "evaluate", "split", "train", "tune"]  # each a command, too
+_ELSEWHERE = dict.fromkeys(["Predictor", "load"], "predict")
+_ELSEWHERE |= {"Detections": "detections", "HilumError": "errors", "Result": "result"}
 
 keep_private()
 

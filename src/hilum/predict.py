@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,13 +30,6 @@ from hilum.training.calibrating import calibrated
 from hilum.training.validation import best_operating_point
 
 Look = Callable[[int, Radiograph], None]
-
-
-class _Unfit(NamedTuple):
-    """A folder, and why it gives no picture."""
-
-    folder: Path
-    reason: HilumError
 
 
 @dataclass(frozen=True)
@@ -259,16 +252,13 @@ def _is_folder(image: object) -> TypeIs[str | Path]:
     return isinstance(image, str | Path) and os.path.isdir(image)  # noqa: PTH112 - Path's raises where a name is none
 
 
-def _unfolded(images: Iterable[Image]) -> Iterator[Image | _Unfit]:
-    """The pictures of folders in the places of these; why there are none, in that of one without."""
+def _unfolded(images: Iterable[Image]) -> Iterator[Image]:
+    """The pictures of folders in the places of these; the folder itself where it gives none: its reading says why."""
     for image in images:
-        if not _is_folder(image):
-            yield image
-            continue
         try:
-            yield from _pictures_of(Path(image))
-        except HilumError as error:
-            yield _Unfit(Path(image), error)
+            yield from _pictures_of(Path(image)) if _is_folder(image) else [image]
+        except HilumError:
+            yield image
 
 
 def _pictures_of(folder: Path) -> list[Path]:
@@ -281,10 +271,10 @@ def _pictures_of(folder: Path) -> list[Path]:
         raise PassingError(f"cannot be read: {error.strerror}") from error
 
 
-def _decode(image: Image | _Unfit, bits: int) -> Radiograph | HilumError:
-    if isinstance(image, _Unfit):
-        return image.reason
+def _decode(image: Image, bits: int) -> Radiograph | HilumError:
     try:
+        if _is_folder(image):
+            _pictures_of(Path(image))
         return read_radiograph(image, bits)
     except HilumError as error:
         return error
@@ -294,20 +284,19 @@ def _decode(image: Image | _Unfit, bits: int) -> Radiograph | HilumError:
         return HilumError("cannot be read: damaged in a way that nothing here expects")
 
 
-def _name(image: Image | _Unfit) -> str | None:
+def _name(image: Image) -> str | None:
     """That of a file whose path is known; None of an input without one."""
     if isinstance(image, PackedPicture) and not is_open(image):
         return picture_name(image.name.rpartition("/")[2])
-    path = image.folder if isinstance(image, _Unfit) else image
-    return picture_name(path) if isinstance(path, str | Path) else None
+    return picture_name(image) if isinstance(image, str | Path) else None
 
 
 def _decoded(
-    images: Iterable[Image | _Unfit], ahead: int, look: Look | None = None, bits: int = 8
+    images: Iterable[Image], ahead: int, look: Look | None = None, bits: int = 8
 ) -> Iterator[tuple[str, Radiograph | HilumError]]:
     """Decoded in threads, so many ahead of what is asked for; here, where nothing is."""
 
-    def read(item: tuple[int, Image | _Unfit]) -> Radiograph | HilumError:
+    def read(item: tuple[int, Image]) -> Radiograph | HilumError:
         number, image = item
         decoded = _decode(image, bits)
         if look and isinstance(decoded, Radiograph):
