@@ -1,11 +1,41 @@
-"""Types of the values that several commands take."""
+"""Types of the values that several commands take, and the check of what Python calls their functions with."""
 
-from typing import Annotated, Literal
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
+from annotated_types import Ge, Le
 from cyclopts import Parameter, validators
 
+AnyPath = Path | str
 Split = Literal["train", "val", "holdout"]
-Positive = Annotated[int, Parameter(validator=validators.Number(gte=1))]
-Seed = Annotated[int, Parameter(validator=validators.Number(gte=0))]
-Share = Annotated[float | None, Parameter(validator=validators.Number(gte=0, lte=1))]
+# Bounds twice: for the command line, whose errors name the option, and for Python.
+Positive = Annotated[int, Ge(1), Parameter(validator=validators.Number(gte=1))]
+Seed = Annotated[int, Ge(0), Parameter(validator=validators.Number(gte=0))]
+Share = Annotated[float, Ge(0), Le(1), Parameter(validator=validators.Number(gte=0, lte=1))] | None
 PickBy = Literal["mixed", "uncertainty", "disagreement", "diversity", "random"]
+
+
+def path_of(given: AnyPath | None) -> Path | None:
+    """The path that was given, perhaps as text, if one was."""
+    return None if given is None else Path(given)
+
+
+def check_values(function: Callable[..., object], given: Mapping[str, Any]) -> None:
+    """Check what a command's function is called with, as the command line does: its parameters say what they take.
+
+    Args:
+        function: of the command.
+        given: its `locals()`, when it begins.
+
+    Raises:
+        HilumError: a value is of another type, or out of range.
+    """
+    from pydantic import TypeAdapter
+
+    from hilum.documents import check
+
+    for name, parameter in inspect.signature(function).parameters.items():
+        for value in given[name] if parameter.kind is parameter.VAR_POSITIONAL else [given[name]]:
+            check(value, TypeAdapter(parameter.annotation, config={"strict": True}), name)

@@ -12,27 +12,22 @@ from hilum.commands.terminal import complain
 from hilum.errors import HilumError
 from hilum.printable import as_text
 from hilum.system import STANDARD_INPUT
-from hilum.walk import HIDDEN, files_below
 
 if TYPE_CHECKING:  # `hilum --help` is to be quick
     from hilum.datasets.pictures import PackedPicture
 
 _MAX_LIST_BYTES = 1 << 28  # some million paths
-_MOST_KINDS = 8  # of files that are passed over, by name
 
 
 def picture_paths(source: Path) -> list[Path]:
     """The files behind a picture, a folder of pictures, or a list of them: a text file, or standard input (`-`).
 
-    In a folder, pictures are known by their endings, and DICOM files without one, as archives name them, by their first
-    bytes. What else lies there is counted, by kind, in one line on standard error.
-
     Raises:
-        HilumError: there is no such file or folder, it is a run or holds predictions, the folder has no picture, or
-            the list is not text or names what can be no file.
+        HilumError: there is no such file or folder, the folder is none of pictures (`pictures_below`), or the list is
+            not text or names what can be no file.
     """
+    from hilum.datasets.picture_folder import pictures_below
     from hilum.documents import read_text
-    from hilum.run import CONFIG, ENVIRONMENT
 
     if source == STANDARD_INPUT:
         content = sys.stdin.buffer.read(_MAX_LIST_BYTES + 1)
@@ -40,13 +35,10 @@ def picture_paths(source: Path) -> list[Path]:
             raise HilumError(f"{source}: more than {_MAX_LIST_BYTES >> 20} MiB; a path a line is expected")
         return _all_listed(Path(), os.fsdecode(content.removeprefix(codecs.BOM_UTF8)), str(source))
     if source.is_dir():
-        if (source / CONFIG).is_file() and (source / ENVIRONMENT).is_file():
-            raise HilumError(f"{source}: is a run folder, whose pictures are figures; give a folder of radiographs")
-        if (source / "images.csv").is_file() and (source / "predictions.json").is_file():
-            raise HilumError(f"{source}: holds predictions, whose pictures are drawn; give a folder of radiographs")
-        if source.name == "images" and (source.parent / "conversion.json").is_file():
-            complain(f"{source}: has all pictures of a dataset folder; give {source.parent} for those of one split")
-        return _pictures_below(source)
+        try:
+            return pictures_below(source)
+        except HilumError as error:
+            raise error.within(source) from error
     if not source.exists():
         raise HilumError(f"{source}: no such file or folder")
     if source.suffix.lower() != ".txt":
@@ -65,6 +57,7 @@ def packed_pictures(source: Path, out: Path) -> "list[PackedPicture]":
         HilumError: no such zip, a damaged one, or one without a picture.
     """
     from hilum.converters.source import list_files
+    from hilum.datasets.picture_folder import counted, kind_of_file
     from hilum.datasets.pictures import SUFFIXES, is_dicom
 
     files, left_out = list_files(source, out)
@@ -75,8 +68,8 @@ def packed_pictures(source: Path, out: Path) -> "list[PackedPicture]":
         if path.suffix.lower() in SUFFIXES or (path.name.upper() != "DICOMDIR" and is_dicom(file.start(132))):
             pictures.append(file)
         else:
-            left[_kind(path)] += 1
-    passed_over = f"passed over: {_counted(left)}" if left else ""
+            left[kind_of_file(path)] += 1
+    passed_over = f"passed over: {counted(left)}" if left else ""
     if left_out:
         passed_over += f"; the first: {left_out[0].file}: {left_out[0].reason}"
     if not pictures:
@@ -98,59 +91,6 @@ def _listed(folder: Path, line: str) -> Path:
     """The file that a line names; blanks around it count where a file is called so."""
     exact = folder / line
     return exact if line == line.strip() or os.path.lexists(exact) else folder / line.strip()
-
-
-def _pictures_below(source: Path) -> list[Path]:
-    from hilum.datasets.pictures import SUFFIXES
-
-    paths: list[Path] = []
-    left: Counter[str] = Counter()
-    for _, place, reason in files_below(source):
-        path = Path(place)
-        if reason == HIDDEN:
-            left["hidden"] += 1
-        elif path.suffix.lower() in SUFFIXES and (reason is None or not path.is_dir()):
-            # Also a pipe or a broken link: who reads it says what is wrong.
-            paths.append(path)
-        elif reason is not None:
-            left["that cannot be read"] += 1
-        elif _is_dicom(path):
-            paths.append(path)
-        else:
-            left[_kind(path)] += 1
-    passed_over = f"passed over: {_counted(left)}" if left else ""
-    if not paths:
-        more = f"; {passed_over}" if left else ""
-        raise HilumError(f"{source}: no {', '.join(SUFFIXES)} file in this folder, and no other DICOM file{more}")
-    if left:
-        complain(f"{source}: {passed_over}")
-    return sorted(paths)
-
-
-def _is_dicom(path: Path) -> bool:
-    """Whether it is a DICOM file by its first bytes, and no index of others."""
-    from hilum.datasets.pictures import is_dicom
-
-    try:
-        with path.open("rb") as file:
-            return path.name.upper() != "DICOMDIR" and is_dicom(file.read(132))
-    except OSError:
-        return False
-
-
-def _kind(path: Path) -> str:
-    """A file's ending, where it is one: what follows a dot may be any part of a name."""
-    ending = path.suffix.lower()
-    if path.name.upper() == "DICOMDIR":
-        return "DICOMDIR"
-    return ending if ending[1:].isascii() and ending[1:].isalnum() and len(ending) <= 8 else "of no known ending"
-
-
-def _counted(left: Counter[str]) -> str:
-    kinds = left.most_common()
-    words = [f"{count:,} {kind}" for kind, count in kinds[:_MOST_KINDS]]
-    rest = sum(count for _, count in kinds[_MOST_KINDS:])
-    return ", ".join(words) + (f", {rest:,} of other kinds" if rest else "")
 
 
 def picture_names(paths: Sequence[Path], source: Path) -> list[str]:

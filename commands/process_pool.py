@@ -1,10 +1,31 @@
 """Processes that share a command's work."""
 
 import os
+import sys
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from importlib import import_module
+from multiprocessing.context import SpawnContext, SpawnProcess
+from types import ModuleType
+from typing import Any
+
+
+class _Process(SpawnProcess):
+    """A process that does not run the caller's script again, which need not have `if __name__ == "__main__"`."""
+
+    @staticmethod
+    def _Popen(process_obj: Any) -> Any:  # noqa: N802 - multiprocessing's own name
+        script = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            return SpawnProcess._Popen(process_obj)  # noqa: SLF001 - what the class overrides
+        finally:
+            sys.modules["__main__"] = script
+
+
+class _Context(SpawnContext):
+    Process = _Process
 
 
 @contextmanager
@@ -15,23 +36,22 @@ def process_pool(workers: int | None, items: int | None, module: str) -> Iterato
         yield None
         return
     from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_context
 
-    from hilum.commands.terminal import complain
     from hilum.private_libraries import environment_variable
     from hilum.system import end_with_parent
+    from hilum.talk import log
 
     try:
-        get_context("spawn").Lock()
+        _Context().Lock()
     except OSError as error:  # a lock that processes share lies in /dev/shm, which is not everywhere to be written
-        complain(f"works in one process, for this system lets none share a lock: {error.strerror or error}")
+        log.warning("works in one process, for this system lets none share a lock: %s", error.strerror or error)
         yield None
         return
     with (
         # Python would look for modules in the folder that the command is given in, which may have come from anybody.
         environment_variable("PYTHONSAFEPATH", "1"),
         ProcessPoolExecutor(
-            count, mp_context=get_context("spawn"), initializer=end_with_parent, initargs=(os.getpid(),)
+            count, mp_context=_Context(), initializer=end_with_parent, initargs=(os.getpid(),)
         ) as executor,
     ):
         for _ in range(count):

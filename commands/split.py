@@ -1,86 +1,99 @@
 """`hilum split`: split a dataset folder anew, or say what leaks in it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from annotated_types import Ge, Gt, Lt
 from cyclopts import Parameter, validators
 
 from hilum.commands.arguments import DATA, NAME, check_order
-from hilum.commands.options import Seed
+from hilum.commands.options import AnyPath, Seed, check_values, path_of
 from hilum.commands.terminal import complain, say, table
 from hilum.errors import HilumError
 
+if TYPE_CHECKING:
+    from hilum.datasets.folder import Dataset
+
+
+@dataclass(frozen=True)
+class CheckedSplit:
+    """A split, and what leaks in it.
+
+    Attributes:
+        data: the folder, which `train`, `evaluate` and the others take for a dataset folder.
+        leaks: what `hilum.datasets.leaks.leak_check` found.
+        warnings: a line on each thing in it that flatters.
+    """
+
+    data: "Dataset"
+    leaks: dict[str, Any]
+    warnings: tuple[str, ...]
+
 
 def split(
-    data: Path,
+    data: AnyPath,
     name: str | None = None,
     *,
     seed: Seed = 0,
     by: Literal["patient", "image"] | None = None,
     shares: Annotated[tuple[float, float, float] | None, Parameter(negative="")] = None,
-    folds: Annotated[int | None, Parameter(validator=validators.Number(gte=3))] = None,
-    stage1: Path | None = None,
+    folds: Annotated[int, Ge(3), Parameter(validator=validators.Number(gte=3))] | None = None,
+    stage1: AnyPath | None = None,
     report: Literal[2560, 5000] | None = None,
-    holdout_list: Path | None = None,
-    val_list: Path | None = None,
-    val_share: Annotated[float | None, Parameter(validator=validators.Number(gt=0, lt=1))] = None,
+    holdout_list: AnyPath | None = None,
+    val_list: AnyPath | None = None,
+    val_share: Annotated[float, Gt(0), Lt(1), Parameter(validator=validators.Number(gt=0, lt=1))] | None = None,
     keep_shared: Annotated[bool, Parameter(negative="")] = False,
-    patients: Path | None = None,
-    out: Path | None = None,
+    patients: AnyPath | None = None,
+    out: AnyPath | None = None,
     overwrite: bool = False,
     check: Annotated[bool, Parameter(negative="")] = False,
     look: Annotated[bool, Parameter(negative="")] = False,
-) -> None:
+) -> list[CheckedSplit]:
     """Split a dataset folder anew, into DATA/splits/NAME, and say what leaks; no picture is moved or converted again.
 
     Without --folds, --stage1, --report or --holdout-list: train, val and holdout by --shares, the images of a patient
     together, stratified by class, view, sex and decade of life. Every command takes DATA/splits/NAME for DATA.
 
-    Parameters
-    ----------
-    data
-        Dataset folder.
-    name
-        Of the split to write, or with --check of the one to look at.
-    seed
-        The same seed gives the same split.
-    by
-        What stays together: the images of a patient, or only each image.
-    shares
-        Of train, val and holdout; 0.7 0.15 0.15 where not given.
-    folds
-        Write so many splits, NAME-0, NAME-1, ...; each image is in the holdout of one.
-    stage1
-        The challenge's stage_1_train_labels.csv: hold out the images that it lacks, which were stage 1's test set.
-        Images that share a patient with them leave train and val.
-    report
-        Hold out as many as the report did, at random by image: 2560 (its ResNet) or 5000 (its UNet).
-    holdout_list
-        Hold out the images that this file lists: ids, one a line, or a CSV with a column patientId. Images that share
-        a patient with them leave train and val.
-    val_list
-        The same for val; all other images are train then.
-    val_share
-        Share of val in what is not held out; 0.15 where not given.
-    keep_shared
-        Keep images in train and val though they share a patient with holdout.
-    patients
-        CSV that says whose each image is, where DATA does not know it or is wrong.
-    out
-        Write FOLDER/NAME in the place of DATA/splits/NAME, where DATA is read-only; every command takes it for DATA.
-    overwrite
-        Replace the split of this name.
-    check
-        Write nothing; only say what leaks in DATA, or in its split NAME.
-    look
-        Decode all pictures, once, and tell also of those on two sides that are the same or look alike.
+    Args:
+        data: Dataset folder.
+        name: Of the split to write, or with --check of the one to look at.
+        seed: The same seed gives the same split.
+        by: What stays together: the images of a patient, or only each image.
+        shares: Of train, val and holdout; 0.7 0.15 0.15 where not given.
+        folds: Write so many splits, NAME-0, NAME-1, ...; each image is in the holdout of one.
+        stage1: The challenge's stage_1_train_labels.csv: hold out the images that it lacks, which were stage 1's test
+            set. Images that share a patient with them leave train and val.
+        report: Hold out as many as the report did, at random by image: 2560 (its ResNet) or 5000 (its UNet).
+        holdout_list: Hold out the images that this file lists: ids, one a line, or a CSV with a column patientId.
+            Images that share a patient with them leave train and val.
+        val_list: The same for val; all other images are train then.
+        val_share: Share of val in what is not held out; 0.15 where not given.
+        keep_shared: Keep images in train and val though they share a patient with holdout.
+        patients: CSV that says whose each image is, where DATA does not know it or is wrong.
+        out: Write FOLDER/NAME in the place of DATA/splits/NAME, where DATA is read-only; every command takes it for
+            DATA.
+        overwrite: Replace the split of this name.
+        check: Write nothing; only say what leaks in DATA, or in its split NAME.
+        look: Decode all pictures, once, and tell also of those on two sides that are the same or look alike.
+
+    Returns:
+        The split, one a fold; with `check` that which is there.
+
+    Examples:
+        >>> import hilum
+        >>> folds = hilum.split("DATA", "three", folds=3)
+        >>> [str(fold.data.path) for fold in folds], folds[0].warnings
+        (['DATA/splits/three-0', 'DATA/splits/three-1', 'DATA/splits/three-2'], ())
     """
+    check_values(split, locals())
     from hilum.datasets.folder import Dataset
-    from hilum.datasets.leaks import check_dataset
     from hilum.datasets.patients import read_patient_map
     from hilum.datasets.resplit import Folds, Kind, Lists, Report, Shares, Stage1, resplit
 
+    data, out, patients = Path(data), path_of(out), path_of(patients)
     check_order("split", (DATA, data), *(() if name is None else ((NAME, name),)))
     every = {
         "--by": by,
@@ -101,8 +114,7 @@ def split(
         folder = (out or data / "splits") / name if name else data
         dataset = Dataset.open(folder)
         known = read_patient_map(patients, dataset.metadata.index, str(folder))[0] if patients else None
-        _print_leaks(dataset, check_dataset(dataset, known, look=look))
-        return
+        return [_checked(dataset, known, look=look)]
     if name is None:
         raise HilumError("the split needs a name: hilum split DATA NAME ...; --check instead looks at that of DATA")
     share = {} if val_share is None else {"val_share": val_share}
@@ -110,16 +122,22 @@ def split(
     if folds:
         kind = Folds(folds, by or "patient")
     elif stage1:
-        kind = Stage1(stage1, **share, keep_shared=keep_shared)
+        kind = Stage1(Path(stage1), **share, keep_shared=keep_shared)
     elif report:
         kind = Report(report, **share)
     elif holdout_list:
-        kind = Lists(holdout_list, val_list, **share, keep_shared=keep_shared)
+        kind = Lists(Path(holdout_list), path_of(val_list), **share, keep_shared=keep_shared)
     else:
         kind = Shares(shares or Shares.shares, by or "patient")
-    for folder in resplit(data, name, kind, seed=seed, patients=patients, out=out, overwrite=overwrite):
-        dataset = Dataset.open(folder)
-        _print_leaks(dataset, check_dataset(dataset, look=look))
+    folders = resplit(data, name, kind, seed=seed, patients=patients, out=out, overwrite=overwrite)
+    return [_checked(Dataset.open(folder), look=look) for folder in folders]
+
+
+def _checked(data: "Dataset", known: Mapping[str, str] | None = None, *, look: bool) -> CheckedSplit:
+    from hilum.datasets.leaks import check_dataset, leak_warnings
+
+    leaks = check_dataset(data, known, look=look)
+    return CheckedSplit(data, leaks, tuple(leak_warnings(leaks)))
 
 
 _KINDS = ("--folds", "--stage1", "--report", "--holdout-list")
@@ -145,9 +163,14 @@ def _check_options(options: Sequence[str], *, check: bool) -> None:
         raise HilumError(f"{', '.join(wrong)}: does not go with {what}; see hilum split --help")
 
 
-def _print_leaks(data: Any, leaks: dict[str, Any]) -> None:
-    from hilum.datasets.leaks import leak_warnings
+def show_splits(checked: Sequence[CheckedSplit], *_: object, **__: object) -> None:
+    """Print what is in each split, and what leaks."""
+    for each in checked:
+        _show_split(each.data, each.leaks)
+        complain(*(f"{each.data.path}: {line}" for line in each.warnings))
 
+
+def _show_split(data: "Dataset", leaks: dict[str, Any]) -> None:
     sides = leaks["splits"]
     say(str(data.path))
     rows = [["images", *(f"{side['images']:,}" for side in sides.values())]]
@@ -176,8 +199,6 @@ def _print_leaks(data: Any, leaks: dict[str, Any]) -> None:
     if data.is_further_split:
         for reason, count in data.conversion.get("left_out", {}).items():
             say(f"{count:,} images are in none of them, listed in {data.path / 'left_out.csv'}: each {reason}")
-    for line in leak_warnings(leaks):
-        complain(f"{data.path}: {line}")
 
 
 def _share(part: int, whole: int) -> str:

@@ -1,36 +1,49 @@
 """`hilum tune`: choose on val how a run's network becomes boxes."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hilum.class_names import confidence_words
 from hilum.commands.arguments import DATA, RUN, check_order
+from hilum.commands.options import AnyPath, check_values
 from hilum.commands.terminal import bar, complain, say, table
 
+if TYPE_CHECKING:
+    from hilum.tune_run import Tuning
 
-def tune(run: Path, data: Path, *, at: str | None = None) -> None:
+
+def tune(run: AnyPath, data: AnyPath, *, at: str | None = None) -> "Tuning":
     """Choose on val how a run's network becomes boxes, and at which confidence they are kept; prediction follows.
 
     Confidences and probabilities are calibrated on val, too.
 
-    Parameters
-    ----------
-    run
-        Run folder, of a finished training; its operating point is written anew.
-    data
-        Dataset folder that it was trained on.
-    at
-        Keep boxes so that on val this share of the true ones is found (sensitivity=0.95), or so many are false in the
-        mean of the images (fp_per_image=0.25), in the place of the highest competition score. Holdout tells how far
-        that holds: `hilum evaluate`.
+    Args:
+        run: Run folder, of a finished training; its operating point is written anew.
+        data: Dataset folder that it was trained on.
+        at: Keep boxes so that on val this share of the true ones is found (sensitivity=0.95), or so many are false in
+            the mean of the images (fp_per_image=0.25), in the place of the highest competition score. Holdout tells how
+            far that holds: `hilum evaluate`.
+
+    Examples:
+        >>> import hilum
+        >>> tuning = hilum.tune("RUN", "DATA")
+        >>> tuning.chosen.score >= tuning.untuned.score
+        True
     """
+    check_values(tune, locals())
     from hilum.datasets.folder import Dataset
     from hilum.training.calibrating import read_wish
-    from hilum.tune import tune as run_tuning
+    from hilum.tune_run import tune as run_tuning
 
+    run, data = Path(run), Path(data)
     check_order("tune", (RUN, run), (DATA, data))
     wish = None if at is None else read_wish(at)
     with bar("tuning") as progress:
-        tuning = run_tuning(run, Dataset.open(data), progress, wish)
+        return run_tuning(run, Dataset.open(data), progress, wish)
+
+
+def show_tuning(tuning: "Tuning", run: Path, data: Path, **_: object) -> None:
+    """Print what was chosen, and what each parameter does."""
     complain(*tuning.problems)
     untuned, chosen = tuning.untuned, tuning.chosen
     rows = [

@@ -51,7 +51,7 @@ from hilum.run import (
     write_json,
 )
 from hilum.source_digest import source_digest
-from hilum.train import check_start, has_learned, same_experiment, train
+from hilum.train_run import check_start, has_learned, same_experiment, train
 from hilum.training.log import read_log
 
 CHOSEN_ON_VAL = "epochs, operating points and thresholds were chosen on val"
@@ -82,6 +82,7 @@ def benchmark(
     *,
     seeds: int = 1,
     tell: Callable[[str], None],
+    warn: Callable[[str], None] | None = None,
     dicoms: Sequence[Path] = (),
     cost_seconds: float = 20.0,
     command: str = "",
@@ -95,6 +96,7 @@ def benchmark(
         out: folder for `runs/<name>`, `predictions/<name>`, `results.json`, `table.csv`, `table.md`, `comparison.png`.
         seeds: how many runs of each config, with seeds that count up from the config's own; a finished run is one.
         tell: called with a line now and then.
+        warn: called with a line on what flatters; `tell` where None.
         dicoms: files that throughput is measured on; the dataset's own pictures where there are none.
         cost_seconds: for timing, a run.
         command: that makes this again, for the record.
@@ -114,7 +116,7 @@ def benchmark(
     refuse_links(out, *(f"predictions/{name}/{folder}" for name, *_ in planned for folder in folders))
     _check_all(planned, configs, data, out)  # before the first is trained
     for place in places:
-        place.look(data, tell)
+        place.look(data, tell, warn)
     sides = [OfClass.begin(class_id, holdout, val, training, places) for class_id in range(len(holdout.class_names))]
     for name, group, config, run in planned:
         kept = out / "predictions" / name

@@ -20,13 +20,13 @@ from torch.utils.hooks import RemovableHandle
 
 from hilum.backend import Backend
 from hilum.comparison.peak_memory import PeakMemory, peak_memory
-from hilum.datasets.pictures import read_picture
+from hilum.datasets.pictures import Image, read_picture
 from hilum.documents import Count, Figure, FigureOrNaN
 from hilum.errors import HilumError
-from hilum.predict import Image, Predictor
+from hilum.predict import Predictor
 from hilum.run import parameter_count, weights_files
 from hilum.system import memory_bytes
-from hilum.train import training_seconds
+from hilum.train_run import training_seconds
 
 BATCH_SIZE = 16
 _DISTINCT = 64  # pictures; they are all held in memory

@@ -44,13 +44,13 @@ class Place:
         """Of a run's predictions, below those of the run."""
         return f"away-{self.name}"
 
-    def look(self, home: Dataset, tell: Callable[[str], None]) -> None:
-        """Look for what it shares with the data at home, which takes all pictures, and tell it."""
+    def look(self, home: Dataset, tell: Callable[[str], None], warn: Callable[[str], None] | None = None) -> None:
+        """Look for what it shares with the data at home, which takes all pictures, and warn of it."""
         tell(f"{self.name}: {len(self.split):,} images are compared with those of {home.path}")
         self.shared = meetings(home, self.data, self.split, self.name)
         told = [] if self.split.shows_opacity else ["no image shows opacity, so only false alarms can be told"]
         for line in (*told, *meeting_lines(self.shared)):
-            tell(f"{self.name}: {line}")
+            (warn or tell)(f"{self.name}: {line}")
 
     def found(self, home: Split, at_home: Sequence[Measured]) -> External:
         """All that is told of it, once everything is measured; of one class also how each run travels."""

@@ -2,20 +2,23 @@
 
 import os
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import IO, Any, Final, Protocol, cast, runtime_checkable
 
 import cv2
 import numpy as np
+import pydicom
 from numpy.typing import NDArray
+from typing_extensions import TypeIs  # of typing from Python 3.13 on
 
 from hilum.datasets.bits import as_bits
 from hilum.datasets.picture_files import decode_picture, picture_format
 from hilum.dicom.header import MAX_FILE_BYTES, NOTHING_SAID, Description, describe, has_more_than_8_bits
-from hilum.dicom.reading import header_of, read_dicom, render_dicom
+from hilum.dicom.reading import header_of, needed_of, read_dicom, render_dicom
 from hilum.dicom.rendering import has_black_bones, percentile_range, to_levels
 from hilum.errors import HilumError, PassingError
-from hilum.files import read_regular
+from hilum.files import read_open, read_regular
 
 SUFFIXES: Final = (".dcm", ".dicom", ".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".jp2")
 # Modality (0008,0060): projection radiographs, and what is scanned or made into a picture of some other kind
@@ -67,6 +70,15 @@ class Radiograph:
         return round(width / self.scale_xy[0]), round(height / self.scale_xy[1])
 
 
+File = Path | str | PackedPicture | bytes | bytearray | memoryview | IO[bytes]
+Image = File | NDArray[Any] | pydicom.Dataset
+
+
+def is_open(source: object) -> TypeIs[IO[bytes]]:
+    """Whether it is an open file, which may have a name, as a packed picture has."""
+    return hasattr(source, "read") and (hasattr(source, "seek") or not isinstance(source, PackedPicture))
+
+
 def picture_name(path: Path | str) -> str:
     """A file's name without the ending of a picture; what else follows a dot is part of a name, as in DICOM UIDs.
 
@@ -93,7 +105,7 @@ def is_dicom(start: bytes) -> bool:
     return named or start[6:8] == b"\0\0"
 
 
-def read_picture(source: Path | str | NDArray[Any], bits: int = 8) -> NDArray[Any]:
+def read_picture(source: Image, bits: int = 8) -> NDArray[Any]:
     """Read one radiograph's pixels: see `read_radiograph`.
 
     Returns:
@@ -105,26 +117,41 @@ def read_picture(source: Path | str | NDArray[Any], bits: int = 8) -> NDArray[An
     return read_radiograph(source, bits).pixels
 
 
-def read_radiograph(source: Path | str | PackedPicture | NDArray[Any], bits: int = 8) -> Radiograph:
+def is_one(given: object) -> bool:
+    """Whether it is an image, or a folder of them, and not several."""
+    is_array = isinstance(given, np.ndarray) and (given.ndim == 2 or (given.ndim == 3 and given.shape[2] in {1, 3}))
+    return is_array or isinstance(given, pydicom.Dataset) or _is_file(given)
+
+
+def _is_file(given: object) -> bool:
+    return isinstance(given, str | Path | bytes | bytearray | memoryview) or hasattr(given, "read")
+
+
+def read_radiograph(source: Image, bits: int = 8) -> Radiograph:
     """Read one radiograph.
 
     Args:
-        source: a DICOM, JPEG, PNG, TIFF, BMP, WebP or JPEG 2000 file, told apart by content; or an array (H, W),
-            (H, W, 1) or (H, W, 3) whose channels agree. More than 8 bits are scaled by percentiles where no DICOM
-            window says how.
+        source: a DICOM, JPEG, PNG, TIFF, BMP, WebP or JPEG 2000 file, told apart by content, or its bytes, or the file
+            opened for reading bytes; or an array (H, W), (H, W, 1) or (H, W, 3) whose channels agree; or what pydicom
+            parsed, which stays as it is. More than 8 bits are scaled by percentiles where no DICOM window says how.
         bits: 8 or 16, of the result. Of 16, what has more than 8 is scaled so behind a DICOM window too, for a picture
             that `hilum convert --bits 16` wrote says no more whether there was one.
 
     Raises:
         HilumError: the reason alone; the caller knows which picture.
     """
-    if not isinstance(source, str | Path | PackedPicture):
+    if isinstance(source, pydicom.Dataset):
+        return _of_dicom(needed_of(source), bits)
+    if not _is_file(source):
         return _without_tags(to_bits(np.asarray(source), bits))
-    content = content_of(source)
+    content = content_of(cast("File", source))
     name = None if content[128:132] == b"DICM" else picture_format(content)  # some slides are TIFF and DICOM in one
     if name is not None:
         return _without_tags(to_bits(decode_grey(content), bits))
-    dataset = read_dicom(content)
+    return _of_dicom(read_dicom(content), bits)
+
+
+def _of_dicom(dataset: pydicom.Dataset, bits: int) -> Radiograph:
     header = header_of(dataset)
     shown = render_dicom(dataset, bits=16 if bits > 8 and has_more_than_8_bits(header) else 8)
     description = describe(header)
@@ -144,14 +171,18 @@ def decode_grey(content: bytes) -> NDArray[Any]:
     return _grey_of(decode_picture(content, name))
 
 
-def content_of(source: Path | str | PackedPicture) -> bytes:
+def content_of(source: File) -> bytes:
     """The bytes of a picture file.
 
     Raises:
         HilumError: it cannot be read, or is too large; the reason alone.
     """
+    if isinstance(source, bytes | bytearray | memoryview):
+        source = BytesIO(source)
     try:
-        return source.read() if isinstance(source, PackedPicture) else read_regular(source, MAX_FILE_BYTES)
+        if isinstance(source, str | Path):
+            return read_regular(source, MAX_FILE_BYTES)
+        return read_open(source, MAX_FILE_BYTES) if is_open(source) else source.read()
     except OSError as error:
         raise PassingError(f"cannot be read: {error.strerror}") from error
     except ValueError as error:  # no path can hold a zero byte

@@ -10,6 +10,7 @@ import warnings
 import zlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from io import BytesIO
 from pathlib import Path
 from typing import Literal
@@ -43,7 +44,7 @@ from hilum.dicom.rendering import Display, Rendered, Stored, Window, render, win
 from hilum.errors import NO_MEMORY, HilumError, PassingError
 from hilum.files import open_regular, read_regular
 
-_PIXEL_DATA = 0x7FE00010
+_PIXEL_DATA, _TRANSFER_SYNTAX = 0x7FE00010, 0x00020010
 _NUMBERS = frozenset(  # US or SS
     {0x00280002, 0x00280006, 0x00280010, 0x00280011, *range(0x00280100, 0x00280104), 0x00280120, 0x00280121}
 )
@@ -118,6 +119,36 @@ def read_dicom(source: Path | bytes, more_tags: Collection[int] = ()) -> pydicom
             dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
     if not known:
         raise HilumError("not a DICOM file")
+    return _checked(dataset)
+
+
+def needed_of(parsed: pydicom.Dataset) -> pydicom.Dataset:
+    """What `read_dicom` gives of a file, of one that somebody has parsed; theirs stays as it is.
+
+    Raises:
+        HilumError: as of `read_dicom`.
+    """
+    quiet_pydicom()
+    needed = pydicom.Dataset()
+    with _as_reason("a damaged DICOM object"):
+        for tag in (*HEADER_TAGS, _PIXEL_DATA):
+            element = parsed.get_item(tag, keep_deferred=True)  # as it is held, not converted in its place
+            if isinstance(element, RawDataElement) and element.value is None and element.length:
+                element = parsed.get_item(tag)  # that was left in the file
+            if element is not None:
+                needed[tag] = deepcopy(element) if tag in {MODALITY_LUT, VOI_LUT} else element  # items know their place
+        pixels = needed.get_item(_PIXEL_DATA)
+        value = b"" if pixels is None else pixels.value or b""
+        if not isinstance(value, bytes) or len(value) > MAX_BYTES:
+            raise HilumError(f"its pixel data (7FE0,0010) is not of bytes, or of more than {MAX_BYTES >> 20} MiB")
+        said = _text(getattr(parsed, "file_meta", None) or pydicom.Dataset(), _TRANSFER_SYNTAX)
+        by_encoding = ImplicitVRLittleEndian if parsed.original_encoding[0] else ExplicitVRLittleEndian
+        needed.file_meta = pydicom.dataset.FileMetaDataset()
+        needed.file_meta.TransferSyntaxUID = UID(said) if said else by_encoding
+    return _checked(needed)
+
+
+def _checked(dataset: pydicom.Dataset) -> pydicom.Dataset:
     _check_kind(header_of(dataset))
     if _PIXEL_DATA not in dataset:  # a file that breaks off is read up to there
         raise HilumError("no pixel data (7FE0,0010): cut short, or not a picture")

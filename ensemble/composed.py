@@ -36,7 +36,7 @@ from hilum.run import (
     read_operating_point,
 )
 from hilum.talk import log
-from hilum.train import check_start, same_experiment, train
+from hilum.train_run import check_start, same_experiment, train
 from hilum.training.distributed import is_rank_zero, rank_zero_first, wait
 from hilum.training.validation import truth_by_class
 

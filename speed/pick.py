@@ -82,7 +82,7 @@ def learn(work: Path, data: Any, labelled: list[int], options: argparse.Namespac
     from hilum.datasets.folder import Dataset
     from hilum.eval.metrics import metric_value
     from hilum.predict import read_batches
-    from hilum.train import train
+    from hilum.train_run import train
 
     folder = Path(tempfile.mkdtemp(dir=work))
     some = part_of(data, labelled, folder / "data")

@@ -90,7 +90,7 @@ def tiny_run(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that has hardly learned: what it finds does not matter here."""
     from hilum.config import check_config
     from hilum.datasets.folder import Dataset
-    from hilum.train import train
+    from hilum.train_run import train
 
     values = {
         "backend": "unet",

@@ -26,7 +26,7 @@ from hilum.datasets.pictures import read_picture
 from hilum.ensemble.views import View
 from hilum.predict import Predictor
 from hilum.segmenters.unet import UNetSegmenter
-from hilum.train import train
+from hilum.train_run import train
 
 SIDE = 64
 OPACITY_XYXY = (16, 24, 40, 48)

@@ -15,7 +15,7 @@ from hilum.datasets.folder import Dataset
 from hilum.datasets.resplit import Folds, resplit
 from hilum.errors import HilumError
 from hilum.run import run_digest
-from hilum.train import train
+from hilum.train_run import train
 from hilum.training.log import read_log
 
 STILL = {"epochs": 1, "batch_size": 8, "learning_rate": 1e-12}
@@ -140,7 +140,7 @@ def test_an_interrupted_training_goes_on_without_the_run_that_it_started_with(
         raise Stop
 
     with monkeypatch.context() as patch:
-        patch.setattr("hilum.train.write_operating_point", killed)
+        patch.setattr("hilum.train_run.write_operating_point", killed)
         with pytest.raises(Stop):
             train(settings, data, tmp_path / "run")
     shutil.rmtree(start)

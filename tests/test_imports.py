@@ -32,7 +32,7 @@ ORDER = (
     "sample converters",
     "segmenters detectors classifiers",
     "quantize",
-    "train tune export",
+    "train_run tune_run export",
     "ensemble",
     "comparison",
     "pages pacs",

@@ -20,7 +20,7 @@ from hilum.eval.prediction_journal import JOURNAL, PredictionJournal
 from hilum.pages.explore import explore
 from hilum.run import MEMBERS, OUTPUTS
 from hilum.sample.challenge import write_sample
-from hilum.train import train
+from hilum.train_run import train
 from hilum.training.log import LOG, EpochLog
 from hilum.training.loggers import MLFLOW, TENSORBOARD
 

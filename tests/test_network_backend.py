@@ -13,7 +13,7 @@ from hilum.backend import Backend, backend_named
 from hilum.config import check_config, load_config
 from hilum.datasets.folder import Dataset
 from hilum.segmenters.keras_conventions import KerasAdam
-from hilum.train import train
+from hilum.train_run import train
 from hilum.training.log import read_log
 from hilum.training.settings import TrainSettings
 

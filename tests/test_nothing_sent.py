@@ -45,7 +45,7 @@ SMALL = {
 TRAIN = """
 from hilum.config import load_config
 from hilum.datasets.folder import Dataset
-from hilum.train import train
+from hilum.train_run import train
 
 config, *overrides = {config!r}.split()
 data = Dataset.open(Path({data!r}))

@@ -25,7 +25,7 @@ from hilum.export import export
 from hilum.network_backend import NetworkBackend
 from hilum.quantize import network_input, quantize
 from hilum.sessions import import_openvino
-from hilum.train import train
+from hilum.train_run import train
 
 UNET = {**test_ours.TestUNet.values, "model": {"start_channels": 16, "depth": 2, "dropout": 0.1, "momentum": 0.1}}
 

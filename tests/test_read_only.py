@@ -19,7 +19,7 @@ from hilum.datasets.resplit import Folds, Shares, resplit
 from hilum.ensemble.folds import fold_datasets
 from hilum.errors import HilumError
 from hilum.pages.explore import explore
-from hilum.train import train
+from hilum.train_run import train
 
 SEGMENTER = {"image_size": 32, "train": {"epochs": 1, "batch_size": 8}, "boxes": {"threshold": 0.2}}
 RESNET = {"backend": "resnet", "model": {"channels": 4, "blocks": 1, "depth": 2}, **SEGMENTER}

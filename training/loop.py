@@ -87,7 +87,7 @@ def fit(
         network: on the device where it shall train.
         optimizer: of the network's parameters.
         settings: all of them, but for the batch size, the weight decay and frozen BatchNorm, which the others hold.
-        run: run folder. Its checkpoint stays: `hilum.train` removes it once the operating point is chosen, too.
+        run: run folder. Its checkpoint stays: `hilum.train_run` removes it once the operating point is chosen, too.
         seed: of the experiment.
         batches: epoch from 0 -> the image numbers of its batches; the same in every process.
         load: (epoch, image numbers) -> what `prepare` takes, on the CPU; what it gives for an image must not depend

@@ -6,6 +6,7 @@ Whatever is heavy is imported inside the commands, so that `hilum --help` is qui
 import re
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import wraps
 from pathlib import Path
 from typing import Annotated
 
@@ -14,23 +15,24 @@ from cyclopts import App, Group, Parameter
 from hilum import __version__
 from hilum.commands.ablate import ablate
 from hilum.commands.backends import backends
-from hilum.commands.benchmark import benchmark
+from hilum.commands.benchmark import benchmark, show_benchmark
 from hilum.commands.card import card
 from hilum.commands.config import config
-from hilum.commands.convert import convert
-from hilum.commands.evaluate import evaluate
+from hilum.commands.convert import convert, show_conversion
+from hilum.commands.evaluate import evaluate, show_evaluation
 from hilum.commands.explore import explore
 from hilum.commands.export import export
+from hilum.commands.options import AnyPath
 from hilum.commands.pacs import pacs
 from hilum.commands.pick import pick
 from hilum.commands.predict import predict
 from hilum.commands.push import push
 from hilum.commands.relabel import relabel
 from hilum.commands.sample import sample
-from hilum.commands.split import split
+from hilum.commands.split import show_splits, split
 from hilum.commands.submit import submit
-from hilum.commands.train import train
-from hilum.commands.tune import tune
+from hilum.commands.train import show_run, train
+from hilum.commands.tune import show_tuning, tune
 from hilum.errors import HilumError
 from hilum.private_libraries import environment_variable
 from hilum.talk import talking
@@ -71,10 +73,34 @@ WORK: dict[str, dict[Callable[..., object], str]] = {
         pacs: "hilum explore DATA on what was received, and labels by hilum pick",
     },
 }
+# What the functions find is Python's result; here it is printed, by what knows the words that were given.
+SHOWN: dict[Callable[..., object], Callable[..., None]] = {
+    convert: show_conversion,
+    split: show_splits,
+    train: show_run,
+    tune: show_tuning,
+    evaluate: show_evaluation,
+    benchmark: show_benchmark,
+}
+_PATHS: dict[object, object] = {AnyPath: Path, AnyPath | None: Path | None}
+
+
+def _printing(command: Callable[..., object], show: Callable[..., None]) -> Callable[..., None]:
+    @wraps(command)
+    def printing(*words: object, **options: object) -> None:
+        show(command(*words, **options), *words, **options)
+
+    # A word becomes a path where Python may give text; what is found is of a type that only the command imports.
+    takes = {name: its for name, its in command.__annotations__.items() if name != "return"}
+    printing.__annotations__ = {name: _PATHS.get(its, its) for name, its in takes.items()}
+    return printing
+
+
 for place, (purpose, commands) in enumerate(WORK.items()):
     group = Group(purpose, sort_key=place)
     for number, (command, following) in enumerate(commands.items()):
-        app.command(command, group=group, sort_key=number, help_epilogue=f"Next: {following}.")
+        its = _printing(command, SHOWN[command]) if command in SHOWN else command
+        app.command(its, group=group, sort_key=number, help_epilogue=f"Next: {following}.")
 
 # These only read a run, which may then be one of the hub.
 READ_RUNS = {"predict", "evaluate", "benchmark", "ablate", "submit", "pick", "pacs"}

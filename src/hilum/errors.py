@@ -11,6 +11,14 @@ class HilumError(Exception):
     Args:
         lines: one a problem. Names and values of the user's may stand in them as they are: what a terminal would obey
             is escaped, a line break too, and what is very long is cut.
+
+    Examples:
+        >>> import hilum
+        >>> try:
+        ...     hilum.load("NOTHING")
+        ... except hilum.HilumError as error:
+        ...     print(error)
+        NOTHING: no such run folder; `hilum train CONFIG DATA NOTHING` makes one
     """
 
     def __init__(self, *lines: str) -> None:

@@ -15,7 +15,7 @@ import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import IO, BinaryIO, TextIO
 
 from hilum.errors import HilumError
 from hilum.system import flush, holding
@@ -46,6 +46,28 @@ def read_regular(path: Path | str, at_most: int) -> bytes:
     if len(content) > size:
         raise HilumError("it grows while it is read; wait until it is whole")
     return content
+
+
+def read_open(file: IO[bytes], at_most: int) -> bytes:
+    """What an open file holds from where it stands, whatever it says of its length.
+
+    Raises:
+        HilumError: it is closed, holds more, or gives no bytes; the reason alone.
+        OSError: it cannot be read.
+    """
+    parts: list[bytes] = []
+    left = at_most + 1
+    try:
+        while left > 0 and (part := file.read(min(left, 1 << 20))):
+            if not isinstance(part, bytes):
+                raise HilumError("an open file that gives text; open it for reading bytes: 'rb'")
+            parts.append(part)
+            left -= len(part)
+    except ValueError as error:
+        raise HilumError("an open file that is closed by now, or not open for reading bytes") from error
+    if left <= 0:
+        raise HilumError(f"more than {_size(at_most)}, which is the most that is read")
+    return b"".join(parts)
 
 
 @contextmanager

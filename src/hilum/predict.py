@@ -1,5 +1,6 @@
 """The one predict interface over all backends: anything that is a radiograph in, one Result for each, in order."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -8,13 +9,16 @@ from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import TypeIs  # of typing from Python 3.13 on
 
 from hilum import __version__
 from hilum.backend import Backend, backend_named
 from hilum.calibration import Calibration, read_calibration
 from hilum.class_names import ONE_CLASS, Confidence
 from hilum.datasets.folder import Split
-from hilum.datasets.pictures import PackedPicture, Radiograph, picture_name, read_radiograph
+from hilum.datasets.picture_folder import pictures_below
+from hilum.datasets.pictures import Image, PackedPicture, Radiograph, is_one, is_open, picture_name, read_radiograph
+from hilum.datasets.record import CONVERSION
 from hilum.detections import Detections
 from hilum.errors import NO_MEMORY, HilumError, PassingError
 from hilum.findings.finding import Algorithm
@@ -26,13 +30,18 @@ from hilum.system import keep_freed_memory
 from hilum.training.calibrating import calibrated
 from hilum.training.validation import best_operating_point
 
-Image = Path | str | PackedPicture | NDArray[Any]
 Look = Callable[[int, Radiograph], None]
 
 
 @dataclass(frozen=True)
 class Predictor:
     """A trained backend at its operating point, calibrated. It keeps nothing between calls.
+
+    Examples:
+        >>> import hilum
+        >>> predictor = hilum.load("RUN")
+        >>> predictor.class_names, 0 <= predictor.confidence <= 1
+        (('opacity',), True)
 
     Attributes:
         backend: whose confidences and probabilities are not calibrated.
@@ -58,29 +67,38 @@ class Predictor:
         """Find opacities; files are decoded ahead of the network, in constant memory.
 
         Args:
-            images: DICOM, JPEG, PNG, TIFF, BMP, WebP or JPEG 2000 files, on disk or in a zip, or arrays (H, W), 8 or 16
-                bit; also a single one.
+            images: DICOM, JPEG, PNG, TIFF, BMP, WebP or JPEG 2000 files, by path, as bytes, opened for reading bytes or
+                in a zip; folders, which stand for all pictures below them, sorted; arrays (H, W), 8 or 16 bit; or what
+                pydicom parsed, which stays as it is. Also a single one. A file is read when its result is asked for.
             confidence: keep boxes from here on; the operating point where None.
             batch_size: images that the network sees at once; it does not change what is found.
-            look: called with the position of each input that could be read, from 0, and its picture, in the threads
+            look: called with the position of each result of what could be read, from 0, and its picture, in the threads
                 that read ahead, before its result is there.
             raise_passing: end where an input cannot be read for a reason that lies not in it and may pass, such as too
                 many open files; else it gives a Result with `error`, too.
 
         Yields:
-            Exactly one Result an input, in order; a bad file gives one with `error`.
+            Exactly one Result an input, of a folder one a picture, in order; a bad one gives one with `error`, which
+            begins with the place, from 0, where an input of several has no name of its own.
 
         Raises:
             PassingError: as `raise_passing` says.
+
+        Examples:
+            >>> import hilum
+            >>> import pydicom
+            >>> predictor = hilum.load("RUN")
+            >>> [result.image_id for result in predictor.predict(["a.dcm", pydicom.dcmread("a.dcm"), "STUDIES"])]
+            ['a', '1', 'a', 'b']
+            >>> [result.error for result in predictor.predict([b"no picture", "a.dcm"])]
+            ['input 0: not a DICOM file', None]
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        one = isinstance(images, str | Path | PackedPicture) or (
-            isinstance(images, np.ndarray) and (images.ndim == 2 or (images.ndim == 3 and images.shape[2] in {1, 3}))
-        )
-        inputs = cast("Iterable[Image]", [images] if one else images)
+        inputs = cast("Iterable[Image]", [images] if is_one(images) else images)
+        one = is_one(images) and not _is_folder(images)
         least = self.confidence if confidence is None else confidence
-        decoded = _decoded(inputs, 0 if one else 2 * batch_size, look, getattr(self.backend, "bits", 8))
+        decoded = _decoded(_unfolded(inputs), 0 if one else 2 * batch_size, look, getattr(self.backend, "bits", 8))
         for batch in _batches(decoded, batch_size):
             read = [image.pixels for _, image in batch if isinstance(image, Radiograph)]
             found = iter(self.find(read))
@@ -178,6 +196,13 @@ def read_batches(paths: Sequence[Path], batch_size: int = 16, bits: int = 8) -> 
 def load(run: str | Path) -> Predictor:
     """Load a trained run, of whatever backend, out of a folder or of the Hugging Face hub, hf://OWNER/NAME@COMMIT.
 
+    Examples:
+        >>> import hilum
+        >>> for result in hilum.load("RUN").predict("STUDIES"):
+        ...     print(result.image_id, 0 <= result.image_probability <= 1, result.error)
+        a True None
+        b True None
+
     On Linux this process keeps from now on what memory it frees, for the next batch: see `system.keep_freed_memory`.
 
     Raises:
@@ -224,8 +249,33 @@ def _in_input(detections: Detections, scale_xy: tuple[float, float]) -> Detectio
     return Detections(xyxy=xyxy, confidence=detections.confidence, class_id=detections.class_id)
 
 
+def _is_folder(image: object) -> TypeIs[str | Path]:
+    return isinstance(image, str | Path) and os.path.isdir(image)  # noqa: PTH112 - Path's raises where a name is none
+
+
+def _unfolded(images: Iterable[Image]) -> Iterator[Image]:
+    """The pictures of folders in the places of these; the folder itself where it gives none: its reading says why."""
+    for image in images:
+        try:
+            yield from _pictures_of(Path(image)) if _is_folder(image) else [image]
+        except HilumError:
+            yield image
+
+
+def _pictures_of(folder: Path) -> list[Path]:
+    if (folder / CONVERSION).exists():
+        how = "`Dataset.open(FOLDER).split(NAME).paths` of hilum.datasets.folder are the pictures of a split"
+        raise HilumError(f"a dataset folder; {how}")
+    try:
+        return pictures_below(folder)
+    except OSError as error:
+        raise PassingError(f"cannot be read: {error.strerror}") from error
+
+
 def _decode(image: Image, bits: int) -> Radiograph | HilumError:
     try:
+        if _is_folder(image):
+            _pictures_of(Path(image))
         return read_radiograph(image, bits)
     except HilumError as error:
         return error
@@ -235,10 +285,11 @@ def _decode(image: Image, bits: int) -> Radiograph | HilumError:
         return HilumError("cannot be read: damaged in a way that nothing here expects")
 
 
-def _name(image: Image, number: int) -> str:
-    if isinstance(image, PackedPicture):
+def _name(image: Image) -> str | None:
+    """That of a file whose path is known; None of an input without one."""
+    if isinstance(image, PackedPicture) and not is_open(image):
         return picture_name(image.name.rpartition("/")[2])
-    return picture_name(image) if isinstance(image, str | Path) else str(number)
+    return picture_name(image) if isinstance(image, str | Path) else None
 
 
 def _decoded(
@@ -251,14 +302,19 @@ def _decoded(
         decoded = _decode(image, bits)
         if look and isinstance(decoded, Radiograph):
             look(number, decoded)
+        if ahead and isinstance(decoded, HilumError) and _name(image) is None:
+            kind = PassingError if isinstance(decoded, PassingError) else HilumError
+            return kind(f"input {number}: {decoded}")
         return decoded
 
     numbered = enumerate(images)
     if not ahead:
-        return ((_name(item[1], item[0]), read(item)) for item in numbered)
+        return ((_name(item[1]) or str(item[0]), read(item)) for item in numbered)
     from hilum.training.prefetch import loaded_ahead  # imports torch, which every backend has done by now
 
-    return ((_name(image, number), decoded) for (number, image), decoded in loaded_ahead(numbered, read, 4, ahead))
+    return (
+        (_name(image) or str(number), decoded) for (number, image), decoded in loaded_ahead(numbered, read, 4, ahead)
+    )
 
 
 def _batches(

@@ -29,6 +29,14 @@ IMAGE_PROBABILITY = "image_probability"
 class Result:
     """What was found in one input.
 
+    Examples:
+        >>> import hilum
+        >>> (result,) = hilum.load("RUN").predict("a.dcm")
+        >>> result.detections.xyxy.shape == (len(result.detections), 4), result.size_wh, result.error
+        (True, (1024, 1024), None)
+        >>> [*result.to_dict()][:3]
+        ['image_id', 'sop_instance_uid', 'study_instance_uid']
+
     Attributes:
         image_id: the file's name without the ending of a picture, so files of one name in two folders share it; the
             input's number, from 0, where it was an array.

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from hilum.printable import printable
+from hilum.printable import one_line, printable
 
 log: Final = logging.getLogger("hilum")
 
@@ -20,8 +20,9 @@ class _StandardError(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            before = "hilum: " if record.levelno >= logging.WARNING else ""
-            sys.stderr.write(f"{before}{printable(record.getMessage())}\n")
+            said = record.getMessage()
+            wrong = record.levelno >= logging.WARNING
+            sys.stderr.write(f"hilum: {one_line(said)}\n" if wrong else f"{printable(said)}\n")
         except Exception:  # noqa: BLE001 - as every handler does
             self.handleError(record)
 
@@ -61,5 +62,5 @@ def talking(*, verbose: bool = False, quiet: bool = False, file: Path | None = N
 
 
 def is_quiet() -> bool:
-    """Whether nothing is said but what is wrong: no bars either."""
-    return _standard_error.level > logging.INFO
+    """Whether nothing is said but what is wrong: no bars either. Python turns it off by the logger's level, too."""
+    return _standard_error.level > logging.INFO or not log.isEnabledFor(logging.INFO)

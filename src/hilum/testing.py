@@ -109,7 +109,7 @@ class BackendContract:
         """A run of the tiny config."""
         from hilum.config import check_config
         from hilum.datasets.folder import Dataset
-        from hilum.train import train
+        from hilum.train_run import train
 
         run = tmp_path_factory.mktemp("contract") / "run"
         train(check_config(cls.values, "contract"), Dataset.open(data), run)

@@ -16,12 +16,12 @@ from hilum.config import check_config
 from hilum.datasets.folder import Dataset
 from hilum.errors import HilumError
 from hilum.eval.image_level import auroc
-from hilum.train import train
+from hilum.train_run import train
 from hilum.training.calibrating import Wish
 from hilum.training.checkpoint import save_weights
 from hilum.training.log import read_log
 from hilum.training.pretrained import start_encoder
-from hilum.tune import tune
+from hilum.tune_run import tune
 
 GATE = {
     "backend": "gate",

@@ -15,7 +15,7 @@ from hilum.errors import HilumError
 from hilum.eval.image_level import auroc, youden_threshold
 from hilum.predict import load
 from hilum.run import read_operating_point
-from hilum.train import train
+from hilum.train_run import train
 
 GATE = {"backend": "gate", "image_size": 32, "model": {"name": "test_resnet"}, "train": {"epochs": 1, "batch_size": 8}}
 

@@ -24,7 +24,7 @@ from hilum.datasets.folder import Dataset
 from hilum.eval.prediction_journal import JOURNAL
 from hilum.eval.predictions_folder import write_predictions
 from hilum.predict import load
-from hilum.train import train
+from hilum.train_run import train
 from hilum.training import loop
 from hilum.training.checkpoint import CHECKPOINT
 

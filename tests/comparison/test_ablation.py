@@ -15,7 +15,7 @@ from hilum.errors import HilumError
 from hilum.eval.bootstrap import Interval
 from hilum.eval.coco import coco_ap
 from hilum.eval.competition import IOU_THRESHOLDS, competition_score, match_counts
-from hilum.train import train
+from hilum.train_run import train
 
 LONGER = {**RESNET, "train": {**RESNET["train"], "epochs": 14}}
 

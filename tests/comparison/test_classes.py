@@ -25,7 +25,7 @@ from hilum.eval.bootstrap import Interval
 from hilum.eval.measures import measure
 from hilum.pages.report import write_report
 from hilum.predict import load
-from hilum.train import train
+from hilum.train_run import train
 
 NAMES = ("left", "right", "low")
 CONFIG = {

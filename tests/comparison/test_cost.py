@@ -28,7 +28,7 @@ from hilum.errors import HilumError
 from hilum.predict import Predictor, load
 from hilum.result import no_detections
 from hilum.run import parameter_count, write_json
-from hilum.train import train, training_seconds
+from hilum.train_run import train, training_seconds
 
 
 class Clock:

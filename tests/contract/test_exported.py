@@ -13,7 +13,7 @@ from hilum.datasets.folder import Dataset
 from hilum.export import export
 from hilum.run import Format
 from hilum.testing import BackendContract, assert_same, picture
-from hilum.train import train
+from hilum.train_run import train
 
 needs_onnx = pytest.mark.skipif(
     not (find_spec("onnxruntime") and find_spec("onnxscript")), reason="needs the extra `onnx`"

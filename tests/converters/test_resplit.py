@@ -439,7 +439,7 @@ def test_a_conversion_anew_makes_its_splits_void_unless_it_gives_the_same(data):
 def test_a_backend_trains_and_predicts_on_a_split(dataset, tmp_path):
     from hilum.comparison.measured import predict_answers
     from hilum.config import load_config
-    from hilum.train import train
+    from hilum.train_run import train
 
     data = tmp_path / "DATA"
     shutil.copytree(dataset, data, ignore=shutil.ignore_patterns("cache"))

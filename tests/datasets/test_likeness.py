@@ -98,7 +98,7 @@ def test_splits_that_share_a_shrunk_picture_are_told(dataset, tmp_path, capsys):
         ("val", "holdout"): 0,
     }
     assert pairs["train", "holdout"]["alike_example"] == [train.image_ids[2], holdout.image_ids[1]]
-    split_command.split(data.path, check=True, look=True)
+    split_command.show_splits(split_command.split(data.path, check=True, look=True))
     told = capsys.readouterr()
     assert "that look alike" in told.out
     ids = f"({train.image_ids[2]} and {holdout.image_ids[1]})"

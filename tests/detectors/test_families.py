@@ -22,7 +22,7 @@ from hilum.detectors.yolo_config import YOLOConfig
 from hilum.detectors.yolo_network import build_network, check_end_to_end, queries_to_boxes, read_architecture
 from hilum.errors import HilumError
 from hilum.sample.challenge import write_sample
-from hilum.train import train
+from hilum.train_run import train
 
 FAMILIES = {
     "v3": "yolov3-tiny",

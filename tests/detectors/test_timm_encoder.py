@@ -16,7 +16,7 @@ from hilum.datasets.folder import Dataset  # noqa: E402
 from hilum.detectors.timm_encoder import TimmEncoder  # noqa: E402
 from hilum.detectors.torchvision_config import TorchvisionConfig  # noqa: E402
 from hilum.errors import HilumError  # noqa: E402
-from hilum.train import train  # noqa: E402
+from hilum.train_run import train  # noqa: E402
 from hilum.training import pretrained  # noqa: E402
 from hilum.training.log import read_log  # noqa: E402
 from hilum.training.pretrained import GREY_MEAN, GREY_STD  # noqa: E402

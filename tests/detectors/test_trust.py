@@ -262,7 +262,7 @@ TRAIN = """
 from pathlib import Path
 from hilum.config import load_config
 from hilum.datasets.folder import Dataset
-from hilum.train import train
+from hilum.train_run import train
 
 data, run = Dataset.open(Path(sys.argv[1])), Path(sys.argv[2])
 small = ["image_size=64", "train.epochs=1", "model_yaml={scales: {n: [0.33, 0.03125, 256]}}", "ultralytics.plots=true"]

@@ -116,7 +116,7 @@ def assert_same(found: Any, expected: Any, atol: float = 0.0) -> None:
 
 def test_a_run_holds_plain_tensors_an_architecture_and_a_log(trained: tuple[YOLODetector, Path]) -> None:
     _, run = trained
-    # Nothing that would have to be unpickled, but the checkpoint, which `hilum.train` removes at its end.
+    # Nothing that would have to be unpickled, but the checkpoint, which `hilum.train_run` removes at its end.
     assert [path.name for path in run.rglob("*.pt")] == ["checkpoint.pt"]
     log = read_log(run)
     assert [line["epoch"] for line in log] == [1, 2]

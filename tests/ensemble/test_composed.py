@@ -18,9 +18,9 @@ from hilum.eval.competition import competition_score
 from hilum.predict import predict_all
 from hilum.result import image_probability
 from hilum.run import parameter_count
-from hilum.train import train, training_seconds
+from hilum.train_run import train, training_seconds
 from hilum.training.validation import best_operating_point
-from hilum.tune import tune
+from hilum.tune_run import tune
 
 UNET = {
     **RESNET,

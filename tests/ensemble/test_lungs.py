@@ -24,7 +24,7 @@ from hilum.ensemble.composition import MemberPredictions, Parameters, choose_par
 from hilum.ensemble.lungs import lung_maps, lungs_first
 from hilum.errors import HilumError
 from hilum.predict import predict_all
-from hilum.train import train
+from hilum.train_run import train
 
 SIZE = (1000, 800)
 factors = st.floats(0, 1)

@@ -28,7 +28,7 @@ from hilum.ensemble.views import View
 from hilum.errors import HilumError
 from hilum.predict import load
 from hilum.result import of_classes
-from hilum.train import train
+from hilum.train_run import train
 
 SIZE = (100, 100)
 

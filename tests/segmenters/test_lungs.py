@@ -10,7 +10,7 @@ import torch
 from hilum.config import check_config
 from hilum.datasets.folder import Dataset
 from hilum.errors import HilumError
-from hilum.train import train
+from hilum.train_run import train
 
 xrv = pytest.importorskip("torchxrayvision", reason="needs the extra `lungs`")
 

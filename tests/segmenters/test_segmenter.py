@@ -17,7 +17,7 @@ from hilum.segmenters.batches import load_batch, mask_of, prepare_batch
 from hilum.segmenters.keras_conventions import count_parameters
 from hilum.segmenters.losses import bce_loss
 from hilum.segmenters.unet import UNetSegmenter
-from hilum.train import train
+from hilum.train_run import train
 from hilum.training.log import read_log
 
 TINY = {

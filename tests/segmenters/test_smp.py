@@ -11,7 +11,7 @@ import hilum
 from hilum.config import check_config
 from hilum.datasets.folder import Dataset
 from hilum.errors import HilumError
-from hilum.train import train
+from hilum.train_run import train
 from hilum.training.tensors import read_tensors
 
 smp = pytest.importorskip("segmentation_models_pytorch", reason="needs the extra `smp`")
@@ -225,7 +225,7 @@ def test_a_run_from_the_hub_says_so_resumes_and_loads_without_it(dataset, tmp_pa
         raise Stop
 
     with monkeypatch.context() as patch:
-        patch.setattr("hilum.train.write_operating_point", killed)
+        patch.setattr("hilum.train_run.write_operating_point", killed)
         with pytest.raises(Stop):
             train(settings, data, run)
     # The second time it is in the hub's cache.

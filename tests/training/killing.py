@@ -26,7 +26,7 @@ from hilum import files
 from hilum.config import check_config
 from hilum.datasets.folder import Dataset
 from hilum.errors import HilumError
-from hilum.train import train
+from hilum.train_run import train
 
 CONFIG = {
     "backend": "unet",

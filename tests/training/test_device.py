@@ -9,7 +9,7 @@ import torch
 from hilum.config import check_config
 from hilum.datasets.folder import Dataset
 from hilum.errors import HilumError
-from hilum.train import train
+from hilum.train_run import train
 from hilum.training import device, loop
 from hilum.training.device import VARIABLE, deterministic, on_device, pick_device
 
@@ -73,7 +73,7 @@ def test_an_interrupted_training_goes_on_on_another_device(
 
     data, run = Dataset.open(dataset), tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr("hilum.train.write_operating_point", killed)
+        patch.setattr("hilum.train_run.write_operating_point", killed)
         with pytest.raises(Stop):
             train(config(), data, run)
     train(config(device="cpu"), data, run)

@@ -11,7 +11,7 @@ from hilum.config import check_config, load_config
 from hilum.datasets.folder import Dataset
 from hilum.errors import HilumError
 from hilum.run import OPERATING_POINT
-from hilum.train import train
+from hilum.train_run import train
 from hilum.training.checkpoint import CHECKPOINT
 from hilum.training.examples import draw_examples, examples
 from hilum.training.log import read_log

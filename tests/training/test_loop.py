@@ -15,7 +15,7 @@ from hilum.config import check_config
 from hilum.datasets.folder import Dataset
 from hilum.errors import HilumError
 from hilum.segmenters.segmenter import Segmenter
-from hilum.train import train
+from hilum.train_run import train
 from hilum.training import loop
 from hilum.training.checkpoint import CHECKPOINT, load_weights
 from hilum.training.log import read_log
@@ -339,7 +339,7 @@ def test_killed_before_the_operating_point_no_epoch_is_trained_again(
         raise Stop
 
     with monkeypatch.context() as patch:
-        patch.setattr("hilum.train.write_operating_point", killed)
+        patch.setattr("hilum.train_run.write_operating_point", killed)
         with pytest.raises(Stop):
             train(config, Dataset.open(dataset), tmp_path)
     weights, log = (tmp_path / "weights.safetensors").read_bytes(), (tmp_path / "log.jsonl").read_text()

@@ -18,7 +18,7 @@ import hilum  # noqa: E402
 from hilum.config import ExperimentConfig, load_config  # noqa: E402
 from hilum.datasets.folder import Dataset  # noqa: E402
 from hilum.errors import HilumError  # noqa: E402
-from hilum.train import train  # noqa: E402
+from hilum.train_run import train  # noqa: E402
 from hilum.training import packaged_weights  # noqa: E402
 from hilum.training.packaged_weights import package_of, packaged_tensors  # noqa: E402
 

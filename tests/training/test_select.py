@@ -14,7 +14,7 @@ from hilum.errors import HilumError
 from hilum.predict import Predictor, load, predict_all
 from hilum.result import image_probability
 from hilum.run import read_operating_point
-from hilum.train import train
+from hilum.train_run import train
 from hilum.training.log import read_log
 from hilum.training.validation import best_operating_point
 
@@ -119,7 +119,7 @@ def test_what_is_the_default_is_not_written(tmp_path):
 
 def test_curves_and_the_report_say_what_it_was(dataset, tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr("hilum.train.draw_curves", lambda log, path, *, title, score: drawn.append(score))
+    monkeypatch.setattr("hilum.train_run.draw_curves", lambda log, path, *, title, score: drawn.append(score))
     train(config(UNET, select="froc", epochs=1), Dataset.open(dataset), tmp_path / "run")
     assert drawn == ["FROC mean"]
     assert 0 <= read_log(tmp_path / "run")[0]["val_score"] <= 1

@@ -15,8 +15,8 @@ from hilum.datasets.folder import Dataset
 from hilum.datasets.resplit import Lists, resplit
 from hilum.errors import HilumError
 from hilum.run import run_config, weights_files
-from hilum.train import check_start, train
-from hilum.tune import tune
+from hilum.train_run import check_start, train
+from hilum.tune_run import tune
 
 
 def test_a_config_of_the_users_own_is_not_written_over(dataset: Path, tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_no_member_is_trained_before_all_can_start(wrong: dict[str, Any], datase
 
 def test_under_torchrun_all_members_must_share_their_batches(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ultralytics")
-    monkeypatch.setattr("hilum.train.world_size", lambda: 2)
+    monkeypatch.setattr("hilum.train_run.world_size", lambda: 2)
     members = {"a": {"config": RESNET}, "b": {"config": YOLO}}
     with pytest.raises(HilumError, match=r"^b: backend 'yolo': does not train under torchrun"):
         check_start(check_config({"backend": "compose", "members": members}, "x"), Dataset.open(dataset))

@@ -21,10 +21,10 @@ from hilum.eval.competition import competition_score
 from hilum.eval.platt import Platt
 from hilum.predict import Predictor, load
 from hilum.run import OPERATING_POINT, operating_confidence, read_operating_point
-from hilum.train import train
+from hilum.train_run import train
 from hilum.training.calibrating import Wish, read_wish
 from hilum.training.validation import OperatingPoint
-from hilum.tune import Tuning, tune
+from hilum.tune_run import Tuning, tune
 
 TINY = {
     "backend": "unet",
@@ -161,7 +161,7 @@ def test_a_backend_without_parameters_has_its_confidence_chosen(
 ) -> None:
     before, backend = _chosen(run), hilum.load(run).backend
     monkeypatch.setattr(type(backend), "tune", Backend.tune)
-    monkeypatch.setattr("hilum.tune.load", lambda _: Predictor(backend, 0.9))
+    monkeypatch.setattr("hilum.tune_run.load", lambda _: Predictor(backend, 0.9))
     app(["tune", str(run), str(dataset)], result_action="return_value")
     after = _chosen(run)
     assert "boxes" not in after
