@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from hilum.commands.arguments import NEW_DATA, SOURCE, check_order
 from hilum.commands.options import AnyPath, Positive, Seed, check_values, path_of
 from hilum.commands.process_pool import process_pool
-from hilum.commands.terminal import bar, complain, table
+from hilum.commands.terminal import bar, table
 from hilum.errors import HilumError
 from hilum.talk import log
 
@@ -109,7 +109,9 @@ def convert(
             progress=progress,
             tell=log.warning,
         )
-    return Dataset.open(data)
+    converted = Dataset.open(data)
+    _warn(converted)
+    return converted
 
 
 def show_conversion(converted: "Dataset", *_: object, **__: object) -> None:
@@ -137,18 +139,24 @@ def show_conversion(converted: "Dataset", *_: object, **__: object) -> None:
     ]
     rows += [("notes" if what == "note" else f"left out: {what}", f"{n:,}") for what, n in record["left_out"].items()]
     table(("", str(data)), rows)
-    for name, counts in by_class.items():
+
+
+def _warn(converted: "Dataset") -> None:
+    """Tell what is wrong with it, or may be."""
+    data = converted.path
+    record: dict[str, Any] = {**converted.conversion}
+    for name, counts in record.get("class_boxes", {}).items():
         if missing := [split for split, boxes in counts.items() if not boxes]:
-            complain(f"class {name!r} has no box in {' and '.join(missing)}")
+            log.warning(f"class {name!r} has no box in {' and '.join(missing)}")
     if not record["images"]:
-        complain(f"{data / 'sources.csv'} and the key lead back to the files: do not share them with the pictures")
+        log.warning(f"{data / 'sources.csv'} and the key lead back to the files: do not share them with the pictures")
     elif not record["patients_known"]:
-        complain(
+        log.warning(
             "no patient map was given: images of one person may lie on both sides of a split; "
             "--patients FILE keeps them together"
         )
     elif record["images_without_patient"]:
-        complain(f"{record['images_without_patient']} images are not in the patient map; each counts as a person")
+        log.warning(f"{record['images_without_patient']} images are not in the patient map; each counts as a person")
     if record["left_out"]:
         only_notes = record["left_out"].keys() == {"note"}
-        complain(f"{data / 'left_out.csv'} {'holds the notes' if only_notes else 'says what was left out and why'}")
+        log.warning(f"{data / 'left_out.csv'} {'holds the notes' if only_notes else 'says what was left out and why'}")

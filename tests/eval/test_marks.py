@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hilum.commands.evaluate import evaluate
+from hilum.commands.evaluate import evaluate, show_evaluation
 from hilum.detections import Detections
 from hilum.errors import HilumError
 from hilum.eval.image_level import auroc
@@ -48,7 +48,8 @@ def test_figures_of_images_are_those_of_what_the_reader_says(
     found: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     says = {1: "1", 2: "1", 3: "0", 4: "", 5: "1", 6: "0", 8: "1"}
-    evaluate(found, marks(tmp_path, says), json=tmp_path / "figures.json")
+    marked = evaluate(found, marks(tmp_path, says), json=tmp_path / "figures.json")
+    show_evaluation(marked, found, tmp_path / "marks.csv")
     told = capsys.readouterr().out
     assert "5 images that a reader marked, 3 with opacity; left out: 1 unsure, 1 not predicted" in told
     figures = json.loads((tmp_path / "figures.json").read_text())
