@@ -208,8 +208,10 @@ def test_the_ablation_ends_with_the_run_itself(composed, data):
 def test_the_command_prints_the_ablation(composed, data, tmp_path):
     done = run_command("ablate", composed, data.path, "--json", tmp_path / "rows")
     rows = json.loads((tmp_path / "rows").read_text())["rows"]
-    lines = [line for line in done.stdout.splitlines() if line.startswith("\u2502")]
-    assert len(lines) == len(rows) == 8
+    table = done.stdout.splitlines()
+    under_the_header = next(number for number, line in enumerate(table) if line.startswith("\u2500")) + 1
+    assert len(rows) == 8
+    lines = table[under_the_header : under_the_header + 8]
     for line, row in zip(lines, rows, strict=True):
         assert row["name"] in line
         assert f"{row['score']['estimate']:.3f}" in line

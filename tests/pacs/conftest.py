@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +27,12 @@ def starter() -> Iterator[Starter]:
     prepared = Starter()
     yield prepared
     prepared.end()
+
+
+@pytest.fixture(autouse=True)
+def _temporary_files_as_before(monkeypatch):
+    """A listener has all temporary files of its process in its own folder; here that is the tests' process."""
+    monkeypatch.setattr(tempfile, "tempdir", tempfile.tempdir)
 
 
 @pytest.fixture
