@@ -283,6 +283,13 @@ def test_what_shall_be_private_is_not_sent_to_a_public_repository(hub, run):
     assert set(NEEDED) <= set(hub.files)
 
 
+@pytest.mark.parametrize("repository", ["name", "owner/name@main", "a/b/c", "../name/", ""])
+def test_a_repository_that_no_address_names_is_refused_before_it_is_made(hub, run, repository):
+    assert "expected OWNER/NAME" in complaint("push", run, repository, "--yes")
+    assert not hub.asked
+    assert not (run / "README.md").exists()
+
+
 def test_a_link_an_old_card_and_an_exported_run_are_not_sent(run, tmp_path):
     (run / "README.md").write_text("---\nhilum_run: 0123456789abcdef\n---\n")
     with pytest.raises(HilumError, match="is of run 0123456789abcdef"):

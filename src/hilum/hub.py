@@ -86,11 +86,22 @@ def fetched(address: str | Path) -> Path:
     return folder
 
 
-def files_to_send(run: Path) -> list[str]:
-    """The names of a run's files that may leave it; the card is there and of this very run.
+def check_repository(repository: str) -> None:
+    """Make sure that a run which is sent there can be loaded by an address.
 
     Raises:
-        HilumError: the run is not whole, was exported, or holds a link; or there is no such card.
+        HilumError: it is not OWNER/NAME.
+    """
+    found = _ADDRESS.fullmatch(f"hf://{repository}")
+    if found is None or found[2]:
+        raise HilumError(f"{repository}: expected OWNER/NAME, a repository of the hub")
+
+
+def files_to_send(run: Path) -> list[str]:
+    """The names of a run's files that may leave it.
+
+    Raises:
+        HilumError: the run is not whole, was exported, or holds a link; or its card says that it is of another run.
     """
     check_run(run)
     if exported_format(run):
