@@ -256,6 +256,8 @@ def test_without_the_hubs_client_the_extra_is_named(monkeypatch):
 def test_commands_take_an_address_where_they_read_a_run(on_hub, dataset, tmp_path):
     hilum("predict", f"hf://owner/name@{COMMIT}", dataset, tmp_path / "found")
     assert (tmp_path / "found" / "predictions.json").is_file()
+    found = package.evaluate(f"hf://owner/name@{COMMIT}", dataset)
+    assert found.entries[-1].least_confidence == package.load(f"hf://owner/name@{COMMIT}").confidence
     assert "takes a folder of your own" in complaint("tune", f"hf://owner/name@{COMMIT}", dataset)
 
 

@@ -47,6 +47,11 @@ def is_address(run: str | Path) -> bool:
     return str(run).startswith("hf:/")
 
 
+def folder_of(run: str | Path) -> Path:
+    """The folder of a run, which is fetched where an address of the hub is given."""
+    return fetched(run) if is_address(run) else Path(run)
+
+
 def fetched(address: str | Path) -> Path:
     """The folder, in the hub's cache, of a run of the hub; each file is of the list, within bounds, and whole.
 

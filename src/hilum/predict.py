@@ -22,7 +22,7 @@ from hilum.datasets.record import CONVERSION
 from hilum.detections import Detections
 from hilum.errors import NO_MEMORY, HilumError, PassingError
 from hilum.findings.finding import Algorithm
-from hilum.hub import fetched, is_address
+from hilum.hub import folder_of
 from hilum.printable import as_text
 from hilum.result import IMAGE_PROBABILITY, Result, at_or_above, class_probabilities, image_probability, no_detections
 from hilum.run import check_run, operating_confidence, run_config, run_digest
@@ -217,7 +217,7 @@ def load(run: str | Path) -> Predictor:
     Raises:
         HilumError: the folder is not a finished run, or its backend is not installed.
     """
-    folder = fetched(run) if is_address(run) else Path(run)
+    folder = folder_of(run)
     check_run(folder)
     keep_freed_memory()
     config = run_config(folder)
