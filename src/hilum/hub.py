@@ -156,9 +156,8 @@ def _check(path: Path, file: Any, where: str) -> None:
         if file.lfs:
             same = hashlib.file_digest(content, "sha256").hexdigest() == file.lfs.sha256
         else:
-            digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
-            digest.update(content.read())
-            same = digest.hexdigest() == file.blob_id
+            begun = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+            same = hashlib.file_digest(content, lambda: begun).hexdigest() == file.blob_id
     if not same:
         path.resolve().unlink()
         path.unlink(missing_ok=True)
