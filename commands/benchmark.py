@@ -75,6 +75,7 @@ def benchmark(
     from hilum.comparison.results import RESULTS, Results
     from hilum.datasets.folder import Dataset
     from hilum.documents import read_json
+    from hilum.hub import folder_of, is_address
     from hilum.pages.report import write_report
     from hilum.run import write_json
 
@@ -82,16 +83,17 @@ def benchmark(
         raise HilumError("no config given; for example: hilum benchmark DATA resnet unet yolo26n")
     if not configs and external:
         raise HilumError("--external: no config given to be measured there; for example: hilum benchmark DATA unet ...")
+    named = [str(folder_of(config) if is_address(config) else config) for config in configs]
     data, out, dicom, against = Path(data), Path(out), path_of(dicom), path_of(against)
-    check_order("benchmark", (DATA, data), *((CONFIG_OR_RUN, config) for config in configs))
+    check_order("benchmark", (DATA, data), *((CONFIG_OR_RUN, config) for config in named))
     elsewhere = _external(external or [])
-    loaded = _load([*map(str, configs)], trust=trust)
+    loaded = _load(named, trust=trust)
     dataset = Dataset.open(data)
     if loaded:
         options = ["--out", str(out), "--seeds", str(seeds), *(["--dicom", str(dicom)] if dicom else [])]
         options += [word for given in external or [] for word in ("--external", given)]
         options += ["--trust"] if trust else []
-        command = shlex.join(["hilum", "benchmark", str(data), *map(str, configs), *options])
+        command = shlex.join(["hilum", "benchmark", str(data), *named, *options])
         files = picture_paths(dicom) if dicom else []
         found = run(
             dataset,

@@ -59,9 +59,10 @@ def evaluate(
     from hilum.comparison.evaluate import evaluate as run
     from hilum.comparison.marked import evaluate_marks
     from hilum.datasets.folder import Dataset
+    from hilum.hub import folder_of
     from hilum.run import write_json
 
-    predictions, data, home = Path(predictions), Path(data), path_of(home)
+    predictions, data, home = folder_of(predictions), Path(data), path_of(home)
     found: Evaluation | MarkedEvaluation
     check_order("evaluate", (ANSWERS, predictions), (TRUTH, data))
     if data.is_file() or data.suffix.lower() == ".csv":

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Le
 from cyclopts import Parameter, validators
 
+from hilum.errors import HilumError
+
 AnyPath = Path | str
 Split = Literal["train", "val", "holdout"]
 # Bounds twice: for the command line, whose errors name the option, and for Python.
@@ -37,5 +39,9 @@ def check_values(function: Callable[..., object], given: Mapping[str, Any]) -> N
     from hilum.documents import check
 
     for name, parameter in inspect.signature(function).parameters.items():
+        takes = parameter.annotation
         for value in given[name] if parameter.kind is parameter.VAR_POSITIONAL else [given[name]]:
-            check(value, TypeAdapter(parameter.annotation, config={"strict": True}), name)
+            if takes not in {AnyPath, AnyPath | None}:
+                check(value, TypeAdapter(takes, config={"strict": True}), name)
+            elif not isinstance(value, takes):  # pydantic would tell of each type in a line of its own terms
+                raise HilumError(f"{name}: expected a path, as text or as pathlib.Path, not {value!r}")

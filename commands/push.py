@@ -25,12 +25,13 @@ def push(run: Path, repository: str, *, public: bool = False, yes: bool = False)
     """
     from hilum.documents import MAX_YAML_BYTES, read_text
     from hilum.files import write_atomically
-    from hilum.hub import CARD, files_to_send
+    from hilum.hub import CARD, check_repository, files_to_send
     from hilum.hub import push as send
     from hilum.pages.run_card import run_card
     from hilum.run import check_run
 
     check_order("push", (RUN, run))
+    check_repository(repository)
     check_run(run)
     if not (run / CARD).exists():
         write_atomically(run / CARD, run_card(run))

@@ -86,6 +86,7 @@ def evaluate(
     shared = meetings(home, data, truth, data.path.resolve().name) if home else ()
     problems += [f"{data.path}: {line}" for line in meeting_lines(shared)]
     at_home = _at_home(source, home, confidence) if home else [None] * len(given)
+    family = tuple(sorted(data.family()))
 
     def told(images: Split, rows: Sequence[Measured], how: str, moved: Travel | None, **more: Any) -> Evaluation:
         return Evaluation(
@@ -99,6 +100,7 @@ def evaluate(
             images_without_patient=data.conversion.get("images_without_patient", 0),
             patients_on_both_sides=0 if name == "all" else data.patients_shared(name),
             data_fingerprint=data.fingerprint,
+            family=family,
             chosen=how,
             empty_mask=MaskFigures(**empty_mask(images.boxes_xyxy, images.sizes_wh)._asdict()),
             entries=tuple(_entries(rows, moved)),

@@ -288,8 +288,10 @@ def mean_mask(of_classes: Sequence["Results | Evaluation"]) -> MaskFigures:
 class Evaluation(Record):
     """What `hilum evaluate` found of one answer; the attributes are those of `Results`, and of which run it is.
 
-    `home_fingerprint` and `meetings` are of the data that the run was trained on, where these were given. `classes` has
-    each of several classes by its name; what stands beside it are then means over those that the truth has.
+    `family` has the fingerprints of all data of these pictures (`Dataset.family`), by which a run is known to have seen
+    them. `home_fingerprint` and `meetings` are of the data that it was trained on, where these were given.
+    `classes` has each of several classes by its name; what stands beside it are then means over those that the truth
+    has.
     """
 
     hilum: str
@@ -302,6 +304,7 @@ class Evaluation(Record):
     images_without_patient: Count
     patients_on_both_sides: Count | None
     data_fingerprint: str
+    family: tuple[str, ...] = ()
     chosen: str
     empty_mask: MaskFigures
     entries: tuple[Entry, ...]

@@ -1,9 +1,12 @@
 """The card of a run: what it is for and not for, what it was trained on and how, what it scores and in whom."""
 
 import math
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
+
+import numpy as np
 
 from hilum.calibration import read_calibration
 from hilum.comparison.meeting import meeting_lines
@@ -34,6 +37,9 @@ _ULTRALYTICS: Final = (
     "ultralytics, which trained it, says that such weights fall under AGPL-3.0 unless it licensed them otherwise. "
 )
 _NO_FIGURES: Final = f"How well it does is {NOT_KNOWN} here: no evaluation was given."
+_OWN: Final = "the data of its training"
+_KIN: Final = "another split of the pictures of its training"
+_OTHER: Final = "other data than those of its training"
 _SETTINGS: Final = ("seed", "image_size", "epochs", "batch_size", "learning_rate", "precision")
 
 
@@ -49,15 +55,15 @@ def run_card(
         named_licence: of the weights.
 
     Raises:
-        HilumError: the run is not whole, an evaluation is of another run, or the data are others.
+        HilumError: the run is not whole, an evaluation is of another run or operating point, or the data are others.
     """
     check_run(run)
     config, environment, digest = run_config(run), read_environment(run), run_digest(run)
     fingerprint, known = environment.get("data_fingerprint", NOT_KNOWN), environment.get("patients_known")
-    own = seen_fingerprints(run)
     if data is not None and data.fingerprint not in data_fingerprints(run):
         raise HilumError(f"{data.path}: has fingerprint {data.fingerprint}; the run was trained on data {fingerprint}")
-    found = [_evaluation(path, digest) for path in evaluations]
+    found = [_evaluation(path, run, digest) for path in evaluations]
+    whose = [_whose(each, run) for each in found]
     members = [path.parent for path in sorted((run / MEMBERS).rglob("config.yaml"))]
     backends = sorted({config.backend, *(run_config(member).backend for member in members)})
     scores = {"model-index": [{"name": name_of(run), "results": list(map(_scores, found))}]}
@@ -84,17 +90,34 @@ def run_card(
         "origin": origin(data) if data else no_source,
         "how": table(["", ""], _how(run).items()),
         "operating_point": table(["", *config.class_names], _operating_point(run)),
-        "figures": "\n\n".join(block for each in found for block in _figures(each, own) if block) or _NO_FIGURES,
-        "limits": points(_limits(found, own, patients_known=bool(known))),
+        "figures": "\n\n".join(filter(None, chain(*map(_figures, found, whose)))) or _NO_FIGURES,
+        "limits": points(_limits(found, whose, patients_known=bool(known))),
     }
     return card_text("run_card.md", run, front, words, blocks)
 
 
-def _evaluation(path: Path, digest: str) -> Evaluation:
+def _evaluation(path: Path, run: Path, digest: str) -> Evaluation:
     found = read_json(path, Evaluation, remedy="give what `hilum evaluate RUN DATA --json FILE` wrote")
-    if found.of_run != digest or not found.entries:
+    of_classes = tuple(found.classes.values()) or (found,)
+    if found.of_run != digest or not all(each.entries for each in (found, *of_classes)):
         raise HilumError(f"{path}: is of run {found.of_run or NOT_KNOWN}, and this is run {digest}; evaluate it again")
+    kept, chosen = [each.entries[-1].least_confidence for each in of_classes], _least(run)
+    if len(kept) != len(chosen) or not np.allclose(kept, chosen):
+        told = f"boxes at confidence >= {kept}, and the run keeps those at {chosen}"
+        raise HilumError(f"{path}: is of {told}; evaluate the run without --confidence")
     return found
+
+
+def _least(run: Path) -> list[float]:
+    """From which confidence on boxes are kept, a class each."""
+    confidence = operating_confidence(run)
+    return list(confidence) if isinstance(confidence, tuple) else [confidence] * len(run_config(run).class_names)
+
+
+def _whose(found: Evaluation, run: Path) -> str:
+    if found.data_fingerprint in data_fingerprints(run):
+        return _OWN
+    return _KIN if {found.data_fingerprint, *found.family} & seen_fingerprints(run) else _OTHER
 
 
 def _scores(found: Evaluation) -> dict[str, Any]:
@@ -131,9 +154,8 @@ def _how(run: Path) -> dict[str, object]:
 def _operating_point(run: Path) -> Iterator[list[object]]:
     """A row a figure, a column a class; what is one for all classes stands in the first."""
     point, classes = read_operating_point(run), len(run_config(run).class_names)
-    confidence, calibration = operating_confidence(run), read_calibration(run, classes)
-    each = confidence if isinstance(confidence, tuple) else (confidence,) * classes
-    yield ["boxes are kept at confidence >=", *(number_text(least, 3) for least in each)]
+    calibration = read_calibration(run, classes)
+    yield ["boxes are kept at confidence >=", *(number_text(least, 3) for least in _least(run))]
     for what in ("boxes", "images"):
         platts = getattr(calibration, what) if calibration else ()
         told = [
@@ -147,10 +169,9 @@ def _operating_point(run: Path) -> Iterator[list[object]]:
         yield [what, NOT_KNOWN if value is None else value, *[""] * (classes - 1)]
 
 
-def _figures(found: Evaluation, own: Container[str | None]) -> Iterator[str]:
+def _figures(found: Evaluation, whose: str) -> Iterator[str]:
     """Figures with intervals, of several classes each and their mean, and in whom it does better or worse."""
     which = "All labelled images" if found.split == "all" else found.split.capitalize()
-    whose = "the data of its training" if found.data_fingerprint in own else "other data than those of its training"
     yield f"### {plain(which)} of {whose} ({plain(found.data_fingerprint)})"
     for name, each in {"": found, **found.classes}.items():
         yield f"#### {plain(name)}" if name else ""
@@ -166,12 +187,14 @@ def _figures(found: Evaluation, own: Container[str | None]) -> Iterator[str]:
     yield points(line.removeprefix("- ") for line in [*findings(found), *notes(found)] if NOT_A_DEVICE not in line)
 
 
-def _limits(found: Sequence[Evaluation], own: Container[str | None], *, patients_known: bool) -> Iterator[str]:
+def _limits(found: Sequence[Evaluation], whose: Sequence[str], *, patients_known: bool) -> Iterator[str]:
     if not patients_known:
         yield "Whose the images of training are is not known: patients may be on both sides, and figures may flatter."
-    if all(each.data_fingerprint in own for each in found):
+    if _OTHER not in whose:
         yield "No figures on data of another source are here: whether it holds there is not known."
-    for each in found:
-        if each.split != "holdout" and each.data_fingerprint in own:
+    for each, its in zip(found, whose, strict=True):
+        if its == _KIN:
+            yield f"Figures of {each.split} of {_KIN} flatter: it may have been trained on these very images."
+        elif its == _OWN and each.split != "holdout":
             yield f"Figures of {each.split} of its own data flatter: it was trained or chosen there."
         yield from meeting_lines(each.meetings)

@@ -169,7 +169,7 @@ def test_nothing_is_printed_where_the_log_is_off(example_folder, capfd):
         (lambda: hilum.convert("KAGGLE", "X", bits=12), "bits: input should be 8 or 16, got 12"),
         (lambda: hilum.convert("KAGGLE", "X", size=0), "size: input should be greater than or equal to 1, got 0"),
         (lambda: hilum.convert("KAGGLE", "X", seed="3"), "seed: input should be a valid integer, got '3'"),
-        (lambda: hilum.convert(3, "X"), "src: "),
+        (lambda: hilum.convert(3, "X"), "src: expected a path, as text or as pathlib.Path, not 3"),
         (lambda: hilum.convert("DATA", "X"), "SRC: DATA is a dataset folder"),
         (lambda: hilum.convert("KAGGLE", "X", workers=1, dask="tcp://a:1"), "--workers counts processes"),
         (lambda: hilum.split("DATA", "x", folds=2), "folds: input should be greater than or equal to 3, got 2"),

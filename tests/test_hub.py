@@ -256,6 +256,8 @@ def test_without_the_hubs_client_the_extra_is_named(monkeypatch):
 def test_commands_take_an_address_where_they_read_a_run(on_hub, dataset, tmp_path):
     hilum("predict", f"hf://owner/name@{COMMIT}", dataset, tmp_path / "found")
     assert (tmp_path / "found" / "predictions.json").is_file()
+    found = package.evaluate(f"hf://owner/name@{COMMIT}", dataset)
+    assert found.entries[-1].least_confidence == package.load(f"hf://owner/name@{COMMIT}").confidence
     assert "takes a folder of your own" in complaint("tune", f"hf://owner/name@{COMMIT}", dataset)
 
 
@@ -281,6 +283,13 @@ def test_what_shall_be_private_is_not_sent_to_a_public_repository(hub, run):
     assert not hub.files
     push(run, "owner/name", public=True)
     assert set(NEEDED) <= set(hub.files)
+
+
+@pytest.mark.parametrize("repository", ["name", "owner/name@main", "a/b/c", "../name/", ""])
+def test_a_repository_that_no_address_names_is_refused_before_it_is_made(hub, run, repository):
+    assert "expected OWNER/NAME" in complaint("push", run, repository, "--yes")
+    assert not hub.asked
+    assert not (run / "README.md").exists()
 
 
 def test_a_link_an_old_card_and_an_exported_run_are_not_sent(run, tmp_path):

@@ -16,6 +16,7 @@ from hilum.datasets.pictures import read_radiograph
 from hilum.detections import Detections
 from hilum.dicom.header import HEADER_TAGS
 from hilum.dicom.reading import needed_of
+from hilum.errors import HilumError
 from hilum.predict import Predictor
 
 
@@ -233,3 +234,9 @@ def test_each_bad_input_is_one_error_that_names_its_place(make_dicom, make_pictu
         assert "a name" not in result.error
     (alone,) = PREDICTOR.predict(b"nothing that anybody reads")
     assert alone.error == "not a DICOM file"
+
+
+@pytest.mark.parametrize("confidence", [float("nan"), 50, -0.1, "0.5", (0.1, 0.2), (0.1,) * 0])
+def test_a_confidence_that_is_none_is_told_and_not_taken_for_one_that_nothing_reaches(confidence):
+    with pytest.raises(HilumError, match="confidence: expected a number from 0 to 1, not"):
+        list(PREDICTOR.predict(np.zeros((8, 8), np.uint8), confidence=confidence))

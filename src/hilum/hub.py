@@ -47,6 +47,11 @@ def is_address(run: str | Path) -> bool:
     return str(run).startswith("hf:/")
 
 
+def folder_of(run: str | Path) -> Path:
+    """The folder of a run, which is fetched where an address of the hub is given."""
+    return fetched(run) if is_address(run) else Path(run)
+
+
 def fetched(address: str | Path) -> Path:
     """The folder, in the hub's cache, of a run of the hub; each file is of the list, within bounds, and whole.
 
@@ -86,11 +91,22 @@ def fetched(address: str | Path) -> Path:
     return folder
 
 
-def files_to_send(run: Path) -> list[str]:
-    """The names of a run's files that may leave it; the card is there and of this very run.
+def check_repository(repository: str) -> None:
+    """Make sure that a run which is sent there can be loaded by an address.
 
     Raises:
-        HilumError: the run is not whole, was exported, or holds a link; or there is no such card.
+        HilumError: it is not OWNER/NAME.
+    """
+    found = _ADDRESS.fullmatch(f"hf://{repository}")
+    if found is None or found[2]:
+        raise HilumError(f"{repository}: expected OWNER/NAME, a repository of the hub")
+
+
+def files_to_send(run: Path) -> list[str]:
+    """The names of a run's files that may leave it.
+
+    Raises:
+        HilumError: the run is not whole, was exported, or holds a link; or its card says that it is of another run.
     """
     check_run(run)
     if exported_format(run):
@@ -140,9 +156,8 @@ def _check(path: Path, file: Any, where: str) -> None:
         if file.lfs:
             same = hashlib.file_digest(content, "sha256").hexdigest() == file.lfs.sha256
         else:
-            digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
-            digest.update(content.read())
-            same = digest.hexdigest() == file.blob_id
+            begun = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+            same = hashlib.file_digest(content, lambda: begun).hexdigest() == file.blob_id
     if not same:
         path.resolve().unlink()
         path.unlink(missing_ok=True)

@@ -22,7 +22,7 @@ from hilum.datasets.record import CONVERSION
 from hilum.detections import Detections
 from hilum.errors import NO_MEMORY, HilumError, PassingError
 from hilum.findings.finding import Algorithm
-from hilum.hub import fetched, is_address
+from hilum.hub import folder_of
 from hilum.printable import as_text
 from hilum.result import IMAGE_PROBABILITY, Result, at_or_above, class_probabilities, image_probability, no_detections
 from hilum.run import check_run, operating_confidence, run_config, run_digest
@@ -82,6 +82,7 @@ class Predictor:
             begins with the place, from 0, where an input of several has no name of its own.
 
         Raises:
+            HilumError: the confidence is none, which would keep nothing; or the backend gives a class of no run.
             PassingError: as `raise_passing` says.
 
         Examples:
@@ -97,7 +98,7 @@ class Predictor:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         inputs = cast("Iterable[Image]", [images] if is_one(images) else images)
         one = is_one(images) and not _is_folder(images)
-        least = self.confidence if confidence is None else confidence
+        least = self.confidence if confidence is None else self._checked(confidence)
         decoded = _decoded(_unfolded(inputs), 0 if one else 2 * batch_size, look, getattr(self.backend, "bits", 8))
         for batch in _batches(decoded, batch_size):
             read = [image.pixels for _, image in batch if isinstance(image, Radiograph)]
@@ -123,6 +124,14 @@ class Predictor:
         for each in found:
             self._check_classes(each)
         return found if self.calibration is None else [self.calibration.apply(each) for each in found]
+
+    def _checked(self, confidence: Confidence) -> Confidence:
+        values, classes = confidence if isinstance(confidence, tuple) else (confidence,), len(self.class_names)
+        numbers = all(isinstance(value, int | float | np.number) and 0 <= value <= 1 for value in values)
+        if not numbers or (isinstance(confidence, tuple) and len(values) != classes):
+            each = f", or a tuple of {classes}, a class each" if classes > 1 else ""
+            raise HilumError(f"confidence: expected a number from 0 to 1{each}, not {confidence!r}")
+        return confidence
 
     def _check_classes(self, found: Detections) -> None:
         count, said = len(self.class_names), np.size(found.metadata.get(IMAGE_PROBABILITY, 0.0))
@@ -208,7 +217,7 @@ def load(run: str | Path) -> Predictor:
     Raises:
         HilumError: the folder is not a finished run, or its backend is not installed.
     """
-    folder = fetched(run) if is_address(run) else Path(run)
+    folder = folder_of(run)
     check_run(folder)
     keep_freed_memory()
     config = run_config(folder)

@@ -13,6 +13,7 @@ from hilum.config import find_config
 from hilum.converters.convert import convert
 from hilum.datasets.folder import Dataset
 from hilum.datasets.leaks import check_dataset
+from hilum.datasets.resplit import Shares, resplit
 from hilum.errors import HilumError
 from hilum.pages.card import plain, table
 from hilum.pages.data_card import data_card
@@ -117,7 +118,10 @@ def test_the_hubs_own_client_reads_both_front_matters(run, dataset, evaluated):
 
 def test_figures_of_other_data_are_told_as_that_and_those_of_train_as_flattering(run, evaluated, tmp_path):
     found, paths = json.loads(evaluated.read_text()), []
-    for name, change in {"away": {"split": "all", "data_fingerprint": "0" * 16}, "own": {"split": "train"}}.items():
+    for name, change in {
+        "away": {"split": "all", "data_fingerprint": "0" * 16, "family": []},
+        "own": {"split": "train"},
+    }.items():
         paths.append(tmp_path / f"{name}.json")
         paths[-1].write_text(json.dumps(found | change))
     text = front(run_card(run, paths))[1]
@@ -125,6 +129,28 @@ def test_figures_of_other_data_are_told_as_that_and_those_of_train_as_flattering
     limits = section(text, "Limits")
     assert "data of another source" not in limits
     assert limits.count("Figures of train of its own data flatter") == 1
+
+
+def test_another_split_of_the_pictures_of_training_is_not_told_as_other_data(run, dataset, tmp_path):
+    (fold,) = resplit(dataset, "card", Shares((0.4, 0.3, 0.3)), seed=1, out=tmp_path / "splits")
+    hilum("evaluate", run, fold, "--json", tmp_path / "fold.json")
+    text = front(run_card(run, [tmp_path / "fold.json"]))[1]
+    assert "### Holdout of another split of the pictures of its training" in section(text, "Figures")
+    limits = section(text, "Limits")
+    assert "Figures of holdout of another split of the pictures of its training flatter" in limits
+    assert "data of another source" in limits
+
+
+@pytest.mark.parametrize("change", [{"least_confidence": 0.987}, None])
+def test_figures_at_another_operating_point_or_of_other_classes_are_refused(run, evaluated, tmp_path, change):
+    found, path = json.loads(evaluated.read_text()), tmp_path / "changed.json"
+    if change is None:
+        found["classes"] = {name: {**found, "classes": {}} for name in ("a", "b")}
+    else:
+        found["entries"][-1] |= change
+    path.write_text(json.dumps(found))
+    with pytest.raises(HilumError, match=r"boxes at confidence >= .*, and the run keeps those at"):
+        run_card(run, [path])
 
 
 def test_figures_of_another_run_and_other_data_are_refused(run, data, evaluated):
