@@ -64,8 +64,8 @@ def predict(
     run
         Run folder.
     images
-        A DICOM, JPEG, PNG, TIFF, BMP, WebP or JPEG 2000 file, a folder or a zip of them, a text file that lists them,
-        - for a list on standard input, or a dataset folder.
+        A DICOM, JPEG, PNG, TIFF, BMP, WebP or JPEG 2000 file, a folder or a zip of them, a text file that lists them
+        (`-` reads the list from standard input), or a dataset folder.
     out
         Folder to write. Predictions in it are replaced where they are of the same run and images.
     split
@@ -100,6 +100,7 @@ def predict(
     from hilum.eval.prediction_journal import JOURNAL, PredictionJournal
     from hilum.eval.predictions_folder import write_predictions
     from hilum.findings.finding import Algorithm
+    from hilum.kinds import kind_of
     from hilum.pages.worklist import Made, Pictures
     from hilum.predict import Predictor, load
     from hilum.run import run_digest
@@ -107,8 +108,8 @@ def predict(
 
     words = [(IMAGES, images)] if images != STANDARD_INPUT else []
     check_order("predict", (RUN, run), *words, (NEW_PREDICTIONS, out))
-    if (out / "conversion.json").exists() or (out / "config.yaml").exists():
-        raise HilumError(f"{out}: is a dataset or a run folder; give OUT a folder of its own")
+    if kind_of(out) not in NEW_PREDICTIONS.kinds:
+        raise HilumError(f"{out}: holds something else than predictions of hilum; give OUT a folder of its own")
     kinds = kinds_named(dicom, images, identifiers=identifiers)
     with ExitStack() as held:
         if dask is not None:  # before files are listed, which takes long where they are many

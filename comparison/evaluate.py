@@ -30,7 +30,7 @@ from hilum.eval.predictions_folder import read_about
 from hilum.eval.problems import question_units
 from hilum.eval.travel import Travel, travel
 from hilum.predict import load
-from hilum.run import CONFIG, read_environment, run_digest, seen_fingerprints
+from hilum.run import CONFIG, check_run, read_environment, run_digest, seen_fingerprints
 from hilum.source_digest import source_digest
 
 _CROSS_FITTED = "cross-fitted over patients on this very split, as there was no other to choose on"
@@ -71,6 +71,8 @@ def evaluate(
             is no such metric.
     """
     metrics = checked_metrics(metrics, data)
+    if (source / CONFIG).is_file():
+        check_run(source)
     name = name or _default_split(source, data)
     truth = data.labelled() if name == "all" else data.split(name)
     if not len(truth):

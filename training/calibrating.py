@@ -82,15 +82,31 @@ def fit_calibration(val: Split, found: Sequence[Detections]) -> tuple[Calibratio
     return calibration, {**calibration.record(), "val_brier": means}
 
 
-def confidence_at(val: Split, found: Sequence[Detections], wish: Wish) -> tuple[Confidence, float]:
-    """The confidence that fulfils a wish on val, of each class where there are several; and the competition score.
+class Reached(NamedTuple):
+    """What an operating point reaches on val; of several classes, figures are their means.
 
-    Of all that give the sensitivity the highest; of all that give no more false positives the lowest.
+    Attributes:
+        confidence: from which on boxes are kept, not calibrated.
+        score: the competition score.
+        sensitivity: share of the true boxes that are found; NaN where there is none.
+        false_positives: an image.
+    """
+
+    confidence: Confidence
+    score: float
+    sensitivity: float
+    false_positives: float
+
+
+def confidence_at(val: Split, found: Sequence[Detections], wish: Wish) -> Reached:
+    """The confidence that fulfils a wish on val, of each class where there are several, and what it reaches there.
+
+    Of all that give the sensitivity, or the highest one with no more false positives, the highest.
 
     Raises:
         HilumError: none gives the sensitivity, with what all boxes give; or val shows nothing of a class.
     """
-    chosen, scores = [], []
+    chosen, scores, sides = [], [], []
     for name, (its, boxes_xywh, confidence) in zip(val.class_names, _of_classes(val, found), strict=True):
         curve = froc_curve(rank_boxes(its.boxes_xywh, boxes_xywh, confidence))
         if wish.name == "sensitivity":
@@ -100,15 +116,22 @@ def confidence_at(val: Split, found: Sequence[Detections], wish: Wish) -> tuple[
                     f"--at {wish}: all boxes of {name} on val together find {reached:.3f} of the true ones; wish for "
                     "less, or train longer"
                 )
-            chosen.append(float(curve.confidence[np.argmax(curve.sensitivity >= wish.value)]))
+            fine = curve.sensitivity >= wish.value
         else:
-            fine = np.flatnonzero(curve.false_positives <= wish.value)
-            # Above the surest box there is none, and no false positive.
-            chosen.append(float(curve.confidence[fine[-1]]) if len(fine) else 1.0)
+            fine = curve.false_positives <= wish.value
+            fine &= ~(curve.sensitivity < np.max(curve.sensitivity, where=fine, initial=0))
+        if fine.any():
+            best = int(np.argmax(fine))
+            sides.append((float(curve.sensitivity[best]), float(curve.false_positives[best])))
+            chosen.append(float(curve.confidence[best]))
+        else:  # above the surest box there is none, and no false positive
+            sides.append((0.0, 0.0))
+            chosen.append(1.0)
         if its.shows_opacity:
             scores.append(competition_score(its.boxes_xywh, *Answer(boxes_xywh, confidence, chosen[-1]).kept()))
     score = float(np.mean(scores)) if scores else 0.0
-    return (chosen[0] if len(chosen) == 1 else tuple(chosen)), score
+    sensitivity, false_positives = np.mean(sides, axis=0).tolist()
+    return Reached(chosen[0] if len(chosen) == 1 else tuple(chosen), score, sensitivity, false_positives)
 
 
 def _of_classes(val: Split, found: Sequence[Detections]) -> Iterator[tuple[Split, Boxes, Boxes]]:

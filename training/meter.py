@@ -66,7 +66,8 @@ def tell_start(
     run: str, network: nn.Module, device: torch.device, images: tuple[int, int], steps: tuple[int, int]
 ) -> None:
     """Say what begins: images to learn from and to choose on; epochs, and steps of each."""
-    parameters = sum(parameter.numel() for parameter in network.parameters())
+    # As the weights of the run are counted: BatchNorm's running values are among them.
+    parameters = sum(value.numel() for value in network.state_dict().values() if value.is_floating_point())
     log.info(
         f"{run}: on {device_name(device)}; {parameters:,} parameters; {images[0]:,} images to learn from, "
         f"{images[1]:,} to choose on; epochs: {steps[0]:,}, of {steps[1]:,} steps"

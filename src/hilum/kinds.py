@@ -19,6 +19,7 @@ _OF_RUNS = {
     *("environment.json", "operating_point.json", "weights.safetensors", "start.safetensors", "log.jsonl"),
     *("checkpoint.pt", "model.onnx", "model.xml", "members", "ultralytics"),
 }
+_OF_BEGUN_PREDICTIONS = {".predictions.jsonl", ".unpacked"}
 
 
 def kind_of(path: Path) -> Kind:
@@ -35,7 +36,7 @@ def kind_of(path: Path) -> Kind:
         return "dataset"
     if "config.yaml" in names and names & _OF_RUNS:
         return "run"
-    if {"images.csv", "predictions.json"} <= names:
+    if {"images.csv", "predictions.json"} <= names or names & _OF_BEGUN_PREDICTIONS:
         return "predictions"
     if {"results.json", "table.csv"} <= names:
         return "benchmark"

@@ -10,7 +10,7 @@ from hilum.errors import HilumError
 from hilum.files import write_atomically
 from hilum.predict import find_all, load
 from hilum.run import OPERATING_POINT, read_environment, read_operating_point, write_json
-from hilum.training.calibrating import Wish, calibrated, confidence_at
+from hilum.training.calibrating import Reached, Wish, calibrated, confidence_at
 from hilum.training.validation import OperatingPoint, best_operating_point, split_to_choose_on
 
 _ROUNDING = 1e-12  # two different scores lie further apart
@@ -26,6 +26,7 @@ class Tuning:
         points: all that were tried, those two among them.
         val_images: how many images they were scored on.
         problems: what whoever reads the scores must know, a line each.
+        reached: what the operating point that was wished for gives on val; None without a wish.
     """
 
     untuned: OperatingPoint
@@ -33,6 +34,7 @@ class Tuning:
     points: Sequence[OperatingPoint]
     val_images: int
     problems: Sequence[str] = ()
+    reached: Reached | None = None
 
     def effects(self) -> list[tuple[str, Any, float, float]]:
         """Each value of each parameter that has several: name, value, the score with all else as chosen, the best."""
@@ -93,12 +95,13 @@ def tune(
         "data_fingerprint": data.fingerprint,
     }
     write_json(run / OPERATING_POINT, values)
+    reached = None
     try:
         found = found or find_all(load(run).backend, val.paths)  # with the boxes that were chosen
         if wish is not None:
-            confidence, score = confidence_at(val, found, wish)
-            chosen = chosen._replace(confidence=confidence, score=score)
-            values |= {"val_score": score, "at": str(wish)}
+            reached = confidence_at(val, found, wish)
+            chosen = chosen._replace(confidence=reached.confidence, score=reached.score)
+            values |= {"val_score": reached.score, "at": str(wish)}
         record, calibration = calibrated(val, found, chosen.confidence)
         write_json(run / OPERATING_POINT, values | record)
     except BaseException:
@@ -108,7 +111,7 @@ def tune(
     untuned, chosen = (
         each._replace(confidence=calibration.of_confidence(each.confidence)) for each in (untuned, chosen)
     )
-    problems = []
+    problems = [] if reached is None or reached.sensitivity > 0 else [f"--at {wish}: no true box of val is kept there"]
     if read_environment(run).get("data_fingerprint") != data.fingerprint:
         problems.append(f"{run} was trained on other data or another split: this val may hold images of its train")
-    return Tuning(untuned, chosen, points, len(val), problems)
+    return Tuning(untuned, chosen, points, len(val), problems, reached)

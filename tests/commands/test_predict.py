@@ -267,10 +267,21 @@ def test_results_are_there_before_anything_is_drawn(
     assert predict(run, source, out) == IN_PART
     assert sorted(path.name for path in out.iterdir() if path.is_file()) == FILES
     assert "pictures: boxes are not drawn: No space left" in capsys.readouterr().err
-    (tmp_path / "blocked").mkdir()
-    (tmp_path / "blocked" / "pictures").write_text("mine")
-    assert predict(run, source, tmp_path / "blocked") == IN_PART
-    assert len(rows(tmp_path / "blocked")) == 4
+    (out / "pictures").rmdir()
+    (out / "pictures").write_text("mine")
+    assert predict(run, source, out, overwrite=True) == IN_PART
+    assert len(rows(out)) == 4
+
+
+def test_a_folder_that_holds_somebody_elses_files_is_not_written_into(
+    backend: ManyBoxes, run: Path, tmp_path: Path
+) -> None:
+    source, other = pictures(tmp_path / "source", 2), pictures(tmp_path / "other", 1)
+    for out in (source, other):
+        before = sorted(out.iterdir())
+        with pytest.raises(HilumError, match="holds something else than predictions of hilum; give OUT a folder"):
+            predict(run, source, out)
+        assert sorted(out.iterdir()) == before
 
 
 def test_names_of_any_kind_are_predicted_and_drawn(backend: ManyBoxes, run: Path, tmp_path: Path) -> None:

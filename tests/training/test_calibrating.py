@@ -63,11 +63,16 @@ ANSWERS = [found(0.9), found(0.6), found(0.3), found(0.8, 0.5, at=50)]
     ],
 )
 def test_a_wish_gives_the_outermost_threshold_that_fulfils_it(wish, confidence):
-    least, score = confidence_at(FOUR, ANSWERS, read_wish(wish))
+    least, score, *_ = confidence_at(FOUR, ANSWERS, read_wish(wish))
     assert least == confidence
     kept = [len(at_or_above(each, least).xyxy) for each in ANSWERS]
     hits, false = sum(map(bool, kept[:3])), kept[3]
     assert score == pytest.approx(hits / (3 + (false > 0)))  # every hit is exact, whatever the IoU asked
+
+
+def test_no_box_is_let_in_that_finds_nothing_though_the_wish_would_allow_it():
+    more = [*ANSWERS[:3], found(0.8, 0.5, 0.1, at=50)]
+    assert confidence_at(FOUR, more, read_wish("fp_per_image=0.9")) == (0.3, pytest.approx(3 / 4), 1.0, 0.5)
 
 
 def test_without_a_true_box_among_all_a_wish_cannot_be_fulfilled():
