@@ -33,7 +33,7 @@ def push(run: Path, repository: str, *, public: bool = False, yes: bool = False)
     check_order("push", (RUN, run))
     check_repository(repository)
     check_run(run)
-    if not (run / CARD).exists():
+    if not (run / CARD).is_file():
         write_atomically(run / CARD, run_card(run))
     names = files_to_send(run)
     say(f"{run} to {repository}, {'public' if public else 'private'}:")

@@ -122,6 +122,8 @@ def convert(
             shutil.rmtree(out / UNPACKED, ignore_errors=True)
             (out / JOURNAL).unlink(missing_ok=True)
             write_atomically(out / MARKER, json.dumps(record, indent=1) + "\n")
+            if (card := out / "README.md").exists():  # which may hold what its owner wrote
+                tell(f"{card}: is of the data before; `hilum card {out} --overwrite` writes it and croissant.json anew")
     return record
 
 

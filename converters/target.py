@@ -73,5 +73,5 @@ def remove_strays(out: Path, wanted: Mapping[str, set[str]]) -> None:
         for path in (out / folder).iterdir():
             if path.name not in names and (path.is_file() or path.is_symlink()):
                 path.unlink()
-    for cache in ("labels.cache", "cache"):
-        remove(out / cache)
+    for made in ("labels.cache", "cache", "croissant.json"):
+        remove(out / made)

@@ -296,7 +296,12 @@ def test_a_link_an_old_card_and_an_exported_run_are_not_sent(run, tmp_path):
     (run / "README.md").write_text("---\nhilum_run: 0123456789abcdef\n---\n")
     with pytest.raises(HilumError, match="is of run 0123456789abcdef"):
         files_to_send(run)
+    hilum("card", run, "--overwrite")  # as the message says
+    assert "README.md" in files_to_send(run)
     (run / "README.md").unlink()
+    (run / "README.md").mkdir()
+    assert "README.md: Is a directory" in complaint("push", run, "owner/name")
+    (run / "README.md").rmdir()
     (tmp_path / "passwords").write_text("secret")
     (run / "README.md").symlink_to(tmp_path / "passwords")
     with pytest.raises(HilumError, match="is a link"):

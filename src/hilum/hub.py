@@ -170,7 +170,9 @@ def _check_card(run: Path, where: str) -> None:
     front = parse_yaml(parts[1], str(card)) if len(parts) == 3 else None
     said, digest = front.get(RUN_DIGEST) if isinstance(front, dict) else None, run_digest(run)
     if said is not None and said != digest:
-        raise HilumError(f"{where}: {CARD} is of run {said}, and this is run {digest}; `hilum card RUN` writes it anew")
+        raise HilumError(
+            f"{where}: {CARD} is of run {said}, and this is run {digest}; `hilum card RUN --overwrite` writes it anew"
+        )
 
 
 @contextmanager

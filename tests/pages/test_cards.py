@@ -141,6 +141,15 @@ def test_another_split_of_the_pictures_of_training_is_not_told_as_other_data(run
     assert "data of another source" in limits
 
 
+def test_a_conversion_anew_leaves_no_card_of_the_data_before_without_a_word(sample_folder, tmp_path):
+    told, data = [], tmp_path / "data"
+    convert(sample_folder, data)
+    hilum("card", data)
+    convert(sample_folder, data, seed=1, overwrite=True, tell=told.append)
+    assert not (data / "croissant.json").exists()
+    assert [line for line in told if "README.md: is of the data before" in line]
+
+
 @pytest.mark.parametrize("change", [{"least_confidence": 0.987}, None])
 def test_figures_at_another_operating_point_or_of_other_classes_are_refused(run, evaluated, tmp_path, change):
     found, path = json.loads(evaluated.read_text()), tmp_path / "changed.json"
