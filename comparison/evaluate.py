@@ -95,6 +95,7 @@ def evaluate(
             hilum=__version__,
             code=source_digest(),
             of_run=_run_of(source),
+            all_boxes=not _is_cut(source),
             split=name,
             images=len(images),
             positive_images=int(images.positive.sum()),
@@ -245,6 +246,14 @@ def _run_of(source: Path) -> str | None:
     if (source / CONFIG).is_file():
         return run_digest(source)
     return read_about(source).get("of_run") if source.is_dir() else None
+
+
+def _is_cut(source: Path) -> bool:
+    """Whether it is a predictions folder without the boxes below a confidence."""
+    if not source.is_dir() or (source / CONFIG).is_file():
+        return False
+    floor = read_about(source).get("floor")
+    return any(floor) if isinstance(floor, tuple | list) else bool(floor)
 
 
 def _of_run(

@@ -288,6 +288,7 @@ def mean_mask(of_classes: Sequence["Results | Evaluation"]) -> MaskFigures:
 class Evaluation(Record):
     """What `hilum evaluate` found of one answer; the attributes are those of `Results`, and of which run it is.
 
+    `all_boxes` is false of predictions that hold no box below a confidence, where AP and FROC end.
     `family` has the fingerprints of all data of these pictures (`Dataset.family`), by which a run is known to have seen
     them. `home_fingerprint` and `meetings` are of the data that it was trained on, where these were given.
     `classes` has each of several classes by its name; what stands beside it are then means over those that the truth
@@ -297,6 +298,7 @@ class Evaluation(Record):
     hilum: str
     code: str
     of_run: str | None = None
+    all_boxes: bool = True
     split: str
     images: Count
     positive_images: Count

@@ -31,7 +31,7 @@ def data_card(data: Dataset, named_licence: str | None = None) -> str:
     """
     images, unlabelled = data.labelled(), len(data.unlabelled())
     pictures = len(images) + unlabelled
-    low, high = ("1K", "10K", "100K", "1M", "10M", "100M")[max(len(str(pictures)) - 4, 0) :][:2]
+    low, high = ("1K", "10K", "100K", "1M", "10M", "100M")[min(max(len(str(pictures)) - 4, 0), 4) :][:2]
     front = {
         **licence(named_licence),
         "pretty_name": name_of(data.path),

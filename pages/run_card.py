@@ -105,6 +105,9 @@ def _evaluation(path: Path, run: Path, digest: str) -> Evaluation:
     if len(kept) != len(chosen) or not np.allclose(kept, chosen):
         told = f"boxes at confidence >= {kept}, and the run keeps those at {chosen}"
         raise HilumError(f"{path}: is of {told}; evaluate the run without --confidence")
+    if not found.all_boxes:
+        told = "is of predictions without the boxes below a confidence, so AP and FROC are too low"
+        raise HilumError(f"{path}: {told}; evaluate the run itself")
     return found
 
 

@@ -227,7 +227,8 @@ def test_a_run_whose_backend_finds_relative_boxes_is_refused(data, tmp_path, mon
 
     monkeypatch.setattr("hilum.comparison.evaluate.load", lambda run: run)
     monkeypatch.setattr("hilum.comparison.evaluate.predict_answers", relative)
-    (tmp_path / "config.yaml").touch()
+    for name in ("config.yaml", "weights.safetensors", "environment.json", "operating_point.json"):
+        (tmp_path / name).write_text("{}")
     with pytest.raises(HilumError, match=f"^{tmp_path}: all .* boxes lie within 1 px, as relative ones"):
         evaluate(tmp_path, data, "train")
 

@@ -162,6 +162,18 @@ def test_figures_at_another_operating_point_or_of_other_classes_are_refused(run,
         run_card(run, [path])
 
 
+def test_figures_of_predictions_without_their_unlikely_boxes_are_refused(run, data, tmp_path):
+    found, figures = tmp_path / "found", tmp_path / "figures.json"
+    hilum("predict", run, data, found, "--no-worklist", "--confidence", 0.1)
+    hilum("evaluate", found, data, "--json", figures)
+    assert json.loads(figures.read_text())["all_boxes"] is False
+    changed = json.loads(figures.read_text())
+    changed["entries"][-1]["least_confidence"] = json.loads((run / "operating_point.json").read_text())["confidence"]
+    figures.write_text(json.dumps(changed))
+    with pytest.raises(HilumError, match="so AP and FROC are too low; evaluate the run itself"):
+        run_card(run, [figures])
+
+
 def test_figures_of_another_run_and_other_data_are_refused(run, data, evaluated):
     (run / "operating_point.json").write_text((run / "operating_point.json").read_text().replace("}", " }"))
     with pytest.raises(HilumError, match=f"and this is run {run_digest(run)}"):

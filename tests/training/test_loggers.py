@@ -183,7 +183,7 @@ def test_examples_show_truth_and_what_was_found(dataset, tiny_run):
     numbers = examples(val, 6)
     assert [bool(val.positive[number]) for number in numbers] == sorted(val.positive[numbers], reverse=True)
     assert len(numbers) <= 6
-    found = list(hilum.load(tiny_run).predict([val.paths[number] for number in numbers], confidence=1.1))
+    found = list(hilum.load(tiny_run).predict([val.paths[number] for number in numbers], confidence=1.0))
     sheet = draw_examples(val, numbers, found)
     assert sheet.shape[2] == 3
     assert ((sheet == (0, 158, 115)).all(axis=2)).any()  # the truth
