@@ -31,6 +31,7 @@ from hilum.training.calibrating import calibrated
 from hilum.training.validation import best_operating_point
 
 Look = Callable[[int, Radiograph], None]
+_PERCENT = 2.0  # confidences from here on
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,8 @@ class Predictor:
 
     def _checked(self, confidence: Confidence) -> Confidence:
         values, classes = confidence if isinstance(confidence, tuple) else (confidence,), len(self.class_names)
-        numbers = all(isinstance(value, int | float | np.number) and 0 <= value <= 1 for value in values)
+        # Above 1 nothing is kept, which may be meant; 50 is not, a share in percent.
+        numbers = all(isinstance(value, int | float | np.number) and 0 <= value < _PERCENT for value in values)
         if not numbers or (isinstance(confidence, tuple) and len(values) != classes):
             each = f", or a tuple of {classes}, a class each" if classes > 1 else ""
             raise HilumError(f"confidence: expected a number from 0 to 1{each}, not {confidence!r}")

@@ -181,6 +181,7 @@ def test_through_a_link_nothing_is_written_or_removed(run: Path, source: Path, t
     predict(run, source, tmp_path / "first", dicom="sr")
     before = sorted((tmp_path / "first" / "dicom").iterdir())
     (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".predictions.jsonl").touch()
     (tmp_path / "out" / "dicom").symlink_to(tmp_path / "first" / "dicom")
     assert predict(run, source, tmp_path / "out", dicom="pr") == IN_PART
     assert sorted((tmp_path / "first" / "dicom").iterdir()) == before

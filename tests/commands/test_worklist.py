@@ -189,6 +189,7 @@ def test_through_a_link_nothing_is_written_or_removed(
     (theirs / ("0" * 16) / "00001.jpg").write_text("theirs")
     (theirs / "page").write_text("theirs")
     out.mkdir()
+    (out / ".predictions.jsonl").touch()
     (out / place).symlink_to(theirs if place == "worklist" else theirs / "page")
     done = predict(run, source, out)
     assert sorted(path.name for path in theirs.rglob("*")) == ["0" * 16, "00001.jpg", "page"]
@@ -209,6 +210,7 @@ def test_results_are_there_where_the_page_cannot_be(
     out = tmp_path / "out"
     (out / "worklist.html").mkdir(parents=True)
     (out / "worklist.html" / "mine").write_text("mine")
+    (out / ".predictions.jsonl").touch()
     assert predict(run, source, out) == IN_PART
     assert "worklist.html: is not written" in capsys.readouterr().err
     assert (out / "images.csv").is_file()
