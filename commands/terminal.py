@@ -3,12 +3,15 @@
 Names that stand in it may be anybody's. Nothing in them reaches a terminal that it would obey, and none breaks a line.
 """
 
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from hilum.printable import one_line, printable
 
+_FITS, _GAP = 80, 2  # columns of a terminal, and between those of a table
+_BOUNDS = re.compile(r",? ?(?:paired )?\[[-+0-9., %]+\]$")
 _WIDE = 10_000  # columns; a pipe or a log file has no width of its own, and rich would fold names to 80
 
 
@@ -23,7 +26,7 @@ def complain(*lines: str) -> None:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "", figures: bool = False) -> None:
-    """Write a table to standard output.
+    """Write a table to standard output; where it is too wide, its last figure alone keeps its bounds.
 
     Args:
         header: the heading of every column.
@@ -31,6 +34,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = 
         title: of the table.
         figures: all columns but the first hold figures, which stand at the right.
     """
+    header, rows = _fitting(header, list(rows))
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -50,6 +54,18 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = 
         shown.add_row(*(Text(printable(cell)) for cell in row))
     console = Console(markup=False, highlight=False)
     (console if console.is_terminal else Console(width=_WIDE)).print(shown)
+
+
+def _fitting(header: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
+    """A table that fits a terminal, as far as bounds in brackets make it too wide."""
+    columns = list(zip(header, *rows, strict=True))
+    with_bounds = [number for number, cells in enumerate(columns) if any(map(_BOUNDS.search, cells))]
+    if sum(max(map(len, cells)) + _GAP for cells in columns) - _GAP <= _FITS:
+        return header, rows
+    for number in with_bounds[:-1]:
+        columns[number] = tuple(_BOUNDS.sub("", cell) for cell in columns[number])
+    header, *rows = zip(*columns, strict=True)
+    return header, rows
 
 
 @contextmanager

@@ -271,8 +271,8 @@ def short_table(rows: Sequence[Row]) -> Cells:
 
 
 def difference_table(changes: Sequence[Change]) -> Cells:
-    """Header and rows of what changed between two benchmarks."""
-    header = ["", "new [95%]", "old [95%]", "difference, paired [95%]", "images better", "worse", "alike"]
+    """Header and rows of what changed between two benchmarks: scores, their paired difference, images."""
+    header = ["", "new [95%]", "old [95%]", "difference [95%]", "better", "worse", "alike"]
     return header, [
         [
             each.name,
@@ -284,8 +284,8 @@ def difference_table(changes: Sequence[Change]) -> Cells:
 
 
 def addition_table(rows: Sequence[Addition]) -> Cells:
-    """Header and rows of what each part of a composition adds (`hilum.comparison.ablation`)."""
-    header = ["", "score [95%]", "added, paired [95%]", "AP 0.40:0.75", "box sensitivity", "FP / image", "on val"]
+    """Header and rows of what each part of a composition adds, paired (`hilum.comparison.ablation`)."""
+    header = ["", "score [95%]", "added [95%]", "AP", "sensitivity", "FP/image"]
     return header, [
         [
             row.name,
@@ -294,7 +294,6 @@ def addition_table(rows: Sequence[Addition]) -> Cells:
             number_text(row.ap_competition, 3),
             number_text(row.sensitivity.estimate, 3),
             number_text(row.false_positives_per_image.estimate, 3),
-            number_text(sum(fold.val_score for fold in row.folds) / len(row.folds), 3),
         ]
         for row in rows
     ]

@@ -110,3 +110,15 @@ def test_a_terminal_of_few_characters_gets_a_table(monkeypatch):
     shown = stream.buffer.getvalue().decode("ascii")
     assert "\\u80ba" in shown
     assert "\\xfc[bold]" in shown
+
+
+def test_a_table_that_is_too_wide_keeps_the_bounds_of_its_last_figure_alone(capsys):
+    home, moved = "0.612 [0.417, 0.734]", "+0.101 [-0.000, +0.214]"
+    header = ["", "home [95%]", "away [95%]", "home minus away [95%]"]
+    table(header, [["unet: score", home, home, moved]], figures=True)
+    assert capsys.readouterr().out.count("[0.417, 0.734]") == 2
+    table(header, [["unet: false positives an image", home, home, moved]], figures=True)
+    heading, _, row = capsys.readouterr().out.splitlines()
+    assert max(len(heading), len(row)) <= 80
+    assert heading.split() == ["home", "away", "home", "minus", "away", "[95%]"]
+    assert row.split("  ")[-3:] == ["0.612", "0.612", moved]
