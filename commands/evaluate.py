@@ -97,7 +97,6 @@ def show_evaluation(
     from hilum.comparison.away_tables import travel_notes, travel_table
     from hilum.comparison.chosen_metrics import checked_metrics, said_of
     from hilum.comparison.marked import MarkedEvaluation
-    from hilum.datasets.folder import Dataset
 
     if isinstance(results, MarkedEvaluation):
         table(*tables.marked_table(results), title=f"{predictions} as {data} has it", figures=True)
@@ -115,4 +114,4 @@ def show_evaluation(
             which = f", {name}" if name else ""
             table(*travel_table(each.entries), title=f"{data} beside {home}, holdout{which}", figures=True)
             say(*travel_notes(each.entries))
-    say(*tables.findings(results), *tables.notes(results), *said_of(checked_metrics(metric, Dataset.open(data))))
+    say(*tables.findings(results), *tables.notes(results), *said_of(checked_metrics(metric, results.classes)))

@@ -41,18 +41,18 @@ def process_pool(workers: int | None, items: int | None, module: str) -> Iterato
     from hilum.system import end_with_parent
     from hilum.talk import log
 
-    # Python would look for modules in the folder that the command is given in, which may have come from anybody; the
-    # first lock starts a process, too.
+    # Python would look for modules in the folder that the command is given in, which may have come from anybody; a
+    # pool's locks start a process, too.
     with environment_variable("PYTHONSAFEPATH", "1"):
         try:
-            _Context().Lock()
+            pool = ProcessPoolExecutor(
+                count, mp_context=_Context(), initializer=end_with_parent, initargs=(os.getpid(),)
+            )
         except OSError as error:  # a lock that processes share lies in /dev/shm, which is not everywhere to be written
             log.warning("works in one process, for this system lets none share a lock: %s", error.strerror or error)
             yield None
             return
-        with ProcessPoolExecutor(
-            count, mp_context=_Context(), initializer=end_with_parent, initargs=(os.getpid(),)
-        ) as executor:
+        with pool as executor:
             for _ in range(count):
                 executor.submit(import_module, module)
             yield executor

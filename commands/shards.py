@@ -25,13 +25,13 @@ from hilum.predict import Predictor, load
 from hilum.private_libraries import environment_variable
 from hilum.result import Result, no_detections
 from hilum.run import check_run, operating_confidence, read_environment, run_config, run_digest
+from hilum.system import DEVICE
 
 _Picture = Path | PackedPicture
 _Predicted = tuple[list[Result], list[str], str]
 _BATCHES: Final = 4  # a shard: few enough to lose little, many enough to be worth the way to a worker
 _DECIDE_RESULTS: Final = ("torch", "torchvision", "timm", "transformers", "ultralytics", "onnxruntime", "openvino")
 _DIED: Final = "given up: workers died of it, or of an image predicted beside it, out of memory perhaps; see their logs"
-_VARIABLE: Final = "HILUM_DEVICE"  # of `hilum.training.device`, which imports torch
 _ROOM = BoundedSemaphore(2)  # shards in work on one worker: the images of one are read while the other is looked at
 _NETWORK = Lock()
 
@@ -73,7 +73,7 @@ def run_of_workers(run: Path) -> RunOfWorkers:
     """
     check_run(run)
     known = operating_confidence(run), run_config(run).class_names
-    return RunOfWorkers(run.absolute(), run_digest(run), os.environ.get(_VARIABLE, ""), *known)
+    return RunOfWorkers(run.absolute(), run_digest(run), os.environ.get(DEVICE, ""), *known)
 
 
 def workers_for(run: Path, address: str, shared: Sequence[Path]) -> AbstractContextManager[Executor]:
@@ -116,7 +116,7 @@ def _predict(
 def _loaded(run: RunOfWorkers) -> Predictor:
     if (digest := run_digest(run.folder)) != run.digest:
         raise HilumError(f"this worker sees another run in {run.folder}: its digest is {digest}, expected {run.digest}")
-    with environment_variable(_VARIABLE, run.device) if run.device else nullcontext():
+    with environment_variable(DEVICE, run.device) if run.device else nullcontext():
         return _InTurn(**vars(load(run.folder)))
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from hilum.comparison.meeting import meeting_lines
 from hilum.comparison.results import Entry, External, Results
-from hilum.comparison.tables import Cells, Row, interval_text, number_text, row_of
+from hilum.comparison.tables import Cells, Row, interval_text, markdown_lines, number_text, row_of
 from hilum.eval.answer import AT_SENSITIVITY
 from hilum.eval.measures import OPERATING_POINT
 from hilum.eval.travel import CALIBRATION, Travel
@@ -103,9 +103,7 @@ def _markdown(external: External) -> list[str]:
     return [
         f"## Does it travel? {external.name}: {external.images:,} images, {external.positive_images:,} with opacity",
         "",
-        f"|  | {' | '.join(header[1:])} |",
-        "| --- | ---: | ---: | ---: |",
-        *(f"| {' | '.join(row)} |" for row in rows),
+        *markdown_lines(header, rows),
         "",
         *(f"- {line}" for line in meeting_lines(external.meetings)),
         *travel_notes(external.entries),

@@ -1,6 +1,6 @@
 """Figures that `hilum evaluate --metric` adds: those of other challenges with the AP of each class, and plug-ins'."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from hilum.datasets.folder import Dataset, Split
@@ -24,15 +24,15 @@ def _studies(data: Dataset, split: Split) -> tuple[str, ...]:
     return tuple(data.metadata.loc[list(split.image_ids)][column]) if column in data.metadata else ()
 
 
-def checked_metrics(names: Sequence[str], data: Dataset) -> tuple[str, ...]:
-    """The metrics to tell, each once: those that are asked for, or, of data of several classes, the two challenges'.
+def checked_metrics(names: Sequence[str], class_names: Collection[str]) -> tuple[str, ...]:
+    """The metrics to tell, each once: those that are asked for, or, of several classes, the two challenges'.
 
     Raises:
         HilumError: there is no such metric.
     """
     for name in names:
         metric_named(name)
-    return tuple(dict.fromkeys(names)) or (("siim", "vinbigdata") if len(data.class_names) > 1 else ())
+    return tuple(dict.fromkeys(names)) or (("siim", "vinbigdata") if len(class_names) > 1 else ())
 
 
 def metrics_of(

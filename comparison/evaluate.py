@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from hilum import __version__
 from hilum.class_names import check_same_classes
 from hilum.comparison.chosen_metrics import checked_metrics, metrics_of
@@ -70,7 +72,7 @@ def evaluate(
         HilumError: not readable as any of these, nothing in it is of the split, it was not trained on `home`, or there
             is no such metric.
     """
-    metrics = checked_metrics(metrics, data)
+    metrics = checked_metrics(metrics, data.class_names)
     if (source / CONFIG).is_file():
         check_run(source)
     name = name or _default_split(source, data)
@@ -88,14 +90,14 @@ def evaluate(
     shared = meetings(home, data, truth, data.path.resolve().name) if home else ()
     problems += [f"{data.path}: {line}" for line in meeting_lines(shared)]
     at_home = _at_home(source, home, confidence) if home else [None] * len(given)
-    family = tuple(sorted(data.family()))
+    family, of_run, all_boxes = tuple(sorted(data.family())), _run_of(source), not _is_cut(source)
 
     def told(images: Split, rows: Sequence[Measured], how: str, moved: Travel | None, **more: Any) -> Evaluation:
         return Evaluation(
             hilum=__version__,
             code=source_digest(),
-            of_run=_run_of(source),
-            all_boxes=not _is_cut(source),
+            of_run=of_run,
+            all_boxes=all_boxes,
             split=name,
             images=len(images),
             positive_images=int(images.positive.sum()),
@@ -250,10 +252,8 @@ def _run_of(source: Path) -> str | None:
 
 def _is_cut(source: Path) -> bool:
     """Whether it is a predictions folder without the boxes below a confidence."""
-    if not source.is_dir() or (source / CONFIG).is_file():
-        return False
-    floor = read_about(source).get("floor")
-    return any(floor) if isinstance(floor, tuple | list) else bool(floor)
+    is_folder = source.is_dir() and not (source / CONFIG).is_file()
+    return is_folder and bool(np.any(read_about(source).get("floor") or 0))
 
 
 def _of_run(

@@ -1,7 +1,7 @@
 """The figures as one table, three ways: terminal, CSV, Markdown."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from hilum.comparison.additions import Addition
 from hilum.comparison.cost import Cost, Latency
@@ -113,15 +113,20 @@ def table_csv(rows: Sequence[Row]) -> str:
 
 def table_markdown(rows: Sequence[Row], results: Results, more: Sequence[str] = ()) -> str:
     """The table as Markdown, one line a figure, with what has to be known to read it; `more` are lines between."""
-    header, cells = score_table(rows)
-    lines = [f"|  | {' | '.join(header[1:])} |", f"| --- |{' ---: |' * len(header[1:])}"]
-    lines += [f"| {' | '.join(row)} |" for row in cells]
+    lines = markdown_lines(*score_table(rows))
     differences = [
         f"- {each.higher} above {each.lower}: {interval_text(each.score, signed=True)}{_more(each)}"
         for each in results.differences
     ]
     paired = ["## Paired differences of the competition score [95%]", "", *differences, ""] if differences else []
     return "\n".join(["# Benchmark", "", *lines, "", *paired, *more, *findings(results), *notes(results), ""])
+
+
+def markdown_lines(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """A table as Markdown; the columns after the first stand at the right."""
+    rule = f"| --- |{' ---: |' * (len(header) - 1)}"
+    first, *others = (f"| {' | '.join(cells)} |" for cells in (header, *rows))
+    return [first, rule, *others]
 
 
 def _more(difference: Difference) -> str:

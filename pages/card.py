@@ -10,6 +10,7 @@ import yaml
 
 from hilum import __version__
 from hilum.comparison.pictures import NOT_A_DEVICE
+from hilum.comparison.tables import markdown_lines
 from hilum.errors import HilumError
 from hilum.printable import as_text, printable
 
@@ -29,9 +30,7 @@ def plain(text: object) -> str:
 
 def table(header: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
     """A table whose cells may hold anything; the columns after the first stand at the right."""
-    rule = f"| --- |{' ---: |' * (len(header) - 1)}"
-    first, *others = (f"| {' | '.join(map(plain, cells))} |" for cells in (header, *rows))
-    return "\n".join([first, rule, *others])
+    return "\n".join(markdown_lines([plain(cell) for cell in header], ([plain(cell) for cell in row] for row in rows)))
 
 
 def points(lines: Iterable[object]) -> str:

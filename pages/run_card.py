@@ -21,9 +21,9 @@ from hilum.hub import RUN_DIGEST
 from hilum.pages.card import NOT_KNOWN, card_text, licence, name_of, plain, points, table
 from hilum.pages.data_card import origin
 from hilum.run import (
-    MEMBERS,
     check_run,
     data_fingerprints,
+    member_runs,
     operating_confidence,
     parameter_count,
     read_environment,
@@ -64,8 +64,7 @@ def run_card(
         raise HilumError(f"{data.path}: has fingerprint {data.fingerprint}; the run was trained on data {fingerprint}")
     found = [_evaluation(path, run, digest) for path in evaluations]
     whose = [_whose(each, run) for each in found]
-    members = [path.parent for path in sorted((run / MEMBERS).rglob("config.yaml"))]
-    backends = sorted({config.backend, *(run_config(member).backend for member in members)})
+    backends = sorted({config.backend, *(run_config(member).backend for member in member_runs(run))})
     scores = {"model-index": [{"name": name_of(run), "results": list(map(_scores, found))}]}
     front: dict[str, Any] = {
         **licence(named_licence, "agpl-3.0" if "yolo" in backends else "other"),

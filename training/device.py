@@ -4,14 +4,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Final
 
 import torch
 
 from hilum.errors import HilumError, first_line
+from hilum.system import DEVICE
 
-VARIABLE: Final = "HILUM_DEVICE"
-"""In the environment: what `--device` says, to processes that are started too. It comes before a config's."""
 _wanted: ContextVar[str] = ContextVar("device", default="auto")
 
 
@@ -27,7 +25,7 @@ def on_device(wanted: str) -> Iterator[None]:
 
 def wanted_device() -> str:
     """What `--device` or else the config says; `auto` where neither does."""
-    return os.environ.get(VARIABLE) or _wanted.get()
+    return os.environ.get(DEVICE) or _wanted.get()
 
 
 def pick_device() -> torch.device:

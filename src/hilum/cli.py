@@ -35,6 +35,7 @@ from hilum.commands.train import show_run, train
 from hilum.commands.tune import show_tuning, tune
 from hilum.errors import HilumError
 from hilum.private_libraries import environment_variable
+from hilum.system import DEVICE
 from hilum.talk import talking
 
 app = App(
@@ -139,8 +140,7 @@ def _with_options(
         if device is not None:
             if not re.fullmatch(r"cpu|mps|cuda(:[0-9]{1,3})?", device):
                 raise HilumError(f"--device: expected cpu, cuda, cuda:1 or mps, not '{device}'")
-            # See `hilum.training.device`, which imports torch.
-            stack.enter_context(environment_variable("HILUM_DEVICE", device))
+            stack.enter_context(environment_variable(DEVICE, device))
         stack.enter_context(talking(verbose=verbose, quiet=quiet, file=log_file))
         code: int | None = app(_with_fetched(words), exit_on_error=False, print_error=False)
     return code

@@ -268,10 +268,14 @@ def operating_boxes(run: Path, untuned: TableT) -> TableT:
         raise HilumError(*lines) from error
 
 
+def member_runs(run: Path) -> list[Path]:
+    """The runs that a run is made of, if it is composed, their own members among them; sorted."""
+    return sorted(path.parent for path in (run / MEMBERS).rglob(CONFIG))
+
+
 def weights_files(run: Path) -> list[Path]:
     """The run's weights, and those of the runs that it is made of, if it is composed; also exported ones."""
-    members = sorted(path.parent for path in (run / MEMBERS).rglob(CONFIG))
-    return [path for folder in (run, *members) for path in network_files(folder)]
+    return [path for folder in (run, *member_runs(run)) for path in network_files(folder)]
 
 
 def run_digest(run: Path) -> str:

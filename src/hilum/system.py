@@ -23,6 +23,8 @@ except ImportError:  # Windows
 
 KILLED: Final = -9
 """The exit status, as `subprocess` tells it, of a process that the system ended."""
+DEVICE: Final = "HILUM_DEVICE"
+"""In the environment: what `--device` says, to processes that are started too. It comes before a config's."""
 STANDARD_INPUT: Final = Path("/dev/stdin")
 """What the word `-` on the command line stands for."""
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2), Linux

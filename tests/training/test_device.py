@@ -9,9 +9,10 @@ import torch
 from hilum.config import check_config
 from hilum.datasets.folder import Dataset
 from hilum.errors import HilumError
+from hilum.system import DEVICE
 from hilum.train_run import train
 from hilum.training import device, loop
-from hilum.training.device import VARIABLE, deterministic, on_device, pick_device
+from hilum.training.device import deterministic, on_device, pick_device
 
 TINY: dict[str, Any] = {
     "backend": "resnet",
@@ -32,15 +33,15 @@ def config(**settings: Any) -> Any:
 
 
 def test_the_commands_word_comes_before_the_configs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.delenv(DEVICE, raising=False)
     assert pick_device().type == ("cuda" if torch.cuda.is_available() else "cpu")
     with on_device("cuda:77"):
         with pytest.raises(HilumError, match=r"^device: torch \S+ finds no 'cuda:77' on this machine; it finds cpu"):
             pick_device()
-        monkeypatch.setenv(VARIABLE, "cpu")
+        monkeypatch.setenv(DEVICE, "cpu")
         assert pick_device() == torch.device("cpu")
     with monkeypatch.context() as patch:
-        patch.setenv(VARIABLE, "cuda:1")
+        patch.setenv(DEVICE, "cuda:1")
         patch.setattr(device.torch.cuda, "is_available", lambda: True)
         patch.setattr(device.torch.cuda, "device_count", lambda: 2)
         chosen: list[torch.device] = []
